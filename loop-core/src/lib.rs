@@ -1,1 +1,6 @@
-//! See the crate description.
+//! Everything of an anyloop event loop that does not depend on the kernel interface.
+//!
+//! A backend crate implements [`driver::Driver`]; this crate makes a whole event loop out of it.
+
+mod chunk;
+pub mod driver;

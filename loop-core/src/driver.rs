@@ -1,0 +1,349 @@
+//! The contract between the loop core and the kernel interface under it.
+//!
+//! A backend is a [`Driver`]. Its first tier, readiness, is required and small: `poll`, `register`,
+//! `modify`, `deregister`, `waker`. The second tier, the *engine* (accepting, receiving and sending
+//! done by the kernel), is optional: it is advertised by [`Caps`], and what is not there the core
+//! does itself with readiness and plain system calls.
+//!
+//! ```text
+//!   BaseLoop ── poll(timeout) ──▶ Driver ── epoll_wait / io_uring_enter / poll ──▶ kernel
+//!      ▲                            │
+//!      └──── Vec<Event> ◀───────────┘        never a call into user code from inside the driver
+//! ```
+//!
+//! # Rules every driver keeps
+//!
+//! * `poll` appends plain [`Event`]s and returns; it never calls user code.
+//! * Every event carries the [`Key`] given at registration. Keys are never reused by the core (they
+//!   hold a generation), so an event for a key that the core has forgotten is simply dropped. A
+//!   driver must keep two registrations of one descriptor *number* apart by their keys.
+//! * After `deregister` (or `close`) returns, the descriptor may be closed and its number reused at
+//!   once; nothing the driver does later may touch it.
+//! * Only [`Waker::wake`] may be called from another thread.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use crate::chunk::{Chunk, ChunkPool};
+
+/// A borrowed descriptor that the core keeps open for as long as the driver may use it: from
+/// `register` (or the first engine call) until `deregister` or `close` returns.
+#[derive(Clone, Copy)]
+pub struct Fd(BorrowedFd<'static>);
+
+impl Fd {
+    pub(crate) fn new(fd: BorrowedFd<'static>) -> Self {
+        Self(fd)
+    }
+}
+
+impl AsFd for Fd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0
+    }
+}
+
+impl AsRawFd for Fd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl fmt::Debug for Fd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fd({})", self.as_raw_fd())
+    }
+}
+
+/// Names one registration: a slot and the generation of that slot.
+///
+/// The core never uses a key twice, so a late event is recognised and dropped.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// Index of the slot; small and dense, so a driver may use it as a vector index.
+    pub slot: u32,
+    /// Generation of the slot; 24 bits are significant.
+    pub generation: u32,
+}
+
+impl Key {
+    /// Slots at and above this one belong to the driver (wakers, timers of its own).
+    pub const RESERVED: u32 = 0xffff_ff00;
+
+    /// Packs the key into 56 bits: generation (24) above slot (32). The top byte is free.
+    #[must_use]
+    pub const fn to_u64(self) -> u64 {
+        ((self.generation as u64 & 0x00ff_ffff) << 32) | self.slot as u64
+    }
+
+    /// The reverse of [`Key::to_u64`]; the top byte is ignored.
+    #[must_use]
+    pub const fn from_u64(bits: u64) -> Self {
+        Self { slot: bits as u32, generation: (bits >> 32) as u32 & 0x00ff_ffff }
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({}.{})", self.slot, self.generation)
+    }
+}
+
+/// Directions of readiness somebody is interested in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interest {
+    /// Tell when the descriptor becomes readable.
+    pub readable: bool,
+    /// Tell when the descriptor becomes writable.
+    pub writable: bool,
+}
+
+impl Interest {
+    /// Neither direction: the registration stays, silent.
+    pub const NONE: Self = Self { readable: false, writable: false };
+    /// Reading only.
+    pub const READ: Self = Self { readable: true, writable: false };
+    /// Writing only.
+    pub const WRITE: Self = Self { readable: false, writable: true };
+    /// Both directions.
+    pub const BOTH: Self = Self { readable: true, writable: true };
+}
+
+/// What a poll saw on a descriptor. More may be reported than was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Readiness {
+    /// A read will not block (data, end of stream, or an error to fetch).
+    pub readable: bool,
+    /// A write will not block (room, or an error to fetch).
+    pub writable: bool,
+    /// The peer closed or half-closed, or an error is pending (`RDHUP`, `HUP`, `ERR`): a short read
+    /// does not prove that the socket is drained.
+    pub closed: bool,
+}
+
+/// How a driver repeats itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// One event per change (`EPOLLET`, multishot poll, one-shot poll). The core registers once for
+    /// both directions and remembers readiness until it sees `EAGAIN`. `modify` re-arms: if the
+    /// condition holds at that moment, an event follows.
+    Edge,
+    /// An event in each poll while the condition holds (`poll(2)`). The core narrows the interest to
+    /// what it waits for.
+    Level,
+}
+
+/// What a driver can do beyond readiness. Every `true` may be forced to `false` by the driver's
+/// configuration; the core then does the work itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caps {
+    /// How readiness repeats.
+    pub trigger: Trigger,
+    /// `accept_start` works.
+    pub accept: bool,
+    /// `recv_start` works.
+    pub recv: bool,
+    /// `send` works.
+    pub send: bool,
+}
+
+impl Caps {
+    /// Readiness and nothing else.
+    #[must_use]
+    pub const fn readiness(trigger: Trigger) -> Self {
+        Self { trigger, accept: false, recv: false, send: false }
+    }
+}
+
+/// One thing that happened, as plain data.
+#[derive(Debug)]
+pub enum Event {
+    /// Readiness of a registered descriptor.
+    Ready {
+        /// The registration.
+        key: Key,
+        /// What was seen.
+        readiness: Readiness,
+    },
+    /// A connection taken from a listener on which `accept_start` is in force. The socket is
+    /// non-blocking and close-on-exec.
+    Accepted {
+        /// The listener.
+        key: Key,
+        /// The connection.
+        fd: OwnedFd,
+    },
+    /// Accepting ended (by an error, by `accept_stop`, or because the kernel gave it up).
+    /// No further `Accepted` follows until the next `accept_start`.
+    AcceptEnded {
+        /// The listener.
+        key: Key,
+        /// Why; `None` if it was stopped or merely needs to be started again.
+        error: Option<io::Error>,
+    },
+    /// Bytes received on a stream on which `recv_start` is in force, in order.
+    Data {
+        /// The stream.
+        key: Key,
+        /// The bytes, lent until the chunk is dropped. Never empty.
+        chunk: Chunk,
+    },
+    /// Receiving ended. No further `Data` follows until the next `recv_start`.
+    RecvEnded {
+        /// The stream.
+        key: Key,
+        /// Why.
+        reason: RecvEnd,
+    },
+    /// The send in flight is finished: the terminal event of each accepted `send`.
+    Sent {
+        /// The stream.
+        key: Key,
+        /// The buffer, given back.
+        buffer: Vec<u8>,
+        /// How many bytes the kernel took, or the error. May be short.
+        result: io::Result<usize>,
+    },
+}
+
+/// Why receiving ended.
+#[derive(Debug)]
+pub enum RecvEnd {
+    /// The peer will send no more.
+    Eof,
+    /// The connection failed.
+    Error(io::Error),
+    /// `recv_stop` took effect. Everything received before it has been delivered as `Data`.
+    Stopped,
+    /// The kernel gave the request up without an error (no buffer, completion queue full): call
+    /// `recv_start` again, or read directly.
+    Exhausted,
+}
+
+/// Wakes a driver that sleeps in `poll`, from any thread.
+///
+/// The core coalesces: it calls `wake` only for a loop that went to sleep. A wake that arrives
+/// before the sleep must end it.
+pub trait Waker: Send + Sync + fmt::Debug {
+    /// Ends the current `poll`, or the next one if none is running. Never blocks; never fails.
+    fn wake(&self);
+}
+
+/// The kernel interface under a loop. See the [module](self) for the rules.
+///
+/// All methods but [`Driver::waker`]'s result are called on one thread at a time: the thread that
+/// runs the loop, or, before the first run, the thread that created it.
+pub trait Driver: fmt::Debug + 'static {
+    /// Short name as in `ANYLOOP_BACKEND`: `"mio"`.
+    fn name(&self) -> &'static str;
+
+    /// What this driver does itself. Constant over its life.
+    fn caps(&self) -> Caps;
+
+    /// Called on the thread that is about to run the loop, before the first `poll` of each run.
+    ///
+    /// # Errors
+    /// If this thread may not drive (an io_uring already owned by another thread).
+    fn attach(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The handle with which other threads end a sleep. May be called more than once.
+    fn waker(&self) -> Arc<dyn Waker>;
+
+    /// Submits what is queued, waits at most `timeout` (`None`: until something happens; zero: does
+    /// not block) and appends what happened to `events`. Returning early with nothing is allowed
+    /// (a wake, a signal); returning before `timeout` for no reason is not.
+    ///
+    /// One system call where the kernel allows it.
+    ///
+    /// # Errors
+    /// Only what makes the loop unusable. `EINTR` is not an error.
+    fn poll(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()>;
+
+    /// A descriptor that becomes readable when `poll` has something to report, so that a foreign loop
+    /// can watch this one. `None` if the kernel interface has none.
+    fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    // --- tier 1: readiness ---
+
+    /// Starts watching `fd`. If a wanted condition already holds, an event follows.
+    ///
+    /// # Errors
+    /// `EPERM` for files that cannot be polled, `EBADF`, `ENOMEM`, `EEXIST`.
+    fn register(&mut self, fd: Fd, key: Key, interest: Interest) -> io::Result<()>;
+
+    /// Changes what is wanted and re-arms: if the condition holds now, an event follows.
+    ///
+    /// # Errors
+    /// As `register`; `ENOENT` if the descriptor is not registered (it was closed meanwhile).
+    fn modify(&mut self, fd: Fd, key: Key, interest: Interest) -> io::Result<()>;
+
+    /// Stops watching. Afterwards `fd` may be closed at once. A descriptor that was closed behind
+    /// our back is not an error.
+    ///
+    /// # Errors
+    /// Only what leaves the registration in place.
+    fn deregister(&mut self, fd: Fd, key: Key) -> io::Result<()>;
+
+    // --- tier 2: the engine, for streams and listeners that are *not* registered ---
+
+    /// Begins accepting on a listening socket: `Accepted` for each connection until `AcceptEnded`.
+    ///
+    /// # Errors
+    /// `Unsupported` without [`Caps::accept`].
+    fn accept_start(&mut self, fd: Fd, key: Key) -> io::Result<()> {
+        let _ = (fd, key);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Asks to stop accepting; `AcceptEnded` follows, connections taken meanwhile come before it.
+    fn accept_stop(&mut self, fd: Fd, key: Key) {
+        let _ = (fd, key);
+    }
+
+    /// Begins receiving on a stream socket: `Data` until `RecvEnded`.
+    ///
+    /// # Errors
+    /// `Unsupported` without [`Caps::recv`].
+    fn recv_start(&mut self, fd: Fd, key: Key) -> io::Result<()> {
+        let _ = (fd, key);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Asks to stop receiving; `RecvEnded` follows, and what was received meanwhile comes before it.
+    fn recv_stop(&mut self, fd: Fd, key: Key) {
+        let _ = (fd, key);
+    }
+
+    /// Sends `buffer[offset..]`. The buffer belongs to the driver until `Sent`. At most one send
+    /// is in flight per key; the core sees to that.
+    ///
+    /// # Errors
+    /// The buffer comes back if the driver cannot take it now (no [`Caps::send`], out of slots); the
+    /// core then sends by itself.
+    fn send(&mut self, fd: Fd, key: Key, buffer: Vec<u8>, offset: usize) -> Result<(), Vec<u8>> {
+        let _ = (fd, key, offset);
+        Err(buffer)
+    }
+
+    /// Ends everything the engine has in flight for `key` and closes `fd`. When it returns, the number
+    /// may be reused and the peer will see the end of the connection; late completions of the key are
+    /// swallowed by the driver (their buffers and sockets freed). Listeners, streams and registered
+    /// descriptors alike.
+    fn close(&mut self, fd: OwnedFd, key: Key);
+
+    /// Frees everything: ends all operations, waits (bounded) for the kernel to let go of memory.
+    /// Called once, when the loop closes; nothing is called afterwards.
+    fn shutdown(&mut self) {}
+
+    /// A line for reports of hangs and for `doctor`: operations in flight, sizes, counters.
+    fn describe(&self) -> String {
+        String::new()
+    }
+}
