@@ -35,7 +35,9 @@ pub use crate::chunk::{Chunk, ChunkPool};
 pub struct Fd(BorrowedFd<'static>);
 
 impl Fd {
-    pub(crate) fn new(fd: BorrowedFd<'static>) -> Self {
+    /// Wraps a descriptor that stays open while a driver may use it.
+    #[must_use]
+    pub fn new(fd: BorrowedFd<'static>) -> Self {
         Self(fd)
     }
 }
