@@ -1,0 +1,170 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What `--help` prints.
+pub(crate) const USAGE: &str = "\
+usage: anyloop-benchmarks SUITE [options]
+
+suites:
+  echo       TCP echo servers under load: CPU per request, requests per second, latency
+  memory     resident memory per idle connection
+  syscalls   system calls and context switches per request
+  all        every suite
+
+options:
+  --only NAMES     comma-separated servers, runtimes or scenarios; `tok*` is a prefix
+  --rounds N       slices of load per server and scenario (default 20)
+  --against NAME   the server that ratios refer to (default uring, else epoll)
+  --json FILE      where the raw results go (default <target>/benchmarks/results.json)
+  --smoke          a quick check that everything works; the figures mean nothing";
+
+/// A suite, or all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// Echo servers under load.
+    Echo,
+    /// Idle connections.
+    Memory,
+    /// System calls per request.
+    Syscalls,
+    /// Every suite.
+    All,
+}
+
+impl Command {
+    /// Whether running `self` runs `suite`.
+    pub(crate) fn includes(self, suite: Self) -> bool {
+        self == suite || self == Self::All
+    }
+}
+
+/// How the suites run.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    /// Names to keep; everything if empty.
+    pub(crate) only: Vec<String>,
+    /// Slices per server and scenario.
+    pub(crate) rounds: u32,
+    /// The server that ratios refer to.
+    pub(crate) against: Option<String>,
+    /// Where the JSON goes.
+    pub(crate) json: Option<PathBuf>,
+    /// A quick check instead of a measurement.
+    pub(crate) smoke: bool,
+}
+
+impl Options {
+    /// Keeps the items that `--only` names, or all of them if it names none of this kind.
+    pub(crate) fn select<T>(&self, items: Vec<T>, name: impl Fn(&T) -> &str) -> Vec<T> {
+        let wanted = |item: &T| self.only.iter().any(|pattern| matches(pattern, name(item)));
+        if items.iter().any(&wanted) { items.into_iter().filter(wanted).collect() } else { items }
+    }
+
+    /// The measured part of a slice.
+    pub(crate) fn slice(&self) -> Duration {
+        Duration::from_millis(if self.smoke { 15 } else { 60 })
+    }
+
+    /// How long a slice runs before it is measured.
+    pub(crate) fn warm_up(&self) -> Duration {
+        Duration::from_millis(if self.smoke { 2 } else { 5 })
+    }
+}
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub(crate) enum Invocation {
+    /// Print the usage.
+    Help,
+    /// Be the server of this name, with this buffer (how the program starts its children).
+    Serve(String, usize),
+    /// Run suites.
+    Measure(Command, Options),
+}
+
+/// Reads the command line, without the program's name.
+pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Invocation, String> {
+    let command = match words.next().as_deref() {
+        Some("echo") => Command::Echo,
+        Some("memory") => Command::Memory,
+        Some("syscalls") => Command::Syscalls,
+        Some("all") => Command::All,
+        Some("serve") => {
+            let name = words.next().ok_or("serve what?")?;
+            let buffer = words.next().and_then(|word| word.parse().ok());
+            return Ok(Invocation::Serve(name, buffer.ok_or("with how large a buffer?")?));
+        }
+        Some("-h" | "--help" | "help") => return Ok(Invocation::Help),
+        Some(other) => return Err(format!("no suite is called `{other}`")),
+        None => return Err("which suite?".into()),
+    };
+    let mut options =
+        Options { only: Vec::new(), rounds: 0, against: None, json: None, smoke: false };
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
+        match word.as_str() {
+            "--only" => options.only.extend(value()?.split(',').map(str::to_owned)),
+            "--rounds" => {
+                options.rounds = value()?.parse().map_err(|_| "--rounds needs a number")?;
+            }
+            "--against" => options.against = Some(value()?),
+            "--json" => options.json = Some(value()?.into()),
+            "--smoke" => options.smoke = true,
+            "-h" | "--help" => return Ok(Invocation::Help),
+            _ => return Err(format!("unknown option {word}")),
+        }
+    }
+    if options.rounds == 0 {
+        options.rounds = if options.smoke { 2 } else { 20 };
+    }
+    Ok(Invocation::Measure(command, options))
+}
+
+/// Whether `name` is what `pattern` says; a trailing `*` stands for anything.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix),
+        None => name == pattern,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Invocation, String> {
+        parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn options_are_read() {
+        let Ok(Invocation::Measure(command, options)) =
+            parsed("echo --only tokio,64x50 --rounds 3 --smoke")
+        else {
+            panic!("a measurement");
+        };
+        assert_eq!(command, Command::Echo);
+        assert_eq!(options.only, ["tokio", "64x50"]);
+        assert_eq!(options.rounds, 3);
+        assert!(options.smoke);
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        assert!(parsed("").is_err());
+        assert!(parsed("dance").is_err());
+        assert!(parsed("echo --rounds many").is_err());
+        assert!(parsed("echo --only").is_err());
+    }
+
+    #[test]
+    fn selection_by_name_prefix_or_nothing() {
+        let Ok(Invocation::Measure(_, options)) = parsed("all --only tok*,mio") else {
+            panic!("a measurement");
+        };
+        assert_eq!(options.select(vec!["tokio", "smol", "mio"], |name| name), ["tokio", "mio"]);
+        assert_eq!(options.select(vec!["64x1", "64x50"], |name| name), ["64x1", "64x50"]);
+    }
+}

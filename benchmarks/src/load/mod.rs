@@ -1,0 +1,123 @@
+//! The load generator: a closed loop on one thread that compares every byte.
+//!
+//! Each connection sends from an endless pattern of its own and expects exactly that stream
+//! back. As soon as a message has returned in full, the next one leaves. Where a reply is only
+//! part of a message the generator waits for the rest, so any way of cutting the stream is fine
+//! and any change of a byte is an error.
+
+mod connection;
+mod epoll;
+mod pattern;
+
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::stats::Histogram;
+
+pub(crate) use epoll::Load;
+
+/// How long a slice is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    /// Load that is not measured, so that a slice begins in full swing.
+    pub(crate) warm_up: Duration,
+    /// Load that is. Zero means one message per connection in flight, and no more.
+    pub(crate) measured: Duration,
+}
+
+/// What one slice of load found.
+#[derive(Clone, Debug)]
+pub(crate) struct Slice {
+    /// Requests answered in the measured part.
+    pub(crate) requests: u64,
+    /// Requests answered from warm-up to the end.
+    pub(crate) answered: u64,
+    /// Wall time.
+    pub(crate) elapsed: Duration,
+    /// CPU time of the server.
+    pub(crate) server_cpu: Duration,
+    /// CPU time of the generator.
+    pub(crate) load_cpu: Duration,
+    /// From sending a message to having all of it back.
+    pub(crate) latencies: Histogram,
+}
+
+/// Counts what happens within the measured part of a slice.
+struct Meter<'a> {
+    server_cpu: &'a dyn Fn() -> Duration,
+    begin: Instant,
+    plan: Plan,
+    phase: Phase,
+    started: Option<(Instant, Duration, Duration)>,
+    slice: Slice,
+}
+
+/// Where in a slice we are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    WarmUp,
+    Measuring,
+    /// Nothing new is sent; what is under way is awaited.
+    Draining,
+}
+
+impl<'a> Meter<'a> {
+    fn new(plan: Plan, server_cpu: &'a dyn Fn() -> Duration) -> Self {
+        let slice = Slice {
+            requests: 0,
+            answered: 0,
+            elapsed: Duration::ZERO,
+            server_cpu: Duration::ZERO,
+            load_cpu: Duration::ZERO,
+            latencies: Histogram::new(),
+        };
+        let begin = Instant::now();
+        let idle = plan.measured.is_zero();
+        let phase = if idle { Phase::Draining } else { Phase::WarmUp };
+        Self { server_cpu, begin, plan, phase, started: None, slice }
+    }
+
+    /// Nanoseconds since the slice began.
+    fn now(&self) -> u64 {
+        self.begin.elapsed().as_nanos() as u64
+    }
+
+    /// Counts an answered request.
+    fn answered(&mut self, sent_at: u64, now: u64) {
+        self.slice.answered += 1;
+        if self.phase == Phase::Measuring {
+            self.slice.requests += 1;
+            self.slice.latencies.record(now - sent_at);
+        }
+    }
+
+    /// Looks at the clock and moves on to the next phase when it is time.
+    fn tick(&mut self) -> Phase {
+        let now = Instant::now();
+        match self.phase {
+            Phase::WarmUp if now - self.begin >= self.plan.warm_up => {
+                self.started = Some((Instant::now(), (self.server_cpu)(), own_cpu()));
+                self.phase = Phase::Measuring;
+            }
+            Phase::Measuring => {
+                if let Some((started, server_cpu, load_cpu)) = self.started
+                    && now - started >= self.plan.measured
+                {
+                    self.slice.elapsed = started.elapsed();
+                    self.slice.server_cpu = (self.server_cpu)().saturating_sub(server_cpu);
+                    self.slice.load_cpu = own_cpu().saturating_sub(load_cpu);
+                    self.phase = Phase::Draining;
+                }
+            }
+            Phase::WarmUp | Phase::Draining => {}
+        }
+        self.phase
+    }
+}
+
+/// CPU time of this thread.
+fn own_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}

@@ -1,0 +1,74 @@
+//! The machine: where we run on it, how calm it is, and what it is called.
+
+mod calm;
+mod facts;
+mod isolation;
+
+use std::io;
+
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+pub(crate) use calm::{Calmness, Reading, stolen_ticks};
+
+/// Two CPUs and a network, ready for measuring.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    /// CPU of the servers.
+    pub(crate) server_cpu: usize,
+    /// CPU of the load generator; the same one if there is no other.
+    pub(crate) load_cpu: usize,
+    network: String,
+}
+
+impl Machine {
+    /// Chooses CPUs, isolates the network if allowed, and moves this process to its CPU.
+    pub(crate) fn prepare() -> io::Result<Self> {
+        let (server_cpu, load_cpu) = choose_cpus()?;
+        let network = isolation::isolate();
+        raise_descriptor_limit();
+        pin(load_cpu)?;
+        Ok(Self { server_cpu, load_cpu, network })
+    }
+
+    /// What a reader must know about where the figures come from.
+    pub(crate) fn describe(&self) -> Vec<(&'static str, String)> {
+        let cpus = if self.server_cpu == self.load_cpu {
+            "one CPU for both server and load: expect disturbed figures".to_owned()
+        } else {
+            format!("server on CPU {}, load generator on CPU {}", self.server_cpu, self.load_cpu)
+        };
+        let mut facts = facts::collect();
+        facts.push(("placement", cpus));
+        facts.push(("network", self.network.clone()));
+        facts
+    }
+}
+
+/// Moves the calling thread, and all it starts, to one CPU.
+pub(crate) fn pin(cpu: usize) -> io::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    Ok(sched_setaffinity(None, &set)?)
+}
+
+/// The CPU that servers run on: the first one this process may use.
+pub(crate) fn choose_cpus() -> io::Result<(usize, usize)> {
+    let allowed = sched_getaffinity(None)?;
+    let mut usable = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu));
+    let first = usable.next().ok_or_else(|| io::Error::other("no usable CPU"))?;
+    Ok((first, usable.next().unwrap_or(first)))
+}
+
+/// Lets this process and its children open as many descriptors as they are allowed to.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // A refusal leaves the limit as it was; the suites scale to what it is.
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
+/// How many descriptors this process may have open.
+pub(crate) fn descriptor_limit() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
+}

@@ -1,0 +1,81 @@
+//! The echo servers: the lines, the peers, and ours.
+//!
+//! A server is a row of [`all`]: a name and a function that gets a listening socket and serves
+//! it until the process is killed. Every server answers with exactly the bytes it received, sets
+//! `TCP_NODELAY`, and uses what its runtime's own documentation would use.
+
+mod epoll;
+mod mio;
+mod tokio;
+
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, TcpListener};
+
+use crate::machine;
+
+/// Serves a blocking listener with a task, or whatever corresponds, per connection.
+///
+/// The second argument is the buffer, in bytes, that a connection reads into where connections
+/// have one of their own: what an author who knows the traffic would choose.
+pub(crate) type Serve = fn(TcpListener, usize) -> io::Result<()>;
+
+/// An echo server that can be measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Server {
+    /// Its name in tables and on the command line.
+    pub(crate) name: &'static str,
+    /// What it is to us.
+    pub(crate) kind: Kind,
+    /// Serves the listener; returns only with an error.
+    pub(crate) serve: Serve,
+}
+
+/// What a server is to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Written for this purpose on the bare kernel interface: the line to compare with.
+    Line,
+    /// Another runtime.
+    Peer,
+}
+
+impl Server {
+    const fn line(name: &'static str, serve: Serve) -> Self {
+        Self { name, kind: Kind::Line, serve }
+    }
+
+    const fn peer(name: &'static str, serve: Serve) -> Self {
+        Self { name, kind: Kind::Peer, serve }
+    }
+}
+
+/// Every server of this build, lines first.
+pub(crate) fn all() -> Vec<Server> {
+    vec![
+        Server::line("epoll", epoll::serve),
+        Server::line("mio", mio::serve),
+        Server::peer("tokio", tokio::serve),
+    ]
+}
+
+/// Is the server `name`: listens, prints the port, serves until killed.
+pub(crate) fn serve(name: &str, buffer: usize) -> io::Result<()> {
+    let unknown = || io::Error::other(format!("no server is called {name}"));
+    let server = all().into_iter().find(|server| server.name == name).ok_or_else(unknown)?;
+    die_with_parent()?;
+    machine::pin(machine::choose_cpus()?.0)?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    println!("{}", listener.local_addr()?.port());
+    io::stdout().flush()?;
+    (server.serve)(listener, buffer)
+}
+
+/// The buffer of a connection that exchanges messages of `size` bytes.
+pub(crate) fn buffer_for(size: usize) -> usize {
+    size.clamp(4 << 10, 64 << 10)
+}
+
+/// Has the kernel kill this process when the one that started it ends.
+fn die_with_parent() -> io::Result<()> {
+    Ok(rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?)
+}
