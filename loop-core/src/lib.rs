@@ -4,3 +4,9 @@
 
 mod chunk;
 pub mod driver;
+#[cfg(target_os = "linux")]
+pub mod epoll;
+#[cfg(feature = "polling")]
+pub mod polling_source;
+pub mod registrations;
+pub mod switches;
