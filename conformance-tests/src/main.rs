@@ -1,0 +1,7 @@
+//! The conformance suite as a command, for the backends of anyloop.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    anyloop_conformance::command(&[])
+}

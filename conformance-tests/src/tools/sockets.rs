@@ -1,0 +1,85 @@
+//! Pairs of connected sockets.
+
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+
+/// Two ends of a local stream, non-blocking.
+///
+/// # Errors
+/// Those of the operating system.
+pub fn socket_pair() -> io::Result<(UnixStream, UnixStream)> {
+    let (left, right) = UnixStream::pair()?;
+    left.set_nonblocking(true)?;
+    right.set_nonblocking(true)?;
+    Ok((left, right))
+}
+
+/// Two ends of a TCP connection over loopback, non-blocking; the accepted end is the second.
+///
+/// # Errors
+/// Those of the operating system.
+pub fn tcp_pair() -> io::Result<(TcpStream, TcpStream)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let client = TcpStream::connect(listener.local_addr()?)?;
+    let (server, peer) = listener.accept()?;
+    if peer != client.local_addr()? {
+        return Err(io::Error::other("a stranger connected to the listener of a test"));
+    }
+    client.set_nonblocking(true)?;
+    server.set_nonblocking(true)?;
+    Ok((client, server))
+}
+
+/// A connection whose first direction is full: nothing more can be written to `full` until
+/// somebody reads from `drain`.
+#[derive(Debug)]
+pub struct Clogged {
+    /// The end that would block.
+    pub full: UnixStream,
+    /// The other end, with everything unread.
+    pub drain: UnixStream,
+    /// How many bytes wait there.
+    pub unread: usize,
+}
+
+/// A [`socket_pair`] of which one direction is full.
+///
+/// # Errors
+/// Those of the operating system.
+pub fn clogged_pair() -> io::Result<Clogged> {
+    let (mut full, drain) = socket_pair()?;
+    let block = [b'.'; 4096];
+    let mut unread = 0;
+    loop {
+        match full.write(&block) {
+            Ok(n) => unread += n,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Clogged { full, drain, unread })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn pairs_are_connected_and_clogged_ones_full() -> io::Result<()> {
+        let (mut client, mut server) = tcp_pair()?;
+        server.set_nonblocking(false)?;
+        client.write_all(b"x")?;
+        let mut byte = [0];
+        server.read_exact(&mut byte)?;
+        assert_eq!(byte, *b"x");
+
+        let mut clogged = clogged_pair()?;
+        let error = clogged.full.write(b"x").expect_err("the pair is full");
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        assert!(clogged.unread > 0);
+        Ok(())
+    }
+}
