@@ -1,0 +1,270 @@
+//! The ring of receive buffers, and the lending of what was received.
+//!
+//! The kernel takes a buffer from the ring for each message (or, if incremental, goes on in the
+//! one at the head until it is full), and names it in the completion. The bytes are lent as
+//! [`Chunk`]s without a copy. A buffer returns to the ring when the kernel is done with it *and*
+//! no chunk of it is left.
+//!
+//! Consumers may keep chunks as long as they like. So that they never starve the others, what arrives
+//! while few buffers are left in the ring is copied out, and its buffer returns at once.
+
+use std::cell::Cell;
+use std::io;
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use anyloop_core::driver::{Chunk, ChunkPool};
+use io_uring::IoUring;
+
+use crate::config::Config;
+
+/// The number of our group of buffers: the only one.
+pub(crate) const GROUP: u16 = 0;
+
+/// `IOU_PBUF_RING_INC`.
+const INCREMENTAL: u16 = 2;
+
+/// An entry of the ring, as in `struct io_uring_buf`. The last field of the *first* entry is the tail.
+#[repr(C)]
+struct RingEntry {
+    address: u64,
+    length: u32,
+    buffer: u16,
+    tail: AtomicU16,
+}
+
+/// The memory: one mapping, the ring in front (it must begin a page), the buffers behind it.
+struct Memory {
+    base: NonNull<u8>,
+    length: usize,
+    /// Where the buffers begin.
+    buffers: usize,
+}
+
+impl Memory {
+    fn new(count: usize, size: usize) -> io::Result<Self> {
+        let buffers = (count * size_of::<RingEntry>()).next_multiple_of(4096);
+        let length = buffers + count * size;
+        // SAFETY: a new private mapping at an address of the kernel's choice touches nothing of ours.
+        let base = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                length,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { base, length, buffers })
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, and whoever had pointers into it is gone: the chunks hold the
+        // pool, and the driver forgets the pool if the kernel may still write (see `close.rs`).
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.length) };
+    }
+}
+
+/// Where one buffer stands.
+#[derive(Clone, Copy, Default)]
+struct Lease {
+    /// Bytes the kernel has filled since the buffer was put into the ring.
+    filled: u32,
+    /// Chunks that point into it.
+    lent: u32,
+    /// Whether it is in the ring.
+    in_ring: bool,
+}
+
+/// The buffers of one driver.
+pub(crate) struct Buffers {
+    memory: Memory,
+    leases: Box<[Cell<Lease>]>,
+    size: u32,
+    incremental: bool,
+    tail: Cell<u16>,
+    in_ring: Cell<u32>,
+    /// With no more than this many in the ring, bytes are copied out.
+    scarce: u32,
+    copied: Cell<u64>,
+}
+
+/// The kernel named bytes that cannot be: going on could hand out somebody else's.
+#[derive(Debug)]
+pub(crate) struct Inconsistent;
+
+impl Buffers {
+    /// Makes the buffers and registers them with the ring. `None` if the kernel cannot (5.19).
+    pub(crate) fn register(ring: &IoUring, config: &Config) -> io::Result<Option<Rc<Self>>> {
+        // Incremental buffers depend on the order of completions across streams, which only multishot
+        // receives keep on all kernels.
+        if config.incremental_buffers && config.multishot_recv {
+            let buffers = Self::new(config, true)?;
+            if buffers.try_register(ring).is_ok() {
+                return Ok(Some(Rc::new(buffers)));
+            }
+        }
+        let buffers = Self::new(config, false)?;
+        match buffers.try_register(ring) {
+            Ok(()) => Ok(Some(Rc::new(buffers))),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn new(config: &Config, incremental: bool) -> io::Result<Self> {
+        let (count, size) = if incremental { (4, 256 << 10) } else { (64, 16 << 10) };
+        let count = config.buffer_count.unwrap_or(count).next_power_of_two();
+        let size = config.buffer_size.unwrap_or(size);
+        let buffers = Self {
+            memory: Memory::new(count.into(), size as usize)?,
+            leases: vec![Cell::new(Lease::default()); count.into()].into_boxed_slice(),
+            size,
+            incremental,
+            tail: Cell::new(0),
+            in_ring: Cell::new(0),
+            scarce: u32::from(count / 4).max(1),
+            copied: Cell::new(0),
+        };
+        for buffer in 0..count {
+            buffers.put(buffer);
+        }
+        Ok(buffers)
+    }
+
+    fn try_register(&self, ring: &IoUring) -> io::Result<()> {
+        let flags = if self.incremental { INCREMENTAL } else { 0 };
+        let count = self.leases.len() as u16;
+        let address = self.memory.base.as_ptr() as u64;
+        // SAFETY: `address` begins a page of our mapping with room for `count` entries, which stays
+        // until the pool is dropped: after the ring was unregistered, or never.
+        unsafe { ring.submitter().register_buf_ring_with_flags(address, count, GROUP, flags) }
+    }
+
+    /// How many buffers the kernel can choose from, as far as completions told.
+    pub(crate) fn in_ring(&self) -> u32 {
+        self.in_ring.get()
+    }
+
+    pub(crate) fn is_incremental(&self) -> bool {
+        self.incremental
+    }
+
+    /// Count and size.
+    pub(crate) fn shape(&self) -> (usize, u32) {
+        (self.leases.len(), self.size)
+    }
+
+    /// Messages that were copied for want of buffers.
+    pub(crate) fn copied(&self) -> u64 {
+        self.copied.get()
+    }
+
+    /// The address of a byte of a buffer.
+    fn address(&self, buffer: u16, offset: u32) -> NonNull<u8> {
+        let at = self.memory.buffers + usize::from(buffer) * self.size as usize + offset as usize;
+        debug_assert!(at <= self.memory.length);
+        // SAFETY: `buffer` is below the count and `offset` at most the size (both callers check), so
+        // this stays within the mapping or at its end.
+        unsafe { self.memory.base.add(at) }
+    }
+
+    /// Puts a buffer (back) into the ring.
+    fn put(&self, buffer: u16) {
+        self.leases[usize::from(buffer)].set(Lease { in_ring: true, ..Lease::default() });
+        self.in_ring.set(self.in_ring.get() + 1);
+        let tail = self.tail.get();
+        let index = usize::from(tail) & (self.leases.len() - 1);
+        let first = self.memory.base.cast::<RingEntry>();
+        // SAFETY: `index` is below the count of entries at the head of the mapping. The kernel reads
+        // an entry only after the tail passed it, and only the loop's thread writes them. `tail` of
+        // the first entry is written through the atomic alone.
+        unsafe {
+            let entry = first.add(index).as_ptr();
+            (&raw mut (*entry).address).write(self.address(buffer, 0).as_ptr() as u64);
+            (&raw mut (*entry).length).write(self.size);
+            (&raw mut (*entry).buffer).write(buffer);
+            let published: *const AtomicU16 = &raw const (*first.as_ptr()).tail;
+            (*published).store(tail.wrapping_add(1), Ordering::Release);
+        }
+        self.tail.set(tail.wrapping_add(1));
+    }
+
+    /// Takes over `length` bytes that a completion says are in `buffer`; `more` if the kernel goes on
+    /// filling it. `None` if there are no bytes.
+    pub(crate) fn lend(
+        self: &Rc<Self>,
+        buffer: u16,
+        length: u32,
+        more: bool,
+    ) -> Result<Option<Chunk>, Inconsistent> {
+        let cell = self.leases.get(usize::from(buffer)).ok_or(Inconsistent)?;
+        let mut lease = cell.get();
+        let begin = lease.filled;
+        if !lease.in_ring || length > self.size - begin {
+            return Err(Inconsistent);
+        }
+        lease.filled += length;
+        if !(self.incremental && more) {
+            lease.in_ring = false;
+            self.in_ring.set(self.in_ring.get() - 1);
+        }
+        let bytes = NonNull::slice_from_raw_parts(self.address(buffer, begin), length as usize);
+        let copy = self.in_ring.get() <= self.scarce;
+        let chunk = if length == 0 {
+            None
+        } else if copy {
+            self.copied.set(self.copied.get() + 1);
+            // SAFETY: the kernel has filled these bytes, which lie within the buffer, and does not
+            // touch them again until the buffer is put back.
+            Some(copied(unsafe { bytes.as_ref() }))
+        } else {
+            lease.lent += 1;
+            // SAFETY: as above; the buffer is put back only when `lent` is zero, that is after
+            // `release` was called for each chunk, and the mapping lives as long as the pool.
+            Some(unsafe { Chunk::new(bytes, buffer.into(), Rc::clone(self) as _) })
+        };
+        cell.set(lease);
+        self.put_if_done(buffer);
+        Ok(chunk)
+    }
+
+    fn put_if_done(&self, buffer: u16) {
+        let lease = self.leases[usize::from(buffer)].get();
+        if lease.lent == 0 && !lease.in_ring {
+            self.put(buffer);
+        }
+    }
+}
+
+impl ChunkPool for Buffers {
+    fn release(&self, token: u32) {
+        let buffer = token as u16;
+        let cell = &self.leases[usize::from(buffer)];
+        let mut lease = cell.get();
+        lease.lent -= 1;
+        cell.set(lease);
+        self.put_if_done(buffer);
+    }
+}
+
+/// A chunk that owns its bytes.
+fn copied(bytes: &[u8]) -> Chunk {
+    struct Copied(Box<[u8]>);
+    impl ChunkPool for Copied {
+        fn release(&self, _token: u32) {}
+    }
+    let pool = Rc::new(Copied(bytes.into()));
+    let bytes = NonNull::from(&*pool.0);
+    // SAFETY: the bytes are in a box of the pool's, which nobody writes, and which lives as long as
+    // the pool does.
+    unsafe { Chunk::new(bytes, 0, pool) }
+}

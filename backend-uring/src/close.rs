@@ -1,0 +1,163 @@
+//! Ending things: one operation, one descriptor, the whole driver.
+//!
+//! A request that waits holds its file open, whatever we do with the descriptor: the peer sees no
+//! end, the port stays taken. So requests are cancelled first, the cancellation is submitted and
+//! worked off, and only then the descriptor is closed. Requests are cancelled by their number
+//! and not by descriptor: that is a look-up and not a search of all requests, and spares those on
+//! a duplicate of the descriptor.
+
+use std::mem;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyloop_core::driver::Key;
+use io_uring::types::CancelBuilder;
+use io_uring::{opcode, squeue};
+
+use crate::driver::UringDriver;
+use crate::slot::{Kind, OpId, State};
+
+/// How long the end of the driver waits for the kernel to let go of memory.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+impl UringDriver {
+    /// Gives an operation up: frees it, or makes it an orphan whose cancellation is queued. Whether
+    /// the kernel has something to do.
+    pub(crate) fn abandon(&mut self, id: OpId) -> bool {
+        let Some(op) = self.ops.get(id) else { return false };
+        let kind = op.kind;
+        match op.state {
+            State::Idle => {
+                self.ops.remove(id);
+                return false;
+            }
+            State::Orphan => return false,
+            State::Armed | State::Stopping | State::Restarting => op.state = State::Orphan,
+        }
+        if self.ring.retract(id.user_data(kind)) {
+            self.ops.landed(id);
+            self.ops.remove(id);
+            return false;
+        }
+        self.cancel(id.user_data(kind));
+        if kind == Kind::Accept && self.features.poll_before_accept {
+            self.cancel(id.user_data(Kind::AcceptReady));
+        }
+        true
+    }
+
+    /// Queues the cancellation of a request. It says nothing if it works; if the request is gone
+    /// already, nobody listens to it saying so.
+    pub(crate) fn cancel(&mut self, user_data: u64) {
+        let entry = opcode::AsyncCancel::new(user_data)
+            .build()
+            .flags(squeue::Flags::SKIP_SUCCESS)
+            .user_data(Kind::Ignore as u64);
+        // SAFETY: the request points to no memory.
+        unsafe { self.ring.push(entry) };
+    }
+
+    /// Gives up all operations of a key and closes the descriptor.
+    pub(crate) fn close_key(&mut self, fd: OwnedFd, key: Key) {
+        let mut cancelled = false;
+        if let Some(ops) = self.keys.take(key) {
+            for op in [ops.poll, ops.inward, ops.send] {
+                if let Some((id, _)) = self.ops.at(op) {
+                    cancelled |= self.abandon(id);
+                }
+            }
+        }
+        if cancelled && !self.flush() {
+            // The requests live on and hold the file. At least the peer is told; on anything but a
+            // socket this does nothing.
+            shutdown_socket(&fd);
+        }
+        drop(fd);
+    }
+
+    /// Submits everything and has the kernel work off what follows from it, without waiting; whether
+    /// it did. Completions that this brings are kept for the next poll.
+    pub(crate) fn flush(&mut self) -> bool {
+        if !self.ring.is_enabled() {
+            return true;
+        }
+        for _ in 0..64 {
+            match self.ring.submit() {
+                Ok(()) if !self.ring.has_deferred_work() => return true,
+                Ok(()) => {}
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EAGAIN)) => {
+                    let mut stash = mem::take(&mut self.stash);
+                    self.woken |= self.reap(&mut stash).woken;
+                    self.stash.append(&mut stash);
+                }
+                Err(_) => return false,
+            }
+        }
+        false
+    }
+
+    /// Ends all operations and waits until the kernel has let go of them; what it still has after a
+    /// bounded time is leaked.
+    pub(crate) fn wind_down(&mut self) {
+        if mem::replace(&mut self.finished, true) {
+            return;
+        }
+        self.stash.clear();
+        self.ops.orphan_all();
+        if self.ring.is_enabled() {
+            let cancel_all = opcode::AsyncCancel2::new(CancelBuilder::any())
+                .build()
+                .user_data(Kind::Ignore as u64);
+            // SAFETY: the request points to no memory.
+            unsafe { self.ring.push(cancel_all) };
+            self.drain(Instant::now() + PATIENCE);
+        } else {
+            // Nothing was ever submitted.
+            self.ops = Default::default();
+        }
+        self.ring.wind_down();
+        if self.ops.in_kernel() > 0 {
+            // The kernel may still read and write these. Leaking is safe, freeing is not.
+            mem::forget(mem::take(&mut self.ops));
+            if let Some(buffers) = &self.buffers {
+                mem::forget(Rc::clone(buffers));
+            }
+        } else if self.buffers.is_some() {
+            let _ = self.ring.io().submitter().unregister_buf_ring(crate::buffers::GROUP);
+        }
+    }
+
+    /// Takes completions until the kernel has no request of ours or time is up.
+    fn drain(&mut self, deadline: Instant) {
+        let mut nothing = Vec::new();
+        let mut rounds = 0_u32;
+        while self.ops.in_kernel() > 0 || rounds == 0 {
+            rounds += 1;
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            // The first round only submits. Later ones wait, but not for long: completions of the
+            // waker would do for the kernel, not for us.
+            let result = if rounds == 1 || self.ring.has_completions() {
+                self.ring.submit()
+            } else {
+                self.ring.wait(Some(left.min(Duration::from_millis(50)))).map(drop)
+            };
+            self.reap(&mut nothing);
+            nothing.clear();
+            if let Err(error) = result
+                && !matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EAGAIN | libc::EINTR))
+            {
+                return;
+            }
+        }
+    }
+}
+
+fn shutdown_socket(fd: &OwnedFd) {
+    use std::os::fd::AsRawFd;
+    // SAFETY: `fd` is open; the call takes no pointers.
+    unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_RDWR) };
+}

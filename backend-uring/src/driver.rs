@@ -1,0 +1,444 @@
+//! The driver: what the loop calls, and the completions that follow.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyloop_core::driver::{Caps, Driver, Event, Fd, Interest, Key, Trigger, Waker};
+use io_uring::{cqueue, opcode, types};
+
+use crate::buffers::{Buffers, Inconsistent};
+use crate::config::Config;
+use crate::probe;
+use crate::ring::{BATCH, Ring, Waited};
+use crate::slot::{KeyOps, Keys, Kind, OpId, Slots};
+use crate::waker::EventFd;
+
+/// Completions handled in one poll, so that a flood of them does not keep the loop from its timers.
+const MOST_PER_POLL: usize = 8192;
+
+/// A [`Driver`] over one io_uring.
+pub struct UringDriver {
+    pub(crate) ring: Ring,
+    pub(crate) ops: Slots,
+    pub(crate) keys: Keys,
+    pub(crate) buffers: Option<Rc<Buffers>>,
+    pub(crate) features: Features,
+    pub(crate) proven: Proven,
+    /// Events that arose outside of a poll.
+    pub(crate) stash: Vec<Event>,
+    /// A wake that arose outside of a poll.
+    pub(crate) woken: bool,
+    /// Receives that found no buffer, longest waiting first.
+    pub(crate) starved: VecDeque<OpId>,
+    /// One-shot polls that fired.
+    pub(crate) lapsed: Vec<OpId>,
+    pub(crate) finished: bool,
+    waker: Arc<EventFd>,
+    owner: Option<ThreadMark>,
+    failure: Option<&'static str>,
+    config: Config,
+    caps: Caps,
+}
+
+/// What is in use. Begins as configured; what turns out to be missing is switched off.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Features {
+    pub(crate) multishot_accept: bool,
+    pub(crate) multishot_recv: bool,
+    pub(crate) multishot_poll: bool,
+    pub(crate) poll_before_accept: bool,
+    pub(crate) send: bool,
+}
+
+/// What has worked once, so that `EINVAL` can no longer mean "too old a kernel".
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Proven {
+    pub(crate) accept: bool,
+    pub(crate) recv: bool,
+}
+
+/// What taking completions out brought.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Reaped {
+    /// Completions of any kind.
+    pub(crate) count: usize,
+    /// Whether the waker's was among them.
+    pub(crate) woken: bool,
+}
+
+impl UringDriver {
+    /// Makes a driver. It belongs to the thread on which it is first attached.
+    ///
+    /// # Errors
+    /// As [`probe`](crate::probe), in the same words; or the process is out of descriptors or memory.
+    pub fn new(config: &Config) -> io::Result<Self> {
+        let ring = Ring::new(config)
+            .map_err(|refusal| io::Error::new(refusal.error.kind(), probe::explain(&refusal)))?;
+        let wants_buffers = config.recv && config.buffer_ring;
+        let buffers = if wants_buffers { Buffers::register(ring.io(), config)? } else { None };
+        let features = Features {
+            multishot_accept: config.multishot_accept,
+            multishot_recv: config.multishot_recv,
+            multishot_poll: config.multishot_poll,
+            poll_before_accept: config.poll_before_accept,
+            send: config.send,
+        };
+        let trigger = if config.multishot_poll { Trigger::Edge } else { Trigger::Level };
+        let caps =
+            Caps { trigger, accept: config.accept, recv: buffers.is_some(), send: config.send };
+        Ok(Self {
+            ring,
+            ops: Slots::default(),
+            keys: Keys::default(),
+            buffers,
+            features,
+            proven: Proven::default(),
+            stash: Vec::new(),
+            woken: false,
+            starved: VecDeque::new(),
+            lapsed: Vec::new(),
+            finished: false,
+            waker: Arc::new(EventFd::new()?),
+            owner: None,
+            failure: None,
+            config: config.clone(),
+            caps,
+        })
+    }
+
+    /// The operations of a key, if it has an entry.
+    pub(crate) fn key_ops(&mut self, key: Key) -> Option<&mut KeyOps> {
+        self.keys.get(key)
+    }
+
+    /// The entry of a key. What an older key left behind in it is given up.
+    pub(crate) fn key_entry(&mut self, key: Key) -> &mut KeyOps {
+        let (_, left) = self.keys.entry(key);
+        if let Some(left) = left {
+            for op in [left.poll, left.inward, left.send] {
+                if let Some((id, _)) = self.ops.at(op) {
+                    self.abandon(id);
+                }
+            }
+        }
+        self.keys.entry(key).0
+    }
+
+    /// Makes the next poll fail: what the kernel says does not add up.
+    pub(crate) fn fail(&mut self, _: &Inconsistent) {
+        self.failure = Some("io_uring: a completion names bytes that are not in the buffer ring");
+    }
+
+    fn check_owner(&self) -> io::Result<()> {
+        match self.owner {
+            Some(owner) if owner != ThreadMark::current() => Err(io::Error::other(
+                "this io_uring belongs to another thread: a loop stays on the thread that ran it \
+                 first",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn arm_waker(&mut self) {
+        let entry = opcode::PollAdd::new(types::Fd(self.waker.raw()), libc::POLLIN as u32)
+            .multi(self.features.multishot_poll)
+            .build()
+            .user_data(Kind::Wake as u64);
+        // SAFETY: the request points to no memory.
+        unsafe { self.ring.push(entry) };
+    }
+
+    fn on_wake(&mut self, result: i32, flags: u32) {
+        if cqueue::more(flags) || self.finished {
+            return;
+        }
+        if !self.features.multishot_poll {
+            self.waker.drain();
+        }
+        if result >= 0 {
+            self.arm_waker();
+        }
+    }
+
+    /// Takes the completions that are there and turns them into events.
+    pub(crate) fn reap(&mut self, events: &mut Vec<Event>) -> Reaped {
+        let mut reaped = Reaped::default();
+        let mut batch = [const { MaybeUninit::uninit() }; BATCH];
+        loop {
+            let completions = self.ring.reap(&mut batch);
+            if completions.is_empty() {
+                // What the kernel kept for want of room comes at the next entry.
+                let again = reaped.count < MOST_PER_POLL
+                    && self.ring.is_overflown()
+                    && self.ring.submit().is_ok()
+                    && self.ring.has_completions();
+                if again {
+                    continue;
+                }
+                return reaped;
+            }
+            reaped.count += completions.len();
+            for completion in completions {
+                let (result, flags) = (completion.result(), completion.flags());
+                let user_data = completion.user_data();
+                let id = OpId::of(user_data);
+                match Kind::of(user_data) {
+                    Kind::Recv => self.on_recv(id, result, flags, events),
+                    Kind::Send => self.on_send(id, result, events),
+                    Kind::Poll => self.on_poll(id, result, flags, events),
+                    Kind::Accept => self.on_accept(id, result, flags, events),
+                    Kind::AcceptReady => self.on_accept_ready(id, result, events),
+                    Kind::Wake => {
+                        reaped.woken = true;
+                        self.on_wake(result, flags);
+                    }
+                    Kind::Ignore => {}
+                }
+            }
+        }
+    }
+
+    /// Queues again what lapsed or starved.
+    fn rearm(&mut self) {
+        if !self.lapsed.is_empty() {
+            self.poll_rearm_lapsed();
+        }
+        if !self.starved.is_empty() {
+            self.recv_rearm_starved();
+        }
+    }
+
+    fn poll_once(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+        let before = events.len();
+        events.append(&mut self.stash);
+        let mut woken = std::mem::take(&mut self.woken);
+        let mut timeout = timeout;
+        let mut deadline = None;
+        loop {
+            self.rearm();
+            let wait = events.len() == before
+                && !woken
+                && timeout != Some(Duration::ZERO)
+                && !self.ring.has_completions();
+            let mut ended = !wait;
+            let entered = if wait {
+                if deadline.is_none() {
+                    // Too far to be computed is as good as never.
+                    deadline = timeout.map(|timeout| Instant::now().checked_add(timeout));
+                }
+                self.ring.wait(timeout).map(|waited| ended = waited == Waited::Ended)
+            } else if self.ring.has_business() {
+                self.ring.submit()
+            } else {
+                Ok(())
+            };
+            let reaped = self.reap(events);
+            match entered {
+                Ok(()) => {}
+                // Room was made just now; what did not go in goes in next time.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EAGAIN)) => {
+                    ended |= reaped.count == 0;
+                }
+                Err(error) => return Err(error),
+            }
+            self.check_health()?;
+            woken |= reaped.woken;
+            if ended || woken || events.len() > before || reaped.count == 0 {
+                return Ok(());
+            }
+            // Only completions of our own: on with the wait.
+            if let Some(Some(deadline)) = deadline {
+                let left: Duration = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Ok(());
+                }
+                timeout = Some(left);
+            }
+        }
+    }
+
+    fn check_health(&mut self) -> io::Result<()> {
+        if let Some(failure) = self.failure {
+            return Err(io::Error::other(failure));
+        }
+        if self.ring.lost() > 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::OutOfMemory,
+                "io_uring: the kernel had no memory for a completion, and lost it",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Driver for UringDriver {
+    fn name(&self) -> &'static str {
+        "uring"
+    }
+
+    fn caps(&self) -> Caps {
+        self.caps
+    }
+
+    fn attach(&mut self) -> io::Result<()> {
+        let here = ThreadMark::current();
+        if self.owner == Some(here) {
+            return Ok(());
+        }
+        if self.ring.rung().single_issuer {
+            self.check_owner()?;
+        }
+        let first = !self.ring.is_enabled();
+        self.ring.enable(&self.config)?;
+        self.owner = Some(here);
+        if first {
+            self.arm_waker();
+        }
+        Ok(())
+    }
+
+    fn waker(&self) -> Arc<dyn Waker> {
+        Arc::clone(&self.waker) as _
+    }
+
+    fn poll(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+        if self.owner.is_none() {
+            self.attach()?;
+        }
+        self.check_owner()?;
+        self.poll_once(timeout, events)
+    }
+
+    fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.ring.as_fd())
+    }
+
+    fn register(&mut self, fd: Fd, key: Key, interest: Interest) -> io::Result<()> {
+        self.poll_register(fd, key, interest)
+    }
+
+    fn modify(&mut self, fd: Fd, key: Key, interest: Interest) -> io::Result<()> {
+        self.poll_modify(fd, key, interest)
+    }
+
+    fn deregister(&mut self, _fd: Fd, key: Key) -> io::Result<()> {
+        self.poll_deregister(key);
+        Ok(())
+    }
+
+    fn accept_start(&mut self, fd: Fd, key: Key) -> io::Result<()> {
+        if !self.caps.accept {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        self.accept_begin(fd, key)
+    }
+
+    fn accept_stop(&mut self, _fd: Fd, key: Key) {
+        self.inward_stop(key);
+    }
+
+    fn recv_start(&mut self, fd: Fd, key: Key) -> io::Result<()> {
+        if !self.caps.recv {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        self.recv_begin(fd, key)
+    }
+
+    fn recv_stop(&mut self, _fd: Fd, key: Key) {
+        self.inward_stop(key);
+    }
+
+    fn send(&mut self, fd: Fd, key: Key, buffer: Vec<u8>, offset: usize) -> Result<(), Vec<u8>> {
+        self.send_begin(fd, key, buffer, offset)
+    }
+
+    fn close(&mut self, fd: OwnedFd, key: Key) {
+        self.close_key(fd, key);
+    }
+
+    fn shutdown(&mut self) {
+        self.wind_down();
+    }
+
+    fn describe(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Drop for UringDriver {
+    fn drop(&mut self) {
+        self.wind_down();
+    }
+}
+
+impl fmt::Display for UringDriver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rung = self.ring.rung();
+        let (sq, cq) = self.ring.sizes();
+        write!(f, "io_uring sq {sq} cq {cq}")?;
+        let marks = [
+            (rung.single_issuer, "single-issuer"),
+            (rung.defer_taskrun, "defer-taskrun"),
+            (rung.no_sqarray, "no-sqarray"),
+            (self.ring.has_index(), "registered-ring"),
+            (self.ring.has_ext_arg(), "ext-arg"),
+            (self.ring.has_no_iowait(), "no-iowait"),
+            (self.features.multishot_poll, "multishot-poll"),
+            (self.caps.accept && self.features.multishot_accept, "multishot-accept"),
+            (self.caps.accept && self.features.poll_before_accept, "poll-before-accept"),
+            (self.caps.accept, "accept"),
+            (self.caps.recv && self.features.multishot_recv, "multishot-recv"),
+            (self.caps.recv, "recv"),
+            (self.caps.send, "send"),
+        ];
+        for (_, mark) in marks.into_iter().filter(|(on, _)| *on) {
+            write!(f, " {mark}")?;
+        }
+        if let Some(buffers) = &self.buffers {
+            let (count, size) = buffers.shape();
+            let kind = if buffers.is_incremental() { " incremental" } else { "" };
+            let (free, copied) = (buffers.in_ring(), buffers.copied());
+            write!(f, "; buffers {count} x {size}{kind}, {free} in ring, {copied} copies")?;
+        }
+        let counters = self.ring.counters;
+        write!(
+            f,
+            "; operations {}, in the kernel {} (poll {} accept {} recv {} send {}), starved {}; \
+             enters {} sq-overflow {} (waiting {}) cq-overflow {}",
+            self.ops.live(),
+            self.ops.in_kernel(),
+            self.ops.count(Kind::Poll),
+            self.ops.count(Kind::Accept),
+            self.ops.count(Kind::Recv),
+            self.ops.count(Kind::Send),
+            self.starved.len(),
+            counters.enters,
+            counters.backlogged,
+            self.ring.backlog(),
+            counters.overflows,
+        )
+    }
+}
+
+impl fmt::Debug for UringDriver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "UringDriver({self})")
+    }
+}
+
+/// Tells threads apart, cheaply: the address of a thread-local.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ThreadMark(usize);
+
+impl ThreadMark {
+    fn current() -> Self {
+        thread_local!(static MARK: u8 = const { 0 });
+        Self(MARK.with(|mark| std::ptr::from_ref(mark).addr()))
+    }
+}

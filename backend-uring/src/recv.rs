@@ -1,0 +1,192 @@
+//! Receiving: one request per stream into the shared buffers, or, as the fallback, one per message.
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::ptr;
+
+use anyloop_core::driver::{Event, Fd, Key, RecvEnd};
+use io_uring::{cqueue, opcode, squeue, types};
+
+use crate::buffers;
+use crate::driver::UringDriver;
+use crate::slot::{Kind, OpId, OpRef, State};
+
+/// `IORING_RECVSEND_POLL_FIRST`: do not try at once. It spares a useless attempt, and an `ENOBUFS`
+/// when there is no buffer at the moment but no data either.
+const POLL_FIRST: u16 = 1;
+/// `IORING_RECV_MULTISHOT`.
+const MULTISHOT: u16 = 2;
+
+impl UringDriver {
+    pub(crate) fn recv_begin(&mut self, fd: Fd, key: Key) -> io::Result<()> {
+        self.inward_begin(fd.as_raw_fd(), key, Kind::Recv)
+    }
+
+    /// Starts accepting or receiving.
+    pub(crate) fn inward_begin(&mut self, fd: RawFd, key: Key, kind: Kind) -> io::Result<()> {
+        let current = self.key_ops(key).map_or(OpRef::NONE, |ops| ops.inward);
+        if let Some((_, op)) = self.ops.at(current) {
+            if op.state != State::Stopping {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            op.state = State::Restarting;
+            return Ok(());
+        }
+        let id = self.ops.insert(kind, key, fd, 0);
+        self.key_entry(key).inward = id.into();
+        self.inward_arm(id, kind);
+        Ok(())
+    }
+
+    fn inward_arm(&mut self, id: OpId, kind: Kind) {
+        if kind == Kind::Recv {
+            self.recv_arm(id);
+        } else {
+            self.accept_arm(id);
+        }
+    }
+
+    /// Stops accepting or receiving.
+    pub(crate) fn inward_stop(&mut self, key: Key) {
+        let current = self.key_ops(key).map_or(OpRef::NONE, |ops| ops.inward);
+        let Some((id, op)) = self.ops.at(current) else { return };
+        let kind = op.kind;
+        match op.state {
+            State::Armed if self.ring.retract(id.user_data(kind)) => {
+                self.ops.landed(id);
+                self.inward_stopped(id);
+            }
+            State::Armed => {
+                op.state = State::Stopping;
+                // The kernel may meanwhile have it under the number of its first half.
+                self.cancel(id.user_data(kind));
+                if kind == Kind::Accept && self.features.poll_before_accept {
+                    self.cancel(id.user_data(Kind::AcceptReady));
+                }
+            }
+            State::Restarting => {
+                // Stopped, started, stopped: two ends are owed, and one is still to come.
+                op.state = State::Stopping;
+                let end = ended(kind, key);
+                self.stash.push(end);
+            }
+            State::Idle => self.inward_stopped(id),
+            State::Stopping | State::Orphan => {}
+        }
+    }
+
+    /// Ends an operation the kernel does not have.
+    fn inward_stopped(&mut self, id: OpId) {
+        let Some(op) = self.ops.remove(id) else { return };
+        if let Some(ops) = self.key_ops(op.key) {
+            ops.inward = OpRef::NONE;
+        }
+        self.stash.push(ended(op.kind, op.key));
+    }
+
+    fn recv_arm(&mut self, id: OpId) {
+        let Some(op) = self.ops.get(id) else { return };
+        let mode = if self.features.multishot_recv { MULTISHOT | POLL_FIRST } else { POLL_FIRST };
+        let entry = opcode::Recv::new(types::Fd(op.fd), ptr::null_mut(), 0)
+            .ioprio(mode)
+            .buf_group(buffers::GROUP)
+            .build()
+            .flags(squeue::Flags::BUFFER_SELECT)
+            .user_data(id.user_data(Kind::Recv));
+        // SAFETY: the request points to no memory of its own: the kernel takes buffers from the ring,
+        // whose memory outlives all requests (see `close.rs`).
+        unsafe { self.ring.push(entry) };
+        self.ops.departed(id);
+    }
+
+    /// Arms receives that found no buffer, in order, as far as there are buffers now.
+    pub(crate) fn recv_rearm_starved(&mut self) {
+        let Some(buffers) = &self.buffers else { return };
+        // A buffer is one message, or many if they share.
+        let mut room =
+            if buffers.is_incremental() { usize::MAX } else { buffers.in_ring() as usize };
+        if buffers.in_ring() == 0 {
+            room = 0;
+        }
+        while room > 0 {
+            let Some(id) = self.starved.pop_front() else { return };
+            if self.ops.get(id).is_some_and(|op| op.state == State::Idle) {
+                self.recv_arm(id);
+                room -= 1;
+            }
+        }
+    }
+
+    pub(crate) fn on_recv(&mut self, id: OpId, result: i32, flags: u32, events: &mut Vec<Event>) {
+        let chunk = match (&self.buffers, cqueue::buffer_select(flags)) {
+            (Some(buffers), Some(buffer)) => {
+                match buffers.lend(buffer, result.max(0) as u32, cqueue::buffer_more(flags)) {
+                    Ok(chunk) => chunk,
+                    Err(error) => return self.fail(&error),
+                }
+            }
+            _ => None,
+        };
+        let Some(op) = self.ops.get(id) else { return };
+        let key = op.key;
+        if let Some(chunk) = chunk
+            && op.state != State::Orphan
+        {
+            events.push(Event::Data { key, chunk });
+        }
+        if cqueue::more(flags) {
+            return;
+        }
+        match self.ops.landed(id) {
+            State::Orphan => drop(self.ops.remove(id)),
+            State::Stopping => {
+                self.recv_end(id, end(result).unwrap_or(RecvEnd::Stopped), events);
+            }
+            State::Restarting => {
+                events.push(Event::RecvEnded { key, reason: RecvEnd::Stopped });
+                match end(result) {
+                    // An error is told once; the end of the stream will be told again.
+                    Some(reason @ RecvEnd::Error(_)) => self.recv_end(id, reason, events),
+                    _ => self.recv_arm(id),
+                }
+            }
+            State::Idle | State::Armed => match -result {
+                error if error < 0 => self.recv_arm(id),
+                libc::ENOBUFS => self.starved.push_back(id),
+                libc::EINTR | libc::EAGAIN => self.recv_arm(id),
+                libc::EINVAL if self.features.multishot_recv && !self.proven.recv => {
+                    self.features.multishot_recv = false;
+                    self.recv_arm(id);
+                }
+                _ => self.recv_end(id, end(result).unwrap_or(RecvEnd::Exhausted), events),
+            },
+        }
+        self.proven.recv |= result >= 0;
+    }
+
+    fn recv_end(&mut self, id: OpId, reason: RecvEnd, events: &mut Vec<Event>) {
+        let Some(op) = self.ops.remove(id) else { return };
+        if let Some(ops) = self.key_ops(op.key) {
+            ops.inward = OpRef::NONE;
+        }
+        events.push(Event::RecvEnded { key: op.key, reason });
+    }
+}
+
+/// The end of the stream that a result tells of, if it does.
+fn end(result: i32) -> Option<RecvEnd> {
+    match -result {
+        0 => Some(RecvEnd::Eof),
+        libc::ECANCELED | libc::ENOBUFS | libc::EINTR | libc::EAGAIN => None,
+        error if error > 0 => Some(RecvEnd::Error(io::Error::from_raw_os_error(error))),
+        _ => None,
+    }
+}
+
+fn ended(kind: Kind, key: Key) -> Event {
+    if kind == Kind::Recv {
+        Event::RecvEnded { key, reason: RecvEnd::Stopped }
+    } else {
+        Event::AcceptEnded { key, error: None }
+    }
+}

@@ -1,0 +1,329 @@
+//! Putting requests in, entering the kernel, taking completions out.
+
+use std::collections::VecDeque;
+use std::io;
+use std::mem::{ManuallyDrop, MaybeUninit, size_of};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::ptr;
+use std::time::Duration;
+
+use io_uring::types::{SubmitArgs, Timespec};
+use io_uring::{EnterFlags, IoUring, cqueue, squeue};
+
+use crate::config::Config;
+use crate::setup::{self, Refusal, Rung};
+
+/// Completions that are taken out at a time.
+pub(crate) const BATCH: usize = 64;
+
+/// The two queues shared with the kernel, and the system call between them.
+///
+/// Nothing is ever submitted before [`Ring::enable`]: until then requests wait in the backlog, from
+/// which they can be taken back.
+pub(crate) struct Ring {
+    io: ManuallyDrop<IoUring>,
+    rung: Rung,
+    /// Requests that did not fit, in order.
+    backlog: VecDeque<squeue::Entry>,
+    enabled: bool,
+    /// The number by which the owning thread enters.
+    index: Option<u32>,
+    ext_arg: bool,
+    /// Flags of each entry.
+    flags: EnterFlags,
+    pub(crate) counters: Counters,
+}
+
+/// What happened so far that should be rare.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counters {
+    /// Entries to the kernel.
+    pub(crate) enters: u64,
+    /// Requests that found the submission queue full.
+    pub(crate) backlogged: u64,
+    /// Times the completion queue was seen overflown.
+    pub(crate) overflows: u64,
+}
+
+/// How a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waited {
+    /// Perhaps there are completions; if there are none, time is up or a signal came.
+    Returned,
+    /// Time is up, a signal came, or the kernel is short of memory. Completions may be there all the
+    /// same.
+    Ended,
+}
+
+impl Ring {
+    pub(crate) fn new(config: &Config) -> Result<Self, Refusal> {
+        let (io, rung) = setup::build(config)?;
+        let mut flags = EnterFlags::GETEVENTS;
+        if io.params().is_feature_no_iowait() {
+            // Else a loop that sleeps counts as waiting for a disk.
+            flags |= EnterFlags::NO_IOWAIT;
+        }
+        let ext_arg = config.ext_arg && io.params().is_feature_ext_arg();
+        Ok(Self {
+            io: ManuallyDrop::new(io),
+            rung,
+            backlog: VecDeque::new(),
+            enabled: false,
+            index: None,
+            ext_arg,
+            flags,
+            counters: Counters::default(),
+        })
+    }
+
+    pub(crate) fn rung(&self) -> Rung {
+        self.rung
+    }
+
+    pub(crate) fn io(&self) -> &IoUring {
+        &self.io
+    }
+
+    pub(crate) fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
+    pub(crate) fn has_index(&self) -> bool {
+        self.index.is_some()
+    }
+
+    pub(crate) fn has_ext_arg(&self) -> bool {
+        self.ext_arg
+    }
+
+    pub(crate) fn has_no_iowait(&self) -> bool {
+        self.flags.contains(EnterFlags::NO_IOWAIT)
+    }
+
+    /// Makes the calling thread the owner.
+    pub(crate) fn enable(&mut self, config: &Config) -> io::Result<()> {
+        if self.rung.single_issuer && !self.enabled {
+            self.io.submitter().register_enable_rings()?;
+        }
+        self.enabled = true;
+        self.index = config.registered_ring_fd.then(|| setup::register_ring_fd(&self.io)).flatten();
+        Ok(())
+    }
+
+    /// Queues a request for the next entry.
+    ///
+    /// # Safety
+    /// What the request points to must stay valid until its terminal completion.
+    pub(crate) unsafe fn push(&mut self, entry: squeue::Entry) {
+        if self.enabled && self.backlog.is_empty() {
+            // SAFETY: the caller answers for the memory of the request.
+            if unsafe { self.io.submission().push(&entry) }.is_ok() {
+                return;
+            }
+            self.counters.backlogged += 1;
+        }
+        self.backlog.push_back(entry);
+    }
+
+    /// Takes a request back that was queued before the ring was enabled; whether it was there.
+    pub(crate) fn retract(&mut self, user_data: u64) -> bool {
+        if self.enabled {
+            return false;
+        }
+        let before = self.backlog.len();
+        self.backlog.retain(|entry| entry.get_user_data() != user_data);
+        self.backlog.len() < before
+    }
+
+    /// Moves what waits into the submission queue; the number of requests in it.
+    fn fill(&mut self) -> u32 {
+        let mut queue = self.io.submission();
+        while let Some(entry) = self.backlog.front() {
+            // SAFETY: who pushed the request answers for its memory.
+            if unsafe { queue.push(entry) }.is_err() {
+                break;
+            }
+            self.backlog.pop_front();
+        }
+        queue.len() as u32
+    }
+
+    /// Whether an entry without waiting would do anything: requests, completions the kernel has not
+    /// worked off, completions it keeps for want of room.
+    pub(crate) fn has_business(&mut self) -> bool {
+        if !self.backlog.is_empty() {
+            return true;
+        }
+        let queue = self.io.submission();
+        !queue.is_empty() || queue.taskrun() || queue.cq_overflow()
+    }
+
+    /// Whether the kernel keeps completions for want of room. Counts them.
+    pub(crate) fn is_overflown(&mut self) -> bool {
+        let overflown = self.io.submission().cq_overflow();
+        self.counters.overflows += u64::from(overflown);
+        overflown
+    }
+
+    /// Whether the kernel has completions to work off.
+    pub(crate) fn has_deferred_work(&mut self) -> bool {
+        self.io.submission().taskrun()
+    }
+
+    pub(crate) fn has_completions(&mut self) -> bool {
+        !self.io.completion().is_empty()
+    }
+
+    /// Completions that are gone for good, for the kernel had no memory for them.
+    pub(crate) fn lost(&mut self) -> u32 {
+        self.io.completion().overflow()
+    }
+
+    /// Submits all requests and has the kernel work off completions, without waiting.
+    ///
+    /// # Errors
+    /// `EBUSY`, `EAGAIN`: take completions out and try again. All else is final.
+    pub(crate) fn submit(&mut self) -> io::Result<()> {
+        loop {
+            let count = self.fill();
+            match self.enter(count, 0, EnterFlags::empty(), None) {
+                Ok(taken) if taken < count && taken > 0 => {}
+                Ok(taken) if taken < count => {
+                    return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+                }
+                Ok(_) if self.backlog.is_empty() => return Ok(()),
+                Ok(_) => {}
+                Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Submits all requests and waits for a completion.
+    ///
+    /// # Errors
+    /// As [`Ring::submit`].
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Waited> {
+        if timeout.is_some() && !self.ext_arg {
+            return self.wait_by_poll(timeout);
+        }
+        let timespec = timeout.map(Timespec::from);
+        let args = timespec.as_ref().map(|timespec| SubmitArgs::new().timespec(timespec));
+        loop {
+            let count = self.fill();
+            if !self.backlog.is_empty() {
+                self.submit()?;
+                continue;
+            }
+            let extra = if args.is_some() { EnterFlags::EXT_ARG } else { EnterFlags::empty() };
+            match self.enter(count, 1, extra, args.as_ref()) {
+                // With requests left over the kernel does not wait.
+                Ok(taken) if taken < count && taken > 0 => {}
+                Ok(_) => return Ok(Waited::Returned),
+                Err(error) => {
+                    return match error.raw_os_error() {
+                        Some(libc::ETIME | libc::EINTR) => Ok(Waited::Ended),
+                        _ => Err(error),
+                    };
+                }
+            }
+        }
+    }
+
+    /// The same where an entry takes no timeout.
+    fn wait_by_poll(&mut self, timeout: Option<Duration>) -> io::Result<Waited> {
+        self.submit()?;
+        if !self.has_completions() && !self.is_overflown() {
+            let mut fds = libc::pollfd { fd: self.fd(), events: libc::POLLIN, revents: 0 };
+            let timespec = timeout.map(|timeout| libc::timespec {
+                tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+                tv_nsec: timeout.subsec_nanos().into(),
+            });
+            let timespec = timespec.as_ref().map_or(ptr::null(), ptr::from_ref);
+            // SAFETY: `ppoll` reads one `pollfd` and a `timespec` and writes `revents`, all on our
+            // stack, and uses none of them after it returned.
+            let ready = unsafe { libc::ppoll(&raw mut fds, 1, timespec, ptr::null()) };
+            if ready <= 0 {
+                return Ok(Waited::Ended);
+            }
+            self.enter(0, 0, EnterFlags::empty(), None)?;
+        }
+        Ok(Waited::Returned)
+    }
+
+    fn enter(
+        &mut self,
+        to_submit: u32,
+        min_complete: u32,
+        extra: EnterFlags,
+        args: Option<&SubmitArgs<'_, '_>>,
+    ) -> io::Result<u32> {
+        self.counters.enters += 1;
+        let mut flags = self.flags | extra;
+        let fd = match self.index {
+            Some(index) => {
+                flags |= EnterFlags::REGISTERED_RING;
+                index as RawFd
+            }
+            None => self.io.as_raw_fd(),
+        };
+        let size = if args.is_some() { size_of::<SubmitArgs<'_, '_>>() } else { 0 };
+        let args: *const SubmitArgs<'_, '_> = args.map_or(ptr::null(), ptr::from_ref);
+        // SAFETY: the ring is open as long as `self` lives, and `index` stands for it on this thread.
+        // The kernel reads `size` bytes at `args`, which outlives the call. The requests in the
+        // queue were pushed under `push`'s contract.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_io_uring_enter,
+                fd,
+                to_submit,
+                min_complete,
+                flags.bits(),
+                args,
+                size,
+            )
+        };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as u32) }
+    }
+
+    /// Takes completions out, at most a batch.
+    pub(crate) fn reap<'a>(
+        &mut self,
+        batch: &'a mut [MaybeUninit<cqueue::Entry>; BATCH],
+    ) -> &'a [cqueue::Entry] {
+        self.io.completion().fill(batch)
+    }
+
+    pub(crate) fn fd(&self) -> RawFd {
+        self.io.as_raw_fd()
+    }
+
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor stays open as long as `self` is borrowed.
+        unsafe { BorrowedFd::borrow_raw(self.fd()) }
+    }
+
+    pub(crate) fn sizes(&self) -> (u32, u32) {
+        (self.io.params().sq_entries(), self.io.params().cq_entries())
+    }
+
+    pub(crate) fn backlog(&self) -> usize {
+        self.backlog.len()
+    }
+
+    /// Drops the requests that were not submitted and gives the thread's number back.
+    pub(crate) fn wind_down(&mut self) {
+        self.backlog.clear();
+        if let Some(index) = self.index.take() {
+            setup::unregister_ring_fd(&self.io, index);
+        }
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        self.wind_down();
+        // SAFETY: this is the only place where `io` is dropped, and nothing uses it afterwards.
+        unsafe { ManuallyDrop::drop(&mut self.io) };
+    }
+}

@@ -1,0 +1,363 @@
+//! The table of operations, and the number by which the kernel names one of them.
+//!
+//! ```text
+//!  user_data:  63      56 55                32 31                        0
+//!             ┌──────────┬────────────────────┬──────────────────────────┐
+//!             │   kind   │     generation     │           slot           │
+//!             └──────────┴────────────────────┴──────────────────────────┘
+//! ```
+//!
+//! A slot is freed by the terminal completion of its request and by nothing else, so whatever the
+//! request points to (the bytes of a send) stays where it is for as long as the kernel may look at
+//! it. The generation grows with each use of a slot: a completion that does not fit is never
+//! mistaken for another operation's.
+
+use std::os::fd::RawFd;
+
+use anyloop_core::driver::Key;
+
+const GENERATION: u32 = 0x00ff_ffff;
+const NO_SLOT: u32 = u32::MAX;
+
+/// What an operation is, as far as the completion loop must know before it looks at memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    /// Nobody waits for it: cancellations.
+    Ignore = 0,
+    /// The poll of the waker.
+    Wake = 1,
+    /// Readiness of a registered descriptor.
+    Poll = 2,
+    /// Accepting.
+    Accept = 3,
+    /// Waiting to accept, on kernels that do not wait by themselves.
+    AcceptReady = 4,
+    /// Receiving.
+    Recv = 5,
+    /// Sending.
+    Send = 6,
+}
+
+impl Kind {
+    pub(crate) fn of(user_data: u64) -> Self {
+        match (user_data >> 56) as u8 {
+            1 => Self::Wake,
+            2 => Self::Poll,
+            3 => Self::Accept,
+            4 => Self::AcceptReady,
+            5 => Self::Recv,
+            6 => Self::Send,
+            _ => Self::Ignore,
+        }
+    }
+}
+
+/// Names one use of one slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OpId {
+    slot: u32,
+    generation: u32,
+}
+
+impl OpId {
+    pub(crate) fn of(user_data: u64) -> Self {
+        Self { slot: user_data as u32, generation: (user_data >> 32) as u32 & GENERATION }
+    }
+
+    pub(crate) fn user_data(self, kind: Kind) -> u64 {
+        (kind as u64) << 56 | u64::from(self.generation) << 32 | u64::from(self.slot)
+    }
+}
+
+/// Where an operation stands.
+///
+/// ```text
+///            arm                stop              start again
+///   Idle ──────────▶ Armed ──────────▶ Stopping ──────────▶ Restarting
+///     ▲  ◀──────────   │                  │                     │
+///     │   completion   └──────────────────┴── key closed ──────┘
+///     │                                   ▼
+///   (freed) ◀── terminal completion ─── Orphan
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// The kernel has no request: a lapsed poll, a receive that waits for buffers.
+    Idle,
+    /// The kernel has the request, or will at the next submission.
+    Armed,
+    /// As `Armed`, but its cancellation is queued; the terminal event is still owed.
+    Stopping,
+    /// As `Stopping`, and to be started again once that event was delivered.
+    Restarting,
+    /// As `Armed`, but the key is closed: what still comes is thrown away.
+    Orphan,
+}
+
+impl State {
+    /// Whether a terminal completion is still to come.
+    pub(crate) fn in_kernel(self) -> bool {
+        self != Self::Idle
+    }
+}
+
+/// One operation.
+#[derive(Debug)]
+pub(crate) struct Op {
+    generation: u32,
+    pub(crate) kind: Kind,
+    pub(crate) state: State,
+    pub(crate) key: Key,
+    pub(crate) fd: RawFd,
+    /// Poll: the mask that is waited for. Send: where in `buffer` it starts.
+    /// Accept: connections that failed in a row.
+    pub(crate) word: u32,
+    /// Send: the bytes the kernel reads.
+    pub(crate) buffer: Vec<u8>,
+}
+
+/// All operations of one driver.
+#[derive(Debug, Default)]
+pub(crate) struct Slots {
+    entries: Vec<Entry>,
+    free: Option<u32>,
+    live: usize,
+    in_kernel: usize,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Used(Op),
+    Free { generation: u32, next: Option<u32> },
+}
+
+impl Slots {
+    /// Takes a slot for an operation the kernel does not know yet.
+    pub(crate) fn insert(&mut self, kind: Kind, key: Key, fd: RawFd, word: u32) -> OpId {
+        self.live += 1;
+        let op = |generation| {
+            let (state, buffer) = (State::Idle, Vec::new());
+            Entry::Used(Op { generation, kind, state, key, fd, word, buffer })
+        };
+        if let Some(slot) = self.free {
+            let entry = &mut self.entries[slot as usize];
+            let Entry::Free { generation, next } = *entry else {
+                unreachable!("the free list holds free slots only")
+            };
+            self.free = next;
+            *entry = op(generation);
+            return OpId { slot, generation };
+        }
+        let slot = self.entries.len() as u32;
+        self.entries.push(op(0));
+        OpId { slot, generation: 0 }
+    }
+
+    /// The operation, if `id` still names one.
+    pub(crate) fn get(&mut self, id: OpId) -> Option<&mut Op> {
+        match self.entries.get_mut(id.slot as usize) {
+            Some(Entry::Used(op)) if op.generation == id.generation => Some(op),
+            _ => None,
+        }
+    }
+
+    /// The operation in a slot that a key refers to.
+    pub(crate) fn at(&mut self, slot: OpRef) -> Option<(OpId, &mut Op)> {
+        match self.entries.get_mut(slot.0 as usize) {
+            Some(Entry::Used(op)) => Some((OpId { slot: slot.0, generation: op.generation }, op)),
+            _ => None,
+        }
+    }
+
+    /// Notes that the kernel got the request.
+    pub(crate) fn departed(&mut self, id: OpId) {
+        if let Some(op) = self.get(id) {
+            debug_assert_eq!(op.state, State::Idle, "one request per operation");
+            op.state = State::Armed;
+            self.in_kernel += 1;
+        }
+    }
+
+    /// Notes that the terminal completion came. The state is what it was before.
+    pub(crate) fn landed(&mut self, id: OpId) -> State {
+        let Some(op) = self.get(id) else { return State::Orphan };
+        let before = std::mem::replace(&mut op.state, State::Idle);
+        debug_assert!(before.in_kernel(), "a terminal completion comes once");
+        self.in_kernel -= 1;
+        before
+    }
+
+    /// Frees the slot of an operation that the kernel does not have.
+    pub(crate) fn remove(&mut self, id: OpId) -> Option<Op> {
+        let entry = self.entries.get_mut(id.slot as usize)?;
+        match entry {
+            Entry::Used(op) if op.generation == id.generation => {
+                debug_assert!(!op.state.in_kernel(), "the kernel still has the request");
+            }
+            _ => return None,
+        }
+        let generation = id.generation.wrapping_add(1) & GENERATION;
+        let freed = std::mem::replace(entry, Entry::Free { generation, next: self.free });
+        self.free = Some(id.slot);
+        self.live -= 1;
+        match freed {
+            Entry::Used(op) => Some(op),
+            Entry::Free { .. } => None,
+        }
+    }
+
+    /// Operations the kernel has.
+    pub(crate) fn in_kernel(&self) -> usize {
+        self.in_kernel
+    }
+
+    /// Operations, those that wait for something else than the kernel included.
+    pub(crate) fn live(&self) -> usize {
+        self.live
+    }
+
+    /// How many operations of a kind the kernel has.
+    pub(crate) fn count(&self, kind: Kind) -> usize {
+        let of_kind = |entry: &&Entry| match entry {
+            Entry::Used(op) => op.kind == kind && op.state.in_kernel(),
+            Entry::Free { .. } => false,
+        };
+        self.entries.iter().filter(of_kind).count()
+    }
+
+    /// Makes every operation an orphan and frees those the kernel does not have.
+    pub(crate) fn orphan_all(&mut self) {
+        for slot in 0..self.entries.len() as u32 {
+            let Some((id, op)) = self.at(OpRef(slot)) else { continue };
+            if op.state.in_kernel() {
+                op.state = State::Orphan;
+            } else {
+                self.remove(id);
+            }
+        }
+    }
+}
+
+/// The slot of an operation as a key remembers it: 4 bytes, and `None` without a flag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OpRef(u32);
+
+impl OpRef {
+    pub(crate) const NONE: Self = Self(NO_SLOT);
+
+    pub(crate) fn is_none(self) -> bool {
+        self == Self::NONE
+    }
+}
+
+impl From<OpId> for OpRef {
+    fn from(id: OpId) -> Self {
+        Self(id.slot)
+    }
+}
+
+/// The operations of one key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeyOps {
+    generation: u32,
+    pub(crate) poll: OpRef,
+    /// Accepting or receiving.
+    pub(crate) inward: OpRef,
+    pub(crate) send: OpRef,
+}
+
+impl KeyOps {
+    const fn new(generation: u32) -> Self {
+        Self { generation, poll: OpRef::NONE, inward: OpRef::NONE, send: OpRef::NONE }
+    }
+}
+
+/// The operations of all keys, by the slot of the key.
+#[derive(Debug, Default)]
+pub(crate) struct Keys(Vec<KeyOps>);
+
+impl Keys {
+    /// What `key` has in flight, if anything was ever begun for it.
+    pub(crate) fn get(&mut self, key: Key) -> Option<&mut KeyOps> {
+        self.0.get_mut(key.slot as usize).filter(|ops| ops.generation == key.generation)
+    }
+
+    /// The entry of `key`, made if there is none. What an older key left in it is returned.
+    pub(crate) fn entry(&mut self, key: Key) -> (&mut KeyOps, Option<KeyOps>) {
+        let index = key.slot as usize;
+        if index >= self.0.len() {
+            self.0.resize(index + 1, KeyOps::new(0));
+        }
+        let ops = &mut self.0[index];
+        let mut left = None;
+        if ops.generation != key.generation {
+            let old = std::mem::replace(ops, KeyOps::new(key.generation));
+            let empty = old.poll.is_none() && old.inward.is_none() && old.send.is_none();
+            left = (!empty).then_some(old);
+        }
+        (ops, left)
+    }
+
+    /// Forgets a key.
+    pub(crate) fn take(&mut self, key: Key) -> Option<KeyOps> {
+        let ops = self.get(key)?;
+        Some(std::mem::replace(ops, KeyOps::new(key.generation)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: Key = Key { slot: 3, generation: 7 };
+
+    #[test]
+    fn user_data_carries_kind_generation_and_slot() {
+        let id = OpId { slot: 0xdead_beef, generation: 0x00ab_cdef };
+        let bits = id.user_data(Kind::Send);
+        assert_eq!(Kind::of(bits), Kind::Send);
+        assert_eq!(OpId::of(bits), id);
+    }
+
+    #[test]
+    fn a_freed_slot_is_reused_under_another_generation() {
+        let mut slots = Slots::default();
+        let first = slots.insert(Kind::Recv, KEY, 5, 0);
+        slots.departed(first);
+        assert_eq!(slots.in_kernel(), 1);
+        assert_eq!(slots.landed(first), State::Armed);
+        assert!(slots.remove(first).is_some());
+        let second = slots.insert(Kind::Recv, KEY, 5, 0);
+        assert_eq!(second.slot, first.slot);
+        assert!(slots.get(first).is_none());
+        assert!(slots.get(second).is_some());
+        assert!(slots.remove(first).is_none());
+        assert_eq!((slots.live(), slots.in_kernel()), (1, 0));
+    }
+
+    #[test]
+    fn the_generation_wraps_within_its_bits() {
+        let mut slots = Slots::default();
+        let id = slots.insert(Kind::Poll, KEY, 5, 0);
+        slots.remove(id);
+        let Entry::Free { generation, .. } = &mut slots.entries[0] else { unreachable!() };
+        *generation = GENERATION;
+        let last = slots.insert(Kind::Poll, KEY, 5, 0);
+        assert_eq!(OpId::of(last.user_data(Kind::Poll)), last);
+        slots.remove(last);
+        assert_eq!(slots.insert(Kind::Poll, KEY, 5, 0).generation, 0);
+    }
+
+    #[test]
+    fn keys_tell_what_an_older_key_left() {
+        let mut keys = Keys::default();
+        let (ops, left) = keys.entry(KEY);
+        assert!(left.is_none());
+        ops.send = OpRef(9);
+        assert!(keys.get(Key { generation: 8, ..KEY }).is_none());
+        let (ops, left) = keys.entry(Key { generation: 8, ..KEY });
+        assert!(ops.send.is_none());
+        assert_eq!(left.map(|ops| ops.send), Some(OpRef(9)));
+        assert!(keys.take(KEY).is_none());
+    }
+}
