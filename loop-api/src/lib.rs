@@ -1,2 +1,64 @@
-//! See the crate description.
+//! The contract of anyloop: what an event loop is, whoever made it.
+//!
+//! Library authors depend on this crate and nothing else: it has the object-safe [`EventLoop`] trait
+//! with its generic half [`EventLoopExt`], and the things that loops hand out. Applications depend on
+//! the facade `anyloop`, loop authors on `anyloop-core` or on this crate.
+//!
+//! ```text
+//!   your code ──▶ LoopRef ──▶ dyn EventLoop ◀── anyloop-mio, anyloop-uring, anyloop-polling, yours
+//!                    ▲
+//!   other threads ───┘ RemoteHandle (the only Send + Sync door)
+//! ```
 #![forbid(unsafe_code)]
+
+mod backend;
+mod cancel;
+mod context;
+mod error;
+mod event_loop;
+mod executor;
+mod future;
+mod handle;
+mod instant;
+mod net;
+mod outcome;
+mod policy;
+mod protocol;
+mod remote;
+mod report;
+mod server;
+mod state;
+mod task;
+mod task_core;
+mod transport;
+
+pub use async_task::Runnable;
+pub use backend::{BackendDescriptor, LoopConfig};
+pub use cancel::{
+    CatchCancel, Ending, Shield, Shieldable, Uncancellable, catch_cancel, on_cancel,
+    raise_interrupt, shield, uncancellable, with_cleanup,
+};
+pub use context::{Context, ContextVar, Snapshot};
+pub use error::{Cancelled, Error, ErrorGroup, Interrupt, Panic, Result, SharedError, Text};
+pub use event_loop::{
+    Completion, EventLoop, EventLoopExt, LoopRef, ProtocolFactory, TaskBuilder, WeakLoop, YieldNow,
+    yield_now,
+};
+pub use executor::{Executor, Job, SharedExecutor};
+pub use future::{CallbackId, LoopFuture, Shared};
+pub use handle::{Handle, TimerHandle, TimerQueue};
+pub use instant::LoopInstant;
+pub use net::{Bind, Connect, Family, split_host_port};
+pub use policy::{
+    EventLoopPolicy, install_policy, installed_policy, set_thread_event_loop, thread_event_loop,
+};
+pub use protocol::{AnyProtocol, BufferedProtocol, Protocol};
+pub use remote::{JoinHandle, RemoteCall, RemoteHandle, RemoteLoop, Scheduler};
+pub use report::{ExceptionHandler, Report};
+pub use server::{LocalBoxFuture, RawServer, Server};
+pub use state::{Interruption, LoopState, RunGuard};
+pub use task::{
+    AnyTask, EagerTaskFactory, SharedTask, Task, TaskFactory, TaskOptions, current_task,
+};
+pub use task_core::{Cancellable, set_waiter};
+pub use transport::{ExtraInfo, RawTransport, SocketView, Transport, write_buffer_limits};

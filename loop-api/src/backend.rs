@@ -1,0 +1,72 @@
+//! Backends as values: what a loop crate exports so that it can be chosen at run time.
+
+use std::fmt;
+
+use crate::error::Result;
+use crate::event_loop::LoopRef;
+
+/// How a loop is to be made. Understood by every backend; a backend's own switches are in its own
+/// configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LoopConfig {
+    /// Debug mode; `None` leaves the loop's default.
+    pub debug: Option<bool>,
+    /// Poll the operating system in every iteration instead of skipping some while work is ready.
+    pub poll_every_iteration: bool,
+    /// Panics of user code leave `run_*` instead of being reported.
+    pub resume_panics: bool,
+    /// Threads of the loop's own pool; `None`: from the number of CPUs.
+    pub executor_threads: Option<usize>,
+}
+
+impl LoopConfig {
+    /// Debug mode.
+    #[must_use]
+    pub fn debug(mut self, on: bool) -> Self {
+        self.debug = Some(on);
+        self
+    }
+
+    /// See [`LoopConfig::poll_every_iteration`].
+    #[must_use]
+    pub fn poll_every_iteration(mut self, on: bool) -> Self {
+        self.poll_every_iteration = on;
+        self
+    }
+
+    /// See [`LoopConfig::resume_panics`].
+    #[must_use]
+    pub fn resume_panics(mut self, on: bool) -> Self {
+        self.resume_panics = on;
+        self
+    }
+
+    /// See [`LoopConfig::executor_threads`].
+    #[must_use]
+    pub fn executor_threads(mut self, threads: usize) -> Self {
+        self.executor_threads = Some(threads);
+        self
+    }
+}
+
+/// A backend: its name, whether it works here, and how to open a loop of it.
+///
+/// Each backend crate exports one as `pub static DESCRIPTOR`.
+#[derive(Clone, Copy)]
+pub struct BackendDescriptor {
+    /// The name in `ANYLOOP_BACKEND`: lower case, no spaces.
+    pub name: &'static str,
+    /// One line for people.
+    pub summary: &'static str,
+    /// Whether it works on this machine; `Ok` says with which features, `Err` why not, in words.
+    pub probe: fn() -> std::result::Result<String, String>,
+    /// Makes a loop.
+    pub open: fn(&LoopConfig) -> Result<LoopRef>,
+}
+
+impl fmt::Debug for BackendDescriptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BackendDescriptor({})", self.name)
+    }
+}

@@ -1,0 +1,343 @@
+//! Cancellation that can be caught, cleaned up after, and held back (contract §3.2).
+//!
+//! A cancelled task is told at its innermost active scope: the scope drops its inner future (all
+//! destructors run) and yields [`Cancelled`]. Without a scope the whole body is dropped.
+//!
+//! ```text
+//! catch_cancel(fut).await      -> Ok(value) | Err(Cancelled)     try / except CancelledError
+//! on_cancel(fut, || cleanup)   -> value                          except: cleanup; raise
+//! with_cleanup(fut, |how| ..)  -> value                          finally:
+//! uncancellable(fut)           -> value                          requests wait until fut ended
+//! cancelled.resume().await                                       raise
+//! ```
+
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::task::{Context as PollContext, Poll};
+
+use pin_project_lite::pin_project;
+
+use crate::error::{Cancelled, Error, Interrupt, Panic};
+use crate::event_loop::LoopRef;
+use crate::report::Report;
+use crate::task::current_task;
+use crate::task_core::{self, DynTask, Scope, ScopeKind, with_current};
+
+/// Runs `future`; a cancellation of the task ends it here and is yielded as a value.
+///
+/// The task then goes on: whoever means to refuse for good also calls `uncancel()`; whoever means to
+/// let it through awaits [`Cancelled::resume`]. Outside a task it simply runs `future`.
+///
+/// # Cancel safety
+/// Dropping it drops `future`. A cancellation that had been delivered but not seen goes to the next
+/// scope.
+pub fn catch_cancel<F: Future>(future: F) -> CatchCancel<F> {
+    CatchCancel { inner: Some(future), entry: Entry::new(ScopeKind::Catch) }
+}
+
+/// Runs `future` to its end; requests to cancel the task meanwhile are delivered afterwards.
+pub fn uncancellable<F: Future>(future: F) -> Uncancellable<F> {
+    Uncancellable { inner: future, entry: Entry::new(ScopeKind::Mask) }
+}
+
+/// Runs `future`; if it is cancelled, awaits `cleanup()` and lets the cancellation continue outwards.
+/// A second request interrupts the clean-up.
+pub async fn on_cancel<F, C>(future: F, cleanup: impl FnOnce() -> C) -> F::Output
+where
+    F: Future,
+    C: Future,
+{
+    match catch_cancel(future).await {
+        Ok(value) => value,
+        Err(cancelled) => {
+            cleanup().await;
+            cancelled.resume().await
+        }
+    }
+}
+
+/// How the body of [`with_cleanup`] ended.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Ending<'a, T> {
+    /// With this value.
+    Value(&'a T),
+    /// By cancellation.
+    Cancelled(&'a Cancelled),
+    /// By a panic, which resumes after the clean-up.
+    Panicked,
+}
+
+/// Runs `future`, then `cleanup` whatever happened (Python's `finally` with awaits).
+pub async fn with_cleanup<F, C>(
+    future: F,
+    cleanup: impl FnOnce(Ending<'_, F::Output>) -> C,
+) -> F::Output
+where
+    F: Future,
+    C: Future,
+{
+    match catch_cancel(CatchPanic { inner: future }).await {
+        Ok(Ok(value)) => {
+            cleanup(Ending::Value(&value)).await;
+            value
+        }
+        Ok(Err(payload)) => {
+            cleanup(Ending::Panicked).await;
+            resume_unwind(payload)
+        }
+        Err(cancelled) => {
+            cleanup(Ending::Cancelled(&cancelled)).await;
+            cancelled.resume().await
+        }
+    }
+}
+
+impl Cancelled {
+    /// Lets a caught cancellation continue outwards: the next scope yields it, or the task ends
+    /// cancelled. Never returns inside a task.
+    ///
+    /// # Panics
+    /// Outside a task, where there is nothing to cancel.
+    pub async fn resume<T>(self) -> T {
+        assert!(task_core::deliver(self), "Cancelled::resume: not inside a task");
+        poll_fn(|_| Poll::Pending).await
+    }
+}
+
+/// Ends the current task with `interrupt` as its error, and the run with it (LIFE-19).
+///
+/// # Panics
+/// Outside a task.
+pub async fn raise_interrupt<T>(interrupt: Interrupt) -> T {
+    let task = current_task().expect("raise_interrupt: not inside a task");
+    *task.cell().core.end_with.borrow_mut() = Some(Error::Interrupt(interrupt.clone()));
+    if let Some(lp) = task.get_loop() {
+        lp.interrupt(interrupt);
+    }
+    // Past every scope: an interrupt is not a cancellation that clean-up may refuse.
+    task_core::deliver_to_root(Cancelled::new());
+    poll_fn(|_| Poll::Pending).await
+}
+
+/// A scope's place in its task: entered at each poll, registered while pending.
+struct Entry {
+    kind: ScopeKind,
+    registered: Option<(Weak<DynTask>, Rc<Scope>)>,
+}
+
+impl Entry {
+    const fn new(kind: ScopeKind) -> Self {
+        Self { kind, registered: None }
+    }
+
+    fn delivered(&self) -> Option<Cancelled> {
+        self.registered.as_ref().and_then(|(_, scope)| scope.delivered.borrow_mut().take())
+    }
+
+    /// Polls `inner` one level deeper, and registers the scope if it stays pending.
+    fn poll<F: Future>(&mut self, inner: Pin<&mut F>, cx: &mut PollContext<'_>) -> Poll<F::Output> {
+        let Some(task) = with_current(Clone::clone) else { return inner.poll(cx) };
+        let depth = task.core.enter_scope();
+        let level = Level(&task);
+        if self.kind == ScopeKind::Mask {
+            // Held back from the first step on.
+            self.register(&task, depth);
+        }
+        let result = inner.poll(cx);
+        drop(level);
+        if result.is_pending() {
+            self.register(&task, depth);
+            if let Some((_, scope)) = &self.registered {
+                let mut waker = scope.waker.borrow_mut();
+                match &mut *waker {
+                    Some(old) if old.will_wake(cx.waker()) => {}
+                    slot => *slot = Some(cx.waker().clone()),
+                }
+            }
+        }
+        result
+    }
+
+    fn register(&mut self, task: &Rc<DynTask>, depth: u32) {
+        if self.registered.is_none() {
+            let scope = task.core.add_scope(self.kind, depth);
+            self.registered = Some((Rc::downgrade(task), scope));
+        }
+    }
+
+    /// Leaves the task's list; returns a delivery that nobody saw.
+    fn leave(&mut self) -> Option<(Rc<DynTask>, Cancelled)> {
+        let (task, scope) = self.registered.take()?;
+        let task = task.upgrade()?;
+        task.core.remove_scope(&scope);
+        let delivered = scope.delivered.borrow_mut().take();
+        delivered.map(|cancelled| (task, cancelled))
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if let Some((task, cancelled)) = self.leave()
+            && !task.core.finished()
+        {
+            task.core.request(cancelled);
+        }
+    }
+}
+
+struct Level<'a>(&'a Rc<DynTask>);
+
+impl Drop for Level<'_> {
+    fn drop(&mut self) {
+        self.0.core.exit_scope();
+    }
+}
+
+pin_project! {
+    /// The future of [`catch_cancel`].
+    #[must_use = "futures do nothing unless awaited"]
+    pub struct CatchCancel<F> {
+        #[pin]
+        inner: Option<F>,
+        entry: Entry,
+    }
+}
+
+impl<F> std::fmt::Debug for CatchCancel<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CatchCancel")
+    }
+}
+
+impl<F: Future> Future for CatchCancel<F> {
+    type Output = Result<F::Output, Cancelled>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        if let Some(cancelled) = this.entry.delivered() {
+            this.entry.leave();
+            let dropped = catch_unwind(AssertUnwindSafe(|| this.inner.set(None)));
+            if let Err(payload) = dropped {
+                report_destructor(Panic::new(payload));
+            }
+            return Poll::Ready(Err(cancelled));
+        }
+        let inner = this.inner.as_mut().as_pin_mut().expect("catch_cancel: polled after its end");
+        let value = std::task::ready!(this.entry.poll(inner, cx));
+        if let Some((task, cancelled)) = this.entry.leave() {
+            task.core.request(cancelled);
+        }
+        this.inner.set(None);
+        Poll::Ready(Ok(value))
+    }
+}
+
+fn report_destructor(panic: Panic) {
+    if let Ok(lp) = LoopRef::current() {
+        lp.call_exception_handler(
+            Report::new("a destructor panicked while a cancelled future was being dropped")
+                .exception(panic)
+                .task(current_task()),
+        );
+    }
+}
+
+pin_project! {
+    /// The future of [`uncancellable`].
+    #[must_use = "futures do nothing unless awaited"]
+    pub struct Uncancellable<F> {
+        #[pin]
+        inner: F,
+        entry: Entry,
+    }
+}
+
+impl<F> std::fmt::Debug for Uncancellable<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Uncancellable")
+    }
+}
+
+impl<F: Future> Future for Uncancellable<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let value = std::task::ready!(this.entry.poll(this.inner, cx));
+        if let Some((task, cancelled)) = this.entry.leave() {
+            task.core.request(cancelled);
+        }
+        Poll::Ready(value)
+    }
+}
+
+pin_project! {
+    struct CatchPanic<F> {
+        #[pin]
+        inner: F,
+    }
+}
+
+impl<F: Future> Future for CatchPanic<F> {
+    type Output = std::thread::Result<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<Self::Output> {
+        let inner = self.project().inner;
+        match catch_unwind(AssertUnwindSafe(|| inner.poll(cx))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
+            Err(payload) => Poll::Ready(Err(payload)),
+        }
+    }
+}
+
+/// Waits for a task or future without passing a cancellation on to it.
+///
+/// Cancelling the awaiter ends the awaiter only; the inner work goes on (COMB-24).
+pub fn shield<W: Shieldable>(work: W) -> Shield<W> {
+    Shield { work }
+}
+
+/// What [`shield`] can protect: [`Task`](crate::Task) and [`LoopFuture`](crate::LoopFuture).
+pub trait Shieldable {
+    /// What awaiting it gives.
+    type Output;
+    /// Polls without registering for cancellation.
+    fn poll_shielded(&mut self, cx: &mut PollContext<'_>) -> Poll<Self::Output>;
+}
+
+impl<T: 'static> Shieldable for crate::task::Task<T> {
+    type Output = crate::error::Result<T>;
+
+    fn poll_shielded(&mut self, cx: &mut PollContext<'_>) -> Poll<Self::Output> {
+        std::task::ready!(self.poll_done(cx, false))?;
+        Poll::Ready(self.take_result())
+    }
+}
+
+impl<T: 'static> Shieldable for crate::future::LoopFuture<T> {
+    type Output = crate::error::Result<T>;
+
+    fn poll_shielded(&mut self, cx: &mut PollContext<'_>) -> Poll<Self::Output> {
+        std::task::ready!(self.poll_done(cx, false))?;
+        Poll::Ready(self.take_result())
+    }
+}
+
+/// The future of [`shield`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub struct Shield<W> {
+    work: W,
+}
+
+impl<W: Shieldable + Unpin> Future for Shield<W> {
+    type Output = W::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<W::Output> {
+        self.work.poll_shielded(cx)
+    }
+}

@@ -1,0 +1,752 @@
+//! The contract: `EventLoop`, object-safe, and `EventLoopExt`, its generic convenience.
+
+use std::fmt;
+use std::future::Future;
+use std::ops::Deref;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context as PollContext, Poll};
+use std::time::Duration;
+
+use async_task::Runnable;
+
+use crate::context::Context;
+use crate::error::{Error, Interrupt, Panic, Result};
+use crate::executor::{Job, SharedExecutor};
+use crate::future::LoopFuture;
+use crate::handle::{Handle, TimerHandle};
+use crate::instant::LoopInstant;
+use crate::net::{Bind, Connect, Family};
+use crate::protocol::{AnyProtocol, Protocol};
+use crate::remote::{RemoteHandle, Scheduler};
+use crate::report::{ExceptionHandler, Report};
+use crate::server::{LocalBoxFuture, Server};
+use crate::state::{self, Interruption, LoopState};
+use crate::task::{AnyTask, Task, TaskFactory, TaskOptions, spawn};
+use crate::transport::Transport;
+
+/// Makes the protocol of a connection.
+pub type ProtocolFactory = Rc<dyn Fn() -> AnyProtocol>;
+
+/// An event loop: the mirror of asyncio's `AbstractEventLoop`, usable as `dyn`.
+///
+/// Users hold a [`LoopRef`] and call the generic methods of [`EventLoopExt`] on it. A loop author
+/// either implements a driver for `anyloop-core` and gets all of this, or implements this trait;
+/// either way the conformance suite tells whether it was done right.
+///
+/// # What every implementation keeps
+///
+/// * **Order.** Handles and runnables share one FIFO. An iteration polls the operating system,
+///   queues what that brought, then the timers that are due, and then runs exactly what was queued
+///   when it began to run (SCHED-03): nothing can starve I/O.
+/// * **No re-entrancy.** No method calls user code before it returns, except the exception handler.
+/// * **Panics** of callbacks are caught and reported; the loop lives on.
+/// * **One thread.** Everything here stays on the loop's thread; only what
+///   [`EventLoop::remote`] and [`EventLoop::scheduler`] return may be used elsewhere.
+/// * **Close** is idempotent, drops what is queued without running it, and frees every descriptor.
+pub trait EventLoop: fmt::Debug {
+    /// The loop-independent part, embedded by every loop.
+    fn state(&self) -> &LoopState;
+
+    // --- running ---
+
+    /// Runs until [`EventLoop::stop`].
+    ///
+    /// # Errors
+    /// `Closed`; `AlreadyRunning`; `Interrupt`; `Os` if the kernel interface fails for good.
+    fn run_forever(&self) -> Result<()>;
+
+    /// Ends the run after the current iteration. Before a run: lets it make exactly one. Never fails.
+    fn stop(&self);
+
+    /// Frees everything; queued callbacks are dropped without running. Idempotent.
+    ///
+    /// # Errors
+    /// `Usage` while running.
+    fn close(&self) -> Result<()>;
+
+    /// Whether the loop is inside `run_*`.
+    fn is_running(&self) -> bool {
+        self.state().is_running()
+    }
+
+    /// Whether it is closed.
+    fn is_closed(&self) -> bool {
+        self.state().is_closed()
+    }
+
+    /// Leaves the run as soon as the current callback returns; `run_*` fails with the interrupt. What
+    /// was queued stays queued (LIFE-18).
+    fn interrupt(&self, interrupt: Interrupt) {
+        self.state().interrupt(Interruption::Interrupt(interrupt));
+    }
+
+    // --- scheduling ---
+
+    /// The loop's clock: monotonic, read now.
+    fn time(&self) -> LoopInstant;
+
+    /// Appends a handle to the ready queue.
+    ///
+    /// # Errors
+    /// `Closed`.
+    fn call_soon_handle(&self, handle: Handle) -> Result<()>;
+
+    /// Runs a handle once the clock has reached `when`; in the order of `when`, then of creation.
+    ///
+    /// # Errors
+    /// `Closed`.
+    fn call_at_handle(&self, when: LoopInstant, handle: Handle) -> Result<TimerHandle>;
+
+    /// Appends a task to the ready queue. On a closed loop the runnable is dropped.
+    fn schedule(&self, runnable: Runnable);
+
+    /// What woken tasks are put into, from any thread.
+    fn scheduler(&self) -> Arc<dyn Scheduler>;
+
+    /// The door for other threads.
+    fn remote(&self) -> RemoteHandle;
+
+    // --- executor and resolver ---
+
+    /// Runs a blocking job in `executor`, or in the loop's own pool.
+    ///
+    /// # Errors
+    /// `Closed`; `Usage` after the default executor was shut down.
+    fn execute(&self, executor: Option<SharedExecutor>, job: Job) -> Result<()>;
+
+    /// Replaces the loop's own pool; the old one is shut down without waiting.
+    fn set_default_executor(&self, executor: SharedExecutor);
+
+    /// Waits for the loop's own pool to finish, at most `timeout`; then shuts it down regardless, with
+    /// a warning.
+    fn shutdown_default_executor(&self, timeout: Option<Duration>) -> LocalBoxFuture<()>;
+
+    /// Resolves a name (or none: all interfaces) and a port or service name, off the loop's thread.
+    fn resolve(
+        &self,
+        host: Option<String>,
+        port: Option<String>,
+        family: Family,
+    ) -> LocalBoxFuture<Result<Vec<std::net::SocketAddr>>>;
+
+    // --- network ---
+
+    /// Connects a stream socket and attaches a protocol.
+    fn create_connection(
+        &self,
+        factory: ProtocolFactory,
+        to: Connect,
+    ) -> LocalBoxFuture<Result<(Transport, AnyProtocol)>>;
+
+    /// Listens; each connection gets a protocol of its own.
+    fn create_server(&self, factory: ProtocolFactory, at: Bind) -> LocalBoxFuture<Result<Server>>;
+
+    /// Attaches a protocol to a connection that was accepted elsewhere.
+    fn connect_accepted_socket(
+        &self,
+        factory: ProtocolFactory,
+        sock: std::os::fd::OwnedFd,
+    ) -> LocalBoxFuture<Result<(Transport, AnyProtocol)>>;
+
+    // --- descriptors and signals ---
+
+    /// Calls `callback` in every iteration in which `fd` is readable; replaces an earlier one.
+    ///
+    /// # Errors
+    /// `Closed`; `Usage` if a transport owns the descriptor; `Os` if it cannot be polled.
+    fn add_reader_fd(&self, fd: RawFd, callback: Box<dyn FnMut()>) -> Result<()>;
+
+    /// Forgets it. True if there was one; false on a closed loop.
+    ///
+    /// # Errors
+    /// `Usage` if a transport owns the descriptor.
+    fn remove_reader_fd(&self, fd: RawFd) -> Result<bool>;
+
+    /// As [`EventLoop::add_reader_fd`], for writing.
+    ///
+    /// # Errors
+    /// The same.
+    fn add_writer_fd(&self, fd: RawFd, callback: Box<dyn FnMut()>) -> Result<()>;
+
+    /// As [`EventLoop::remove_reader_fd`], for writing.
+    ///
+    /// # Errors
+    /// The same.
+    fn remove_writer_fd(&self, fd: RawFd) -> Result<bool>;
+
+    /// Runs `callback` as an ordinary callback after `signal` arrived; replaces an earlier one.
+    ///
+    /// # Errors
+    /// `Closed`; `InvalidArg` for a number that is no signal; `Usage` for one that cannot be caught.
+    fn add_signal_handler_fn(&self, signal: i32, callback: Box<dyn FnMut()>) -> Result<()>;
+
+    /// Forgets it and restores the default disposition. True if there was one.
+    ///
+    /// # Errors
+    /// `InvalidArg` for a number that is no signal.
+    fn remove_signal_handler(&self, signal: i32) -> Result<bool>;
+
+    // --- being embedded in another loop ---
+
+    /// Becomes readable when the loop has something to do, if the kernel interface has such a thing.
+    fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// What a dump of a stuck loop shows: one line per queue, timer set, watcher, operation.
+    fn describe(&self) -> String {
+        format!("{:?}", self.state())
+    }
+
+    // --- errors and settings; the bodies are the same for every loop ---
+
+    /// Installs a handler for reports; `None` restores the default.
+    fn set_exception_handler(&self, handler: Option<ExceptionHandler>) {
+        self.state().set_exception_handler(handler);
+    }
+
+    /// The installed handler.
+    fn get_exception_handler(&self) -> Option<ExceptionHandler> {
+        self.state().exception_handler()
+    }
+
+    /// Writes the report to standard error.
+    fn default_exception_handler(&self, report: &Report) {
+        eprintln!("anyloop: {report}");
+    }
+
+    /// Sends a report. Never fails, whatever the handler does (EXC-04).
+    fn call_exception_handler(&self, report: Report) {
+        if let Some(lp) = self.state().weak().upgrade() {
+            lp.state().report(&lp, report);
+        }
+    }
+
+    /// Whether debug mode is on.
+    fn get_debug(&self) -> bool {
+        self.state().debug()
+    }
+
+    /// Switches debug mode, also on a running loop.
+    fn set_debug(&self, on: bool) {
+        self.state().set_debug(on);
+    }
+
+    /// Installs a hook that every new task goes through; `None` restores the default.
+    fn set_task_factory(&self, factory: Option<Rc<dyn TaskFactory>>) {
+        self.state().set_task_factory(factory);
+    }
+
+    /// The installed hook.
+    fn get_task_factory(&self) -> Option<Rc<dyn TaskFactory>> {
+        self.state().task_factory()
+    }
+
+    /// The unfinished tasks.
+    fn all_tasks(&self) -> Vec<AnyTask> {
+        self.state().tasks.all().into_iter().map(AnyTask::new).collect()
+    }
+}
+
+/// A cheap handle to a loop; stays on its thread.
+#[derive(Clone)]
+pub struct LoopRef(Rc<dyn EventLoop>);
+
+impl LoopRef {
+    /// Takes a loop into use; binds its [`LoopState`] to it.
+    #[must_use]
+    pub fn new(lp: Rc<dyn EventLoop>) -> Self {
+        lp.state().bind(Rc::downgrade(&lp));
+        Self(lp)
+    }
+
+    /// The loop that is running on this thread (`get_running_loop`).
+    ///
+    /// # Errors
+    /// `Usage` if none is.
+    pub fn current() -> Result<Self> {
+        state::running().ok_or_else(|| Error::usage("no event loop is running on this thread"))
+    }
+
+    /// A handle that does not keep the loop alive.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakLoop {
+        WeakLoop(Some(Rc::downgrade(&self.0)))
+    }
+
+    /// Whether both name the same loop.
+    #[must_use]
+    pub fn same(&self, other: &Self) -> bool {
+        self.state().id() == other.state().id()
+    }
+}
+
+impl Deref for LoopRef {
+    type Target = dyn EventLoop;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
+}
+
+impl fmt::Debug for LoopRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state();
+        write!(f, "<EventLoop {} {}", state.backend(), state.id())?;
+        write!(f, " running={} closed={}", state.is_running(), state.is_closed())?;
+        write!(f, " debug={}>", state.debug())
+    }
+}
+
+/// A handle to a loop that does not keep it alive.
+#[derive(Clone)]
+pub struct WeakLoop(Option<Weak<dyn EventLoop>>);
+
+impl WeakLoop {
+    pub(crate) fn new(weak: Weak<dyn EventLoop>) -> Self {
+        Self(Some(weak))
+    }
+
+    pub(crate) fn dangling() -> Self {
+        Self(None)
+    }
+
+    /// The loop, if it still exists.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<LoopRef> {
+        self.0.as_ref()?.upgrade().map(LoopRef)
+    }
+
+    /// Whether both name the same loop.
+    #[must_use]
+    pub fn same(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Some(mine), Some(theirs)) => std::ptr::addr_eq(mine.as_ptr(), theirs.as_ptr()),
+            _ => false,
+        }
+    }
+
+    pub(crate) fn is(&self, lp: &LoopRef) -> bool {
+        self.0.as_ref().is_some_and(|mine| std::ptr::addr_eq(mine.as_ptr(), Rc::as_ptr(&lp.0)))
+    }
+}
+
+impl fmt::Debug for WeakLoop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WeakLoop")
+    }
+}
+
+/// The generic half of the contract, for every loop.
+///
+/// Everything here is built on the object-safe methods of [`EventLoop`]. A call on a closed loop
+/// fails with `Closed`.
+pub trait EventLoopExt: EventLoop {
+    /// A strong handle to this loop.
+    ///
+    /// # Panics
+    /// If the loop was never put into a [`LoopRef`], which its constructor does.
+    fn handle(&self) -> LoopRef {
+        self.state().weak().upgrade().expect("the loop was made without LoopRef::new")
+    }
+
+    /// Appends a callback to the ready queue. It runs after everything queued before, never from
+    /// inside this call.
+    ///
+    /// # Errors
+    /// `Closed`.
+    #[track_caller]
+    fn call_soon(&self, callback: impl FnOnce() + 'static) -> Result<Handle> {
+        let handle = Handle::new(callback);
+        self.call_soon_handle(handle.clone())?;
+        Ok(handle)
+    }
+
+    /// The same in an explicit context.
+    ///
+    /// # Errors
+    /// `Closed`.
+    #[track_caller]
+    fn call_soon_in(&self, context: Context, callback: impl FnOnce() + 'static) -> Result<Handle> {
+        let handle = Handle::with_context(callback, context);
+        self.call_soon_handle(handle.clone())?;
+        Ok(handle)
+    }
+
+    /// Calls back after `delay`, measured from now; zero means the next iteration.
+    ///
+    /// # Errors
+    /// `Closed`.
+    #[track_caller]
+    fn call_later(
+        &self,
+        delay: Duration,
+        callback: impl FnOnce() + 'static,
+    ) -> Result<TimerHandle> {
+        self.call_at_handle(self.time() + delay, Handle::new(callback))
+    }
+
+    /// Calls back at `when` on the loop's clock; the past means the next iteration.
+    ///
+    /// # Errors
+    /// `Closed`.
+    #[track_caller]
+    fn call_at(&self, when: LoopInstant, callback: impl FnOnce() + 'static) -> Result<TimerHandle> {
+        self.call_at_handle(when, Handle::new(callback))
+    }
+
+    /// A pending future of this loop. Works on a closed loop too.
+    #[track_caller]
+    fn create_future<T: 'static>(&self) -> LoopFuture<T> {
+        LoopFuture::new(self.state().weak())
+    }
+
+    /// Makes a task of `future` and schedules its first step.
+    ///
+    /// # Errors
+    /// `Closed`, or what the task factory says; `future` is dropped un-polled.
+    #[track_caller]
+    fn create_task<F>(&self, future: F) -> Result<Task<F::Output>>
+    where
+        F: Future + 'static,
+    {
+        spawn(&self.handle(), future, TaskOptions::default())
+    }
+
+    /// The same with a name, a context, or an eager start.
+    fn task(&self) -> TaskBuilder {
+        TaskBuilder { lp: self.handle(), options: TaskOptions::default() }
+    }
+
+    /// Runs `future` as a task until it is done and returns its output.
+    ///
+    /// # Errors
+    /// `Closed`; `AlreadyRunning` (then `future` is dropped un-polled); `Usage` if the loop was
+    /// stopped first, and the task stays pending; `Interrupt`; `Panicked`; `Cancelled`.
+    fn run_until_complete<F>(&self, future: F) -> Result<F::Output>
+    where
+        F: Future + 'static,
+    {
+        // Refuse before the task exists.
+        self.state().check_open("run_until_complete")?;
+        if self.is_running() || state::running().is_some() {
+            return Err(Error::AlreadyRunning(
+                "run_until_complete: an event loop is already running on this thread".into(),
+            ));
+        }
+        let task = self.create_task(future)?;
+        task.mark_internal();
+        run_until(self, &task)?;
+        task.take_result()
+    }
+
+    /// Runs until an existing task or future is done and returns its outcome.
+    ///
+    /// # Errors
+    /// As [`EventLoopExt::run_until_complete`], and `InvalidArg` if it belongs to another loop.
+    fn run_until_done<C: Completion>(&self, completion: &C) -> Result<C::Value> {
+        if !completion.belongs_to(&self.handle()) {
+            return Err(Error::invalid_arg(
+                "run_until_complete: the future belongs to another event loop",
+            ));
+        }
+        run_until(self, completion)?;
+        completion.outcome()
+    }
+
+    /// Runs a blocking function in `executor` (or the loop's own pool) and returns its result as a
+    /// future.
+    ///
+    /// # Errors
+    /// `Closed`; `Usage` after the pool was shut down.
+    ///
+    /// # Cancel safety
+    /// Cancelling before the function started prevents it; afterwards it runs to its end unobserved.
+    fn run_in_executor<T: Send + 'static>(
+        &self,
+        executor: Option<SharedExecutor>,
+        function: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<LoopFuture<T>> {
+        self.state().check_open("run_in_executor")?;
+        let future = self.create_future::<T>();
+        let key = self.state().park(Rc::new(future.clone()));
+        let slot = Arc::new(Mutex::new(Some(function)));
+        let remote = self.remote();
+        let job = {
+            let slot = slot.clone();
+            move || {
+                let taken = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let Some(function) = taken else { return };
+                let result = catch_unwind(AssertUnwindSafe(function));
+                // A loop that closed meanwhile does not want it any more (THR-15).
+                let _ = remote.call_soon_threadsafe(move || deliver::<T>(key, result));
+            }
+        };
+        if let Err(error) = self.execute(executor, Box::new(job)) {
+            self.state().unpark(key);
+            return Err(error);
+        }
+        let weak = self.state().weak();
+        future.add_done_callback(move |_| {
+            // Done by a cancellation: the job is taken out of the queue (EXEC-04).
+            let taken = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let (Some(_), Some(lp)) = (taken, weak.upgrade()) {
+                lp.state().unpark(key);
+            }
+        });
+        Ok(future)
+    }
+
+    /// [`EventLoop::create_connection`] for a protocol of a known type.
+    ///
+    /// # Errors
+    /// Contradictory options: `InvalidArg`; resolving or connecting: `Os`.
+    fn connect<P: Protocol>(
+        &self,
+        factory: impl FnOnce() -> P + 'static,
+        to: impl Into<Connect>,
+    ) -> impl Future<Output = Result<(Transport, Rc<P>)>> + 'static {
+        let factory = std::cell::Cell::new(Some(factory));
+        let make = move || {
+            let factory = factory.take().expect("the factory of a connection is called once");
+            AnyProtocol::plain(factory())
+        };
+        let connecting = self.create_connection(Rc::new(make), to.into());
+        async move {
+            let (transport, protocol) = connecting.await?;
+            let protocol = protocol.downcast::<P>().ok_or_else(|| {
+                Error::WrongType("connect: the loop returned a protocol of another type".into())
+            })?;
+            Ok((transport, protocol))
+        }
+    }
+
+    /// [`EventLoop::create_server`] for protocols of a known type.
+    ///
+    /// # Errors
+    /// Contradictory options: `InvalidArg`; resolving or binding: `Os`.
+    fn serve<P: Protocol>(
+        &self,
+        factory: impl Fn() -> P + 'static,
+        at: impl Into<Bind>,
+    ) -> LocalBoxFuture<Result<Server>> {
+        self.create_server(Rc::new(move || AnyProtocol::plain(factory())), at.into())
+    }
+
+    /// [`EventLoop::add_reader_fd`] for anything with a descriptor.
+    ///
+    /// # Errors
+    /// As there.
+    fn add_reader(&self, fd: &impl AsRawFd, callback: impl FnMut() + 'static) -> Result<()> {
+        self.add_reader_fd(fd.as_raw_fd(), Box::new(callback))
+    }
+
+    /// [`EventLoop::add_writer_fd`] for anything with a descriptor.
+    ///
+    /// # Errors
+    /// As there.
+    fn add_writer(&self, fd: &impl AsRawFd, callback: impl FnMut() + 'static) -> Result<()> {
+        self.add_writer_fd(fd.as_raw_fd(), Box::new(callback))
+    }
+
+    /// [`EventLoop::remove_reader_fd`] for anything with a descriptor.
+    ///
+    /// # Errors
+    /// As there.
+    fn remove_reader(&self, fd: &impl AsRawFd) -> Result<bool> {
+        self.remove_reader_fd(fd.as_raw_fd())
+    }
+
+    /// [`EventLoop::remove_writer_fd`] for anything with a descriptor.
+    ///
+    /// # Errors
+    /// As there.
+    fn remove_writer(&self, fd: &impl AsRawFd) -> Result<bool> {
+        self.remove_writer_fd(fd.as_raw_fd())
+    }
+
+    /// [`EventLoop::add_signal_handler_fn`] without the box.
+    ///
+    /// # Errors
+    /// As there.
+    fn add_signal_handler(&self, signal: i32, callback: impl FnMut() + 'static) -> Result<()> {
+        self.add_signal_handler_fn(signal, Box::new(callback))
+    }
+
+    /// Awaits every registered asynchronous finaliser; their errors are reported (AGEN-01).
+    fn shutdown_asyncgens(&self) -> LocalBoxFuture<()> {
+        let lp = self.handle();
+        Box::pin(async move {
+            for finaliser in lp.state().take_finalisers() {
+                if let Err(error) = finaliser.await {
+                    lp.call_exception_handler(
+                        Report::new("finalising an asynchronous generator failed").exception(error),
+                    );
+                }
+            }
+        })
+    }
+}
+
+impl<L: EventLoop + ?Sized> EventLoopExt for L {}
+
+fn deliver<T: Send + 'static>(key: usize, result: std::thread::Result<T>) {
+    let Ok(lp) = LoopRef::current() else { return };
+    let Some(parked) = lp.state().unpark(key) else { return };
+    if let Ok(future) = parked.downcast::<LoopFuture<T>>() {
+        future.set_unless_done(result.map_err(|payload| Error::Panicked(Panic::new(payload))));
+    }
+}
+
+/// Runs the loop until `completion` is done; whatever happens, no stop is left behind (LIFE-12).
+fn run_until<L, C>(lp: &L, completion: &C) -> Result<()>
+where
+    L: EventLoop + ?Sized,
+    C: Completion,
+{
+    let weak = lp.state().weak();
+    let stop = completion.on_done(Box::new(move || {
+        if let Some(lp) = weak.upgrade() {
+            lp.stop();
+        }
+    }));
+    let ran = lp.run_forever();
+    completion.forget(stop);
+    ran?;
+    if !completion.is_done() {
+        return Err(Error::usage(
+            "run_until_complete: the event loop was stopped before the future was done",
+        ));
+    }
+    Ok(())
+}
+
+/// What [`EventLoopExt::run_until_done`] can wait for: [`Task`] and [`LoopFuture`].
+pub trait Completion {
+    /// What a success gives.
+    type Value;
+    /// Whether it belongs to `lp`.
+    fn belongs_to(&self, lp: &LoopRef) -> bool;
+    /// Whether it has an outcome.
+    fn is_done(&self) -> bool;
+    /// Moves the outcome out.
+    ///
+    /// # Errors
+    /// The failure.
+    fn outcome(&self) -> Result<Self::Value>;
+    /// Calls back, through the ready queue, when it is done.
+    fn on_done(&self, callback: Box<dyn FnOnce()>) -> crate::future::CallbackId;
+    /// Removes that callback.
+    fn forget(&self, callback: crate::future::CallbackId);
+}
+
+impl<T: 'static> Completion for LoopFuture<T> {
+    type Value = T;
+
+    fn belongs_to(&self, lp: &LoopRef) -> bool {
+        Self::belongs_to(self, lp)
+    }
+
+    fn is_done(&self) -> bool {
+        self.done()
+    }
+
+    fn outcome(&self) -> Result<T> {
+        self.take_result()
+    }
+
+    fn on_done(&self, callback: Box<dyn FnOnce()>) -> crate::future::CallbackId {
+        self.add_done_callback(move |_| callback())
+    }
+
+    fn forget(&self, callback: crate::future::CallbackId) {
+        self.remove_done_callback(callback);
+    }
+}
+
+impl<T: 'static> Completion for Task<T> {
+    type Value = T;
+
+    fn belongs_to(&self, lp: &LoopRef) -> bool {
+        self.get_loop().is_some_and(|mine| mine.same(lp))
+    }
+
+    fn is_done(&self) -> bool {
+        self.done()
+    }
+
+    fn outcome(&self) -> Result<T> {
+        self.take_result()
+    }
+
+    fn on_done(&self, callback: Box<dyn FnOnce()>) -> crate::future::CallbackId {
+        self.add_done_callback(move |_| callback())
+    }
+
+    fn forget(&self, callback: crate::future::CallbackId) {
+        self.remove_done_callback(callback);
+    }
+}
+
+/// Creates a task with options; from [`EventLoopExt::task`].
+#[derive(Debug)]
+#[must_use = "ends with `spawn`"]
+pub struct TaskBuilder {
+    lp: LoopRef,
+    options: TaskOptions,
+}
+
+impl TaskBuilder {
+    /// The label.
+    pub fn name(mut self, name: &str) -> Self {
+        self.options.name = Some(name.into());
+        self
+    }
+
+    /// The context to run in, shared with whoever else has it.
+    pub fn context(mut self, context: Context) -> Self {
+        self.options.context = Some(context);
+        self
+    }
+
+    /// Runs the first step now, if the loop is running.
+    pub fn eager(mut self, on: bool) -> Self {
+        self.options.eager = on;
+        self
+    }
+
+    /// Makes the task.
+    ///
+    /// # Errors
+    /// As [`EventLoopExt::create_task`].
+    #[track_caller]
+    pub fn spawn<F: Future + 'static>(self, future: F) -> Result<Task<F::Output>> {
+        spawn(&self.lp, future, self.options)
+    }
+}
+
+/// Yields to the loop once: everything queued before runs first (TASK-07).
+#[must_use = "futures do nothing unless awaited"]
+pub fn yield_now() -> YieldNow {
+    YieldNow(false)
+}
+
+/// The future of [`yield_now`].
+#[derive(Debug)]
+pub struct YieldNow(bool);
+
+impl Future for YieldNow {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<()> {
+        if std::mem::replace(&mut self.0, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}

@@ -1,0 +1,329 @@
+//! `LoopFuture`: a value that somebody will provide later (asyncio's `Future`).
+
+use std::any::Any;
+use std::cell::Cell;
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::panic::Location;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context as PollContext, Poll, ready};
+
+use crate::context::Snapshot;
+use crate::error::{Cancelled, Error, Result};
+use crate::event_loop::{LoopRef, WeakLoop};
+use crate::handle::Handle;
+use crate::outcome::{self, DoneCallback, Outcome};
+use crate::report::Report;
+use crate::task_core::{self, Cancellable};
+
+/// Identifies a done-callback, for removal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallbackId(pub(crate) u32);
+
+/// A pending value of a loop: completes once, with a value, an error, or cancelled.
+///
+/// A cheap handle; clones name the same future. Awaiting the handle itself *moves the value out*
+/// (one awaiter gets it); awaiting a reference, `(&future).await`, clones it, so any number of tasks
+/// may do that, any number of times.
+///
+/// # Cancel safety
+/// Dropping an await loses nothing: the value stays in the future. Cancelling a task that awaits it
+/// cancels the future itself (CANCEL-04); protect it with [`shield`](crate::shield).
+pub struct LoopFuture<T: 'static> {
+    state: Rc<State<T>>,
+    wait: Cell<u32>,
+}
+
+struct State<T: 'static> {
+    outcome: Outcome<T>,
+    lp: WeakLoop,
+    created: &'static Location<'static>,
+}
+
+impl<T: 'static> LoopFuture<T> {
+    /// A pending future of `lp`; users call
+    /// [`EventLoopExt::create_future`](crate::EventLoopExt::create_future).
+    #[track_caller]
+    pub(crate) fn new(lp: WeakLoop) -> Self {
+        let created = Location::caller();
+        Self { state: Rc::new(State { outcome: Outcome::new(), lp, created }), wait: Cell::new(0) }
+    }
+
+    /// Whether it has an outcome of any kind.
+    #[must_use]
+    pub fn done(&self) -> bool {
+        self.state.outcome.done()
+    }
+
+    /// Whether it was cancelled.
+    #[must_use]
+    pub fn cancelled(&self) -> bool {
+        self.state.outcome.cancelled()
+    }
+
+    /// The value.
+    ///
+    /// # Errors
+    /// `InvalidState` while pending or when an awaiter took the value; the stored error; `Cancelled`.
+    pub fn result(&self) -> Result<T>
+    where
+        T: Clone,
+    {
+        self.state.outcome.result()
+    }
+
+    /// The value, moved out.
+    ///
+    /// # Errors
+    /// As [`LoopFuture::result`].
+    pub fn take_result(&self) -> Result<T> {
+        self.state.outcome.take_result()
+    }
+
+    /// The stored error, if there is one.
+    ///
+    /// # Errors
+    /// `InvalidState` while pending; `Cancelled`.
+    pub fn exception(&self) -> Result<Option<Error>> {
+        self.state.outcome.exception()
+    }
+
+    /// Completes with a value. Done-callbacks are scheduled, never called from here (FUT-05).
+    ///
+    /// # Errors
+    /// `InvalidState` if it is done already.
+    pub fn set_result(&self, value: T) -> Result<()> {
+        self.complete(Ok(value), "set_result")
+    }
+
+    /// Completes with an error of user code.
+    ///
+    /// # Errors
+    /// `InvalidState` if it is done already.
+    pub fn set_exception(
+        &self,
+        error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Result<()> {
+        let error: Box<dyn std::error::Error + Send + Sync> = error.into();
+        let error = match error.downcast::<Error>() {
+            Ok(ours) => *ours,
+            Err(error) => Error::failed(error),
+        };
+        self.complete(Err(error), "set_exception")
+    }
+
+    /// Completes with an outcome, unless it is done already (FUT-22). Says whether it was taken.
+    pub fn set_unless_done(&self, outcome: Result<T>) -> bool {
+        !self.done() && self.complete(outcome, "set").is_ok()
+    }
+
+    /// Completes as cancelled. False if it was done already.
+    pub fn cancel(&self) -> bool {
+        self.cancel_with(Cancelled::new())
+    }
+
+    /// The same with a reason that awaiters can see (FUT-19).
+    pub fn cancel_with(&self, reason: Cancelled) -> bool {
+        self.state.clone().cancel(&reason)
+    }
+
+    /// Calls `callback` with this future through the ready queue once it is done; in the context of
+    /// now.
+    pub fn add_done_callback(&self, callback: impl FnOnce(&Self) + 'static) -> CallbackId {
+        self.add_done_callback_in(callback, Snapshot::current())
+    }
+
+    /// The same with an explicit context.
+    pub fn add_done_callback_in(
+        &self,
+        callback: impl FnOnce(&Self) + 'static,
+        context: Snapshot,
+    ) -> CallbackId {
+        let callback: DoneCallback = Box::new(move |owner: Rc<dyn Any>| {
+            if let Ok(state) = owner.downcast::<State<T>>() {
+                callback(&Self { state, wait: Cell::new(0) });
+            }
+        });
+        if self.done() {
+            schedule(&self.state.lp, self.state.clone(), callback, context);
+            return CallbackId(0);
+        }
+        CallbackId(self.state.outcome.add_callback(callback, context))
+    }
+
+    /// Removes a done-callback that has not been scheduled yet; returns how many were removed.
+    pub fn remove_done_callback(&self, id: CallbackId) -> usize {
+        usize::from(self.state.outcome.remove(id.0))
+    }
+
+    /// The loop it belongs to; `None` once that loop is gone.
+    #[must_use]
+    pub fn get_loop(&self) -> Option<LoopRef> {
+        self.state.lp.upgrade()
+    }
+
+    /// Where it was created.
+    #[must_use]
+    pub fn created(&self) -> &'static Location<'static> {
+        self.state.created
+    }
+
+    /// Whether both handles name the same future.
+    #[must_use]
+    pub fn same(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.state, &other.state)
+    }
+
+    /// How many awaiters and callbacks are registered.
+    #[must_use]
+    pub fn waiters(&self) -> usize {
+        self.state.outcome.entries_len()
+    }
+
+    pub(crate) fn belongs_to(&self, lp: &LoopRef) -> bool {
+        self.state.lp.is(lp)
+    }
+
+    /// Nobody will look at the error, and that is right.
+    pub fn mark_inspected(&self) {
+        self.state.outcome.mark_inspected();
+    }
+
+    fn complete(&self, outcome: Result<T>, operation: &'static str) -> Result<()> {
+        self.state.complete(outcome, operation)
+    }
+
+    /// Polls for the end without looking at the outcome; cancelling the current task cancels the
+    /// future if `forward`.
+    pub fn poll_done(&self, cx: &mut PollContext<'_>, forward: bool) -> Poll<Result<()>> {
+        if !self.done()
+            && let Err(error) = task_core::check_same_loop(&self.state.lp)
+        {
+            return Poll::Ready(Err(error));
+        }
+        match self.state.outcome.poll_done(&self.wait, cx) {
+            Poll::Ready(()) => Poll::Ready(Ok(())),
+            Poll::Pending => {
+                if forward {
+                    task_core::set_waiter(|| self.state.clone());
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    fn forget_wait(&self) {
+        let id = self.wait.replace(0);
+        if id != 0 {
+            self.state.outcome.remove(id);
+            task_core::clear_waiter(Rc::as_ptr(&self.state).cast());
+        }
+    }
+}
+
+impl<T: 'static> State<T> {
+    fn complete(self: &Rc<Self>, outcome: Result<T>, operation: &'static str) -> Result<()> {
+        self.outcome.complete(outcome, operation, |callback, context| {
+            schedule(&self.lp, self.clone(), callback, context);
+        })
+    }
+}
+
+impl<T: 'static> Cancellable for State<T> {
+    fn cancel(self: Rc<Self>, reason: &Cancelled) -> bool {
+        if self.outcome.done() {
+            return false;
+        }
+        self.outcome.mark_inspected();
+        self.complete(outcome::cancelled(reason.clone()), "cancel").is_ok()
+    }
+
+    fn describe(&self) -> String {
+        format!("future created at {}", self.created)
+    }
+}
+
+/// Puts a done-callback into the ready queue of `lp`.
+pub(crate) fn schedule(
+    lp: &WeakLoop,
+    owner: Rc<dyn Any>,
+    callback: DoneCallback,
+    context: Snapshot,
+) {
+    if let Some(lp) = lp.upgrade() {
+        // A closed loop runs nothing any more: the callback is dropped.
+        let _ = lp.call_soon_handle(Handle::with_snapshot(move || callback(owner), context));
+    }
+}
+
+impl<T: 'static> Drop for State<T> {
+    fn drop(&mut self) {
+        if let (Some(error), Some(lp)) = (self.outcome.lost_error(), self.lp.upgrade()) {
+            lp.call_exception_handler(
+                Report::new("the error of a future was never retrieved")
+                    .exception(error)
+                    .future(format!("future created at {}", self.created))
+                    .source(self.created),
+            );
+        }
+    }
+}
+
+impl<T: 'static> Clone for LoopFuture<T> {
+    fn clone(&self) -> Self {
+        Self { state: self.state.clone(), wait: Cell::new(0) }
+    }
+}
+
+impl<T: 'static> Drop for LoopFuture<T> {
+    fn drop(&mut self) {
+        self.forget_wait();
+    }
+}
+
+/// Awaiting the handle moves the value out.
+impl<T: 'static> Future for LoopFuture<T> {
+    type Output = Result<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<Self::Output> {
+        ready!(self.poll_done(cx, true))?;
+        self.state.outcome.settle(Outcome::take)
+    }
+}
+
+/// Awaiting a reference clones the value.
+impl<T: Clone + 'static> IntoFuture for &LoopFuture<T> {
+    type Output = Result<T>;
+    type IntoFuture = Shared<T>;
+
+    fn into_future(self) -> Shared<T> {
+        Shared { future: self.clone() }
+    }
+}
+
+/// An await of a [`LoopFuture`] that leaves the value where it is.
+#[derive(Debug)]
+pub struct Shared<T: 'static> {
+    future: LoopFuture<T>,
+}
+
+impl<T: Clone + 'static> Future for Shared<T> {
+    type Output = Result<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<Self::Output> {
+        ready!(self.future.poll_done(cx, true))?;
+        self.future.state.outcome.settle(Outcome::copy)
+    }
+}
+
+impl<T: 'static> fmt::Debug for LoopFuture<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<LoopFuture {}", self.state.outcome.describe())?;
+        match self.waiters() {
+            0 => {}
+            n => write!(f, ", {n} waiting")?,
+        }
+        write!(f, ", created at {}>", self.state.created)
+    }
+}

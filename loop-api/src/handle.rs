@@ -1,0 +1,222 @@
+//! Handles: a callback that waits for its turn, and may be cancelled.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::rc::Rc;
+
+use crate::context::{Context, Snapshot};
+use crate::error::Panic;
+use crate::instant::LoopInstant;
+
+/// A scheduled callback. One allocation holds the state and the closure.
+///
+/// Dropping the handle does not cancel the callback (SCHED-14).
+#[derive(Clone)]
+pub struct Handle {
+    cell: Rc<HandleCell<dyn Slot>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Pending,
+    Cancelled,
+    Done,
+}
+
+struct HandleCell<S: ?Sized> {
+    state: Cell<State>,
+    context: RefCell<Captured>,
+    created: &'static Location<'static>,
+    slot: S,
+}
+
+enum Captured {
+    Snapshot(Snapshot),
+    Shared(Context),
+}
+
+/// A closure that can be called or dropped through a shared reference.
+trait Slot {
+    fn call(&self);
+    fn clear(&self);
+}
+
+struct OnceSlot<F>(Cell<Option<F>>);
+
+impl<F: FnOnce()> Slot for OnceSlot<F> {
+    fn call(&self) {
+        if let Some(callback) = self.0.take() {
+            callback();
+        }
+    }
+
+    fn clear(&self) {
+        drop(self.0.take());
+    }
+}
+
+impl Handle {
+    /// Wraps `callback`, capturing the current context (SCHED-15). Not scheduled yet: that is
+    /// [`EventLoop::call_soon_handle`](crate::EventLoop::call_soon_handle).
+    #[track_caller]
+    pub fn new(callback: impl FnOnce() + 'static) -> Self {
+        Self::build(callback, Captured::Snapshot(Snapshot::current()))
+    }
+
+    /// The same with an explicit context.
+    #[track_caller]
+    pub fn with_context(callback: impl FnOnce() + 'static, context: Context) -> Self {
+        Self::build(callback, Captured::Shared(context))
+    }
+
+    /// The same with a snapshot taken earlier.
+    #[track_caller]
+    pub fn with_snapshot(callback: impl FnOnce() + 'static, snapshot: Snapshot) -> Self {
+        Self::build(callback, Captured::Snapshot(snapshot))
+    }
+
+    #[track_caller]
+    fn build<F: FnOnce() + 'static>(callback: F, context: Captured) -> Self {
+        Self {
+            cell: Rc::new(HandleCell {
+                state: Cell::new(State::Pending),
+                context: RefCell::new(context),
+                created: Location::caller(),
+                slot: OnceSlot(Cell::new(Some(callback))),
+            }),
+        }
+    }
+
+    /// Prevents the call and drops the callback with all it captured, now (SCHED-09). Idempotent;
+    /// harmless after the call.
+    pub fn cancel(&self) {
+        if self.cell.state.get() == State::Pending {
+            self.cell.state.set(State::Cancelled);
+            *self.cell.context.borrow_mut() = Captured::Snapshot(Snapshot::default());
+            self.cell.slot.clear();
+        }
+    }
+
+    /// Whether [`Handle::cancel`] prevented the call. False after a normal run (SCHED-10).
+    #[must_use]
+    pub fn cancelled(&self) -> bool {
+        self.cell.state.get() == State::Cancelled
+    }
+
+    /// Whether it still waits for its turn.
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        self.cell.state.get() == State::Pending
+    }
+
+    /// Where it was created.
+    #[must_use]
+    pub fn created(&self) -> &'static Location<'static> {
+        self.cell.created
+    }
+
+    /// The context in which it will run.
+    #[must_use]
+    pub fn get_context(&self) -> Context {
+        match &*self.cell.context.borrow() {
+            Captured::Snapshot(snapshot) => Context::from(snapshot.clone()),
+            Captured::Shared(context) => context.clone(),
+        }
+    }
+
+    /// Calls the callback in its context, once; for the loop. Does nothing if it was cancelled or
+    /// ran before.
+    ///
+    /// # Errors
+    /// The panic, if the callback panicked.
+    pub fn run(&self) -> Result<(), Panic> {
+        if self.cell.state.get() != State::Pending {
+            return Ok(());
+        }
+        self.cell.state.set(State::Done);
+        let captured = std::mem::replace(
+            &mut *self.cell.context.borrow_mut(),
+            Captured::Snapshot(Snapshot::default()),
+        );
+        let call = AssertUnwindSafe(|| match &captured {
+            Captured::Snapshot(snapshot) => snapshot.clone().run(|| self.cell.slot.call()),
+            Captured::Shared(context) => context.run(|| self.cell.slot.call()),
+        });
+        let result = catch_unwind(call).map_err(Panic::new);
+        if result.is_err() {
+            // A report wants to know the context (CTX-08).
+            *self.cell.context.borrow_mut() = captured;
+        }
+        result
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<Handle {:?} created at {}>", self.cell.state.get(), self.cell.created)
+    }
+}
+
+/// Told by a timer handle that its timer was cancelled, so that the queue can account for it.
+pub trait TimerQueue {
+    /// The timer with this token was pending and is cancelled now.
+    fn timer_cancelled(&self, token: u64);
+}
+
+/// A callback scheduled for a point in time.
+///
+/// Dropping it does not cancel the timer.
+#[derive(Clone)]
+pub struct TimerHandle {
+    handle: Handle,
+    when: LoopInstant,
+    token: u64,
+    queue: Rc<dyn TimerQueue>,
+}
+
+impl TimerHandle {
+    /// For loops: `token` is whatever lets `queue` find the timer.
+    #[must_use]
+    pub fn new(handle: Handle, when: LoopInstant, token: u64, queue: Rc<dyn TimerQueue>) -> Self {
+        Self { handle, when, token, queue }
+    }
+
+    /// The deadline; valid also after firing or cancelling.
+    #[must_use]
+    pub fn when(&self) -> LoopInstant {
+        self.when
+    }
+
+    /// Prevents the call and drops the callback, now. No effect once fired or cancelled (TIMER-10).
+    pub fn cancel(&self) {
+        if self.handle.is_pending() {
+            self.handle.cancel();
+            self.queue.timer_cancelled(self.token);
+        }
+    }
+
+    /// Whether [`TimerHandle::cancel`] prevented the call.
+    #[must_use]
+    pub fn cancelled(&self) -> bool {
+        self.handle.cancelled()
+    }
+
+    /// Whether it has neither fired nor been cancelled.
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        self.handle.is_pending()
+    }
+
+    /// The callback part.
+    #[must_use]
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+impl fmt::Debug for TimerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<TimerHandle when={}ns {:?}>", self.when.as_nanos(), self.handle)
+    }
+}

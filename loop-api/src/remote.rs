@@ -1,0 +1,318 @@
+//! The only door into a loop from other threads.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_task::Runnable;
+
+use crate::context::Snapshot;
+use crate::error::{Cancelled, Error, Result};
+use crate::event_loop::{EventLoopExt, LoopRef};
+use crate::report::Report;
+use crate::task::AnyTask;
+
+/// Puts woken tasks into a loop's queue, from any thread. Held by every task of the loop.
+pub trait Scheduler: Send + Sync {
+    /// Queues `runnable` for the loop. After the loop closed, a runnable must not be dropped on a
+    /// foreign thread: forget it.
+    fn schedule(&self, runnable: Runnable);
+}
+
+/// What a loop implements for its [`RemoteHandle`].
+pub trait RemoteLoop: Scheduler + fmt::Debug {
+    /// Runs `call` on the loop's thread, soon, and wakes the loop if it sleeps.
+    ///
+    /// # Errors
+    /// `Closed`.
+    fn submit(&self, call: RemoteCall) -> Result<()>;
+
+    /// Asks the loop to stop, as [`EventLoop::stop`](crate::EventLoop::stop).
+    fn stop(&self);
+
+    /// Whether the loop is closed.
+    fn is_closed(&self) -> bool;
+}
+
+/// A `Clone + Send + Sync` handle to a loop. Does not keep it alive: after close it answers
+/// `Closed`.
+#[derive(Clone)]
+pub struct RemoteHandle(Arc<dyn RemoteLoop>);
+
+impl RemoteHandle {
+    /// Wraps an implementation; called by loops.
+    #[must_use]
+    pub fn new(remote: Arc<dyn RemoteLoop>) -> Self {
+        Self(remote)
+    }
+
+    /// Runs `callback` on the loop's thread. Calls of one thread keep their order.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub fn call_soon_threadsafe(
+        &self,
+        callback: impl FnOnce() + Send + 'static,
+    ) -> Result<RemoteCall> {
+        let context = Snapshot::current();
+        let call = RemoteCall::new(move || context.run(callback));
+        self.0.submit(call.clone())?;
+        Ok(call)
+    }
+
+    /// Starts a task on the loop from any thread (Python's `run_coroutine_threadsafe`).
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub fn spawn<F>(&self, future: F) -> Result<JoinHandle<F::Output>>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.spawn_with(move || future)
+    }
+
+    /// The same for futures that are not `Send`: `make` is called on the loop's thread.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub fn spawn_with<M, F>(&self, make: M) -> Result<JoinHandle<F::Output>>
+    where
+        M: FnOnce() -> F + Send + 'static,
+        F: Future + 'static,
+        F::Output: Send + 'static,
+    {
+        let shared = Arc::new(Joint::default());
+        let theirs = Finish(shared.clone());
+        self.call_soon_threadsafe(move || {
+            let made = LoopRef::current().and_then(|lp| Ok((lp.create_task(make())?, lp)));
+            let (task, lp) = match made {
+                Ok(made) => made,
+                Err(error) => {
+                    if let Ok(lp) = LoopRef::current() {
+                        lp.call_exception_handler(
+                            Report::new("a task asked for by another thread could not be created")
+                                .exception(error.clone()),
+                        );
+                    }
+                    theirs.0.finish(Err(error));
+                    return;
+                }
+            };
+            let asked = {
+                let mut state = theirs.0.lock();
+                state.task = Some(task.any().id());
+                state.cancel
+            };
+            if asked {
+                task.cancel();
+            }
+            drop(lp);
+            task.add_done_callback(move |task| theirs.0.finish(task.take_result()));
+        })?;
+        Ok(JoinHandle { shared, remote: self.clone() })
+    }
+
+    /// Asks the loop to stop after the current iteration.
+    pub fn stop(&self) {
+        self.0.stop();
+    }
+
+    /// Whether the loop is closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    /// The names and states of the unfinished tasks, from any thread: asks the loop and waits for its
+    /// answer (TASK-10).
+    ///
+    /// # Errors
+    /// `Closed`; `TimedOut` if the loop does not answer in time (it is not running, or stuck).
+    pub fn all_tasks(&self, timeout: Duration) -> Result<Vec<String>> {
+        let joint = Arc::new(Joint::<Vec<String>>::default());
+        let theirs = Finish(joint.clone());
+        self.call_soon_threadsafe(move || {
+            let tasks = LoopRef::current().map(|lp| {
+                lp.all_tasks().iter().map(|task| format!("{task:?}")).collect::<Vec<_>>()
+            });
+            theirs.0.finish(tasks);
+        })?;
+        joint.wait(Some(timeout))
+    }
+}
+
+impl fmt::Debug for RemoteHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A callback on its way to a loop; any thread may cancel it: not started yet means it will not run
+/// (THR-09).
+#[derive(Clone)]
+pub struct RemoteCall(Arc<Mutex<dyn RemoteSlot>>);
+
+trait RemoteSlot: Send {
+    fn take(&mut self) -> Option<Box<dyn FnOnce()>>;
+}
+
+struct CallSlot<F>(Option<F>);
+
+impl<F: FnOnce() + Send + 'static> RemoteSlot for CallSlot<F> {
+    fn take(&mut self) -> Option<Box<dyn FnOnce()>> {
+        self.0.take().map(|callback| Box::new(callback) as Box<dyn FnOnce()>)
+    }
+}
+
+impl RemoteCall {
+    /// Wraps a callback; called by loops and tests.
+    pub fn new(callback: impl FnOnce() + Send + 'static) -> Self {
+        Self(Arc::new(Mutex::new(CallSlot(Some(callback)))))
+    }
+
+    /// Prevents the call if it has not started, and drops the callback. True if it was in time.
+    pub fn cancel(&self) -> bool {
+        let taken = lock(&self.0).take();
+        taken.is_some()
+    }
+
+    /// Calls the callback, once; for the loop.
+    pub fn run(&self) {
+        let taken = lock(&self.0).take();
+        if let Some(callback) = taken {
+            callback();
+        }
+    }
+}
+
+impl fmt::Debug for RemoteCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RemoteCall")
+    }
+}
+
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The thread-side future of a task on a loop.
+#[derive(Debug)]
+pub struct JoinHandle<T> {
+    shared: Arc<Joint<T>>,
+    remote: RemoteHandle,
+}
+
+#[derive(Debug)]
+struct Joint<T> {
+    state: Mutex<JointState<T>>,
+    done: Condvar,
+}
+
+#[derive(Debug)]
+struct JointState<T> {
+    outcome: Option<Result<T>>,
+    finished: bool,
+    cancel: bool,
+    task: Option<u64>,
+}
+
+impl<T> Default for Joint<T> {
+    fn default() -> Self {
+        let state = JointState { outcome: None, finished: false, cancel: false, task: None };
+        Self { state: Mutex::new(state), done: Condvar::new() }
+    }
+}
+
+impl<T> Joint<T> {
+    fn lock(&self) -> MutexGuard<'_, JointState<T>> {
+        lock(&self.state)
+    }
+
+    fn finish(&self, outcome: Result<T>) {
+        let mut state = self.lock();
+        if !state.finished {
+            state.finished = true;
+            state.outcome = Some(outcome);
+            self.done.notify_all();
+        }
+    }
+
+    fn wait(&self, timeout: Option<Duration>) -> Result<T> {
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let mut state = self.lock();
+        while !state.finished {
+            let Some(deadline) = deadline else {
+                state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Error::TimedOut("wait: the loop did not answer in time".into()));
+            }
+            let waited = self.done.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.outcome.take().unwrap_or_else(|| {
+            Err(Error::InvalidState("wait: the outcome was taken by an earlier wait".into()))
+        })
+    }
+}
+
+/// Finishes as cancelled when the loop throws the call or the task away.
+struct Finish<T>(Arc<Joint<T>>);
+
+impl<T> Drop for Finish<T> {
+    fn drop(&mut self) {
+        self.0.finish(Err(Error::Cancelled(Cancelled::with_message("the event loop was closed"))));
+    }
+}
+
+impl<T: Send + 'static> JoinHandle<T> {
+    /// Blocks the calling thread until the task has ended. Never call it on the loop's own thread.
+    ///
+    /// # Errors
+    /// How the task failed; `Cancelled`.
+    pub fn wait(&self) -> Result<T> {
+        self.shared.wait(None)
+    }
+
+    /// The same with a limit; the task goes on after it.
+    ///
+    /// # Errors
+    /// `TimedOut`; how the task failed; `Cancelled`.
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<T> {
+        self.shared.wait(Some(timeout))
+    }
+
+    /// Whether the outcome is there.
+    #[must_use]
+    pub fn done(&self) -> bool {
+        self.shared.lock().finished
+    }
+
+    /// Cancels the task. False if it is done.
+    pub fn cancel(&self) -> bool {
+        let task = {
+            let mut state = self.shared.lock();
+            if state.finished {
+                return false;
+            }
+            state.cancel = true;
+            state.task
+        };
+        if let Some(id) = task {
+            let cancel = move || {
+                if let Ok(lp) = LoopRef::current() {
+                    let tasks = lp.all_tasks();
+                    tasks.iter().filter(|task| task.id() == id).for_each(|task: &AnyTask| {
+                        task.cancel();
+                    });
+                }
+            };
+            let _ = self.remote.call_soon_threadsafe(cancel);
+        }
+        true
+    }
+}

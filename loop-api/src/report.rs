@@ -1,0 +1,144 @@
+//! Reports: what the exception handler is told (EXC-01).
+
+use std::borrow::Cow;
+use std::fmt;
+use std::panic::Location;
+use std::rc::Rc;
+
+use crate::error::Error;
+use crate::event_loop::LoopRef;
+use crate::handle::Handle;
+use crate::protocol::AnyProtocol;
+use crate::task::AnyTask;
+use crate::transport::Transport;
+
+/// Receives the reports of a loop.
+pub type ExceptionHandler = Rc<dyn Fn(&LoopRef, &Report)>;
+
+/// Something went wrong where nobody could be told by a return value.
+///
+/// Handlers must expect that fields are added.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Report {
+    /// What happened; always there.
+    pub message: Cow<'static, str>,
+    /// The error or panic.
+    pub exception: Option<Error>,
+    /// The callback that failed.
+    pub handle: Option<Handle>,
+    /// The future concerned, described.
+    pub future: Option<String>,
+    /// The task concerned.
+    pub task: Option<AnyTask>,
+    /// The protocol whose method failed.
+    pub protocol: Option<AnyProtocol>,
+    /// The transport concerned.
+    pub transport: Option<Transport>,
+    /// The listening socket concerned, described.
+    pub socket: Option<String>,
+    /// Where the object concerned was created.
+    pub source: Option<&'static Location<'static>>,
+    /// The report that a failing handler was working on (EXC-04).
+    pub original: Option<Rc<Self>>,
+}
+
+impl Report {
+    /// With a message and nothing else.
+    pub fn new(message: impl Into<Cow<'static, str>>) -> Self {
+        Self { message: message.into(), ..Self::default() }
+    }
+
+    /// Adds the error.
+    #[must_use]
+    pub fn exception(mut self, error: impl Into<Error>) -> Self {
+        self.exception = Some(error.into());
+        self
+    }
+
+    /// Adds the callback.
+    #[must_use]
+    pub fn handle(mut self, handle: Handle) -> Self {
+        self.source = Some(handle.created());
+        self.handle = Some(handle);
+        self
+    }
+
+    /// Adds the future, described.
+    #[must_use]
+    pub fn future(mut self, future: String) -> Self {
+        self.future = Some(future);
+        self
+    }
+
+    /// Adds the task.
+    #[must_use]
+    pub fn task(mut self, task: Option<AnyTask>) -> Self {
+        self.task = task;
+        self
+    }
+
+    /// Adds the protocol.
+    #[must_use]
+    pub fn protocol(mut self, protocol: AnyProtocol) -> Self {
+        self.protocol = Some(protocol);
+        self
+    }
+
+    /// Adds the transport.
+    #[must_use]
+    pub fn transport(mut self, transport: Transport) -> Self {
+        self.transport = Some(transport);
+        self
+    }
+
+    /// Adds the socket, described.
+    #[must_use]
+    pub fn socket(mut self, socket: String) -> Self {
+        self.socket = Some(socket);
+        self
+    }
+
+    /// Adds where the object was created.
+    #[must_use]
+    pub fn source(mut self, source: &'static Location<'static>) -> Self {
+        self.source = Some(source);
+        self
+    }
+}
+
+/// The text of the default handler: message, error, then the other fields in alphabetical order
+/// (EXC-02).
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        if let Some(error) = &self.exception {
+            write!(f, "\n  exception: {error}")?;
+        }
+        if let Some(future) = &self.future {
+            write!(f, "\n  future: {future}")?;
+        }
+        if let Some(handle) = &self.handle {
+            write!(f, "\n  handle: {handle:?}")?;
+        }
+        if let Some(original) = &self.original {
+            write!(f, "\n  original report: {}", original.to_string().replace('\n', "\n  "))?;
+        }
+        if let Some(protocol) = &self.protocol {
+            write!(f, "\n  protocol: {protocol:?}")?;
+        }
+        if let Some(socket) = &self.socket {
+            write!(f, "\n  socket: {socket}")?;
+        }
+        if let Some(source) = &self.source {
+            write!(f, "\n  source: created at {source}")?;
+        }
+        if let Some(task) = &self.task {
+            write!(f, "\n  task: {task:?}")?;
+        }
+        if let Some(transport) = &self.transport {
+            write!(f, "\n  transport: {transport:?}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,403 @@
+//! What every event loop keeps, whoever wrote it: tasks, handlers, settings.
+//!
+//! A loop author embeds one [`LoopState`] and returns it from
+//! [`EventLoop::state`](crate::EventLoop::state); most of the trait's methods then have their bodies
+//! already.
+
+use std::any::Any;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::{Rc, Weak};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use slab::Slab;
+
+use crate::error::{Error, Interrupt, Panic, Result};
+use crate::event_loop::{EventLoop, LoopRef, WeakLoop};
+use crate::report::{ExceptionHandler, Report};
+use crate::server::LocalBoxFuture;
+use crate::task::{AnyTask, TaskFactory};
+use crate::task_core::DynTask;
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+thread_local! {
+    static RUNNING: RefCell<Option<LoopRef>> = const { RefCell::new(None) };
+}
+
+/// The loop that is running on this thread.
+pub(crate) fn running() -> Option<LoopRef> {
+    RUNNING.with(|running| running.borrow().clone())
+}
+
+/// Why a run ends before `stop`.
+#[derive(Clone, Debug)]
+pub enum Interruption {
+    /// Somebody asked for it.
+    Interrupt(Interrupt),
+    /// A panic that is to leave the loop (`resume_panics`).
+    Panic(Panic),
+}
+
+/// The loop-independent part of a loop. See the [module](self).
+pub struct LoopState {
+    id: u64,
+    backend: &'static str,
+    this: OnceCell<Weak<dyn EventLoop>>,
+    running: Cell<bool>,
+    closed: Cell<bool>,
+    pub(crate) tasks: Tasks,
+    handler: RefCell<Option<ExceptionHandler>>,
+    factory: RefCell<Option<Rc<dyn TaskFactory>>>,
+    debug: Cell<bool>,
+    slow: Cell<Duration>,
+    interruption: RefCell<Option<Interruption>>,
+    interrupted: Cell<bool>,
+    resume_panics: Cell<bool>,
+    parked: RefCell<Slab<Rc<dyn Any>>>,
+    finalisers: RefCell<Slab<Finaliser>>,
+}
+
+type Finaliser = Box<dyn FnOnce() -> LocalBoxFuture<Result<()>>>;
+
+impl LoopState {
+    /// For a loop of the backend with this name.
+    #[must_use]
+    pub fn new(backend: &'static str) -> Self {
+        Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            backend,
+            this: OnceCell::new(),
+            running: Cell::new(false),
+            closed: Cell::new(false),
+            tasks: Tasks::default(),
+            handler: RefCell::new(None),
+            factory: RefCell::new(None),
+            debug: Cell::new(false),
+            slow: Cell::new(Duration::from_millis(100)),
+            interruption: RefCell::new(None),
+            interrupted: Cell::new(false),
+            resume_panics: Cell::new(false),
+            parked: RefCell::default(),
+            finalisers: RefCell::default(),
+        }
+    }
+
+    /// Tells the state which loop it belongs to; called once, when the loop is put into its `Rc`.
+    pub fn bind(&self, this: Weak<dyn EventLoop>) {
+        let _ = self.this.set(this);
+    }
+
+    /// A number that no other loop of the process has.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The backend's name.
+    #[must_use]
+    pub fn backend(&self) -> &'static str {
+        self.backend
+    }
+
+    /// The loop, weakly.
+    #[must_use]
+    pub fn weak(&self) -> WeakLoop {
+        self.this.get().map_or_else(WeakLoop::dangling, |this| WeakLoop::new(this.clone()))
+    }
+
+    // --- running and closing ---
+
+    /// Whether a [`RunGuard`] exists.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.running.get()
+    }
+
+    /// Whether [`LoopState::set_closed`] was called.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    /// From now on every scheduling call fails with `Closed`.
+    pub fn set_closed(&self) {
+        self.closed.set(true);
+    }
+
+    /// Fails with `Closed` on a closed loop.
+    ///
+    /// # Errors
+    /// `Closed`, naming the operation.
+    pub fn check_open(&self, operation: &'static str) -> Result<()> {
+        if self.closed.get() {
+            return Err(Error::closed(format!("{operation}: the event loop is closed")));
+        }
+        Ok(())
+    }
+
+    /// Makes this the running loop of the thread, until the guard is dropped (LIFE-14, LIFE-25).
+    ///
+    /// # Errors
+    /// `Closed`; `AlreadyRunning` if any loop runs on this thread.
+    pub fn enter_run(&self, operation: &'static str) -> Result<RunGuard<'_>> {
+        self.check_open(operation)?;
+        if self.running.get() {
+            let text = format!("{operation}: this event loop is already running");
+            return Err(Error::AlreadyRunning(text.into()));
+        }
+        if running().is_some() {
+            let text = format!("{operation}: another event loop is running on this thread");
+            return Err(Error::AlreadyRunning(text.into()));
+        }
+        let this = self.weak().upgrade();
+        RUNNING.set(this);
+        self.running.set(true);
+        Ok(RunGuard { state: self })
+    }
+
+    /// Asks the run to end at once, after the current callback (LIFE-18).
+    pub fn interrupt(&self, interruption: Interruption) {
+        *self.interruption.borrow_mut() = Some(interruption);
+        self.interrupted.set(true);
+    }
+
+    /// Whether the run is to end at once: one flag to look at after every callback.
+    #[must_use]
+    pub fn interrupted(&self) -> bool {
+        self.interrupted.get()
+    }
+
+    /// Takes the reason; a panic resumes here.
+    ///
+    /// # Errors
+    /// `Interrupt`, if one was asked for.
+    pub fn take_interruption(&self) -> Result<()> {
+        self.interrupted.set(false);
+        let interruption = self.interruption.borrow_mut().take();
+        match interruption {
+            None => Ok(()),
+            Some(Interruption::Interrupt(interrupt)) => Err(Error::Interrupt(interrupt)),
+            Some(Interruption::Panic(panic)) => match panic.take_payload() {
+                Some(payload) => std::panic::resume_unwind(payload),
+                None => Err(Error::Panicked(panic)),
+            },
+        }
+    }
+
+    /// Whether panics of user code leave the loop instead of being reported.
+    #[must_use]
+    pub fn resume_panics(&self) -> bool {
+        self.resume_panics.get()
+    }
+
+    /// See [`LoopState::resume_panics`].
+    pub fn set_resume_panics(&self, on: bool) {
+        self.resume_panics.set(on);
+    }
+
+    /// Lets `panic` out of the run if that was asked for. Says whether it was.
+    pub fn resume_panic(&self, panic: &Panic) -> bool {
+        if self.resume_panics.get() {
+            self.interrupt(Interruption::Panic(panic.clone()));
+        }
+        self.resume_panics.get()
+    }
+
+    // --- reports ---
+
+    /// The installed handler.
+    #[must_use]
+    pub fn exception_handler(&self) -> Option<ExceptionHandler> {
+        self.handler.borrow().clone()
+    }
+
+    /// Installs a handler; `None` restores the default.
+    pub fn set_exception_handler(&self, handler: Option<ExceptionHandler>) {
+        let old = std::mem::replace(&mut *self.handler.borrow_mut(), handler);
+        drop(old);
+    }
+
+    /// EXC-04: a failing handler is itself reported, and nothing stops the loop.
+    pub(crate) fn report(&self, lp: &LoopRef, report: Report) {
+        let context = match (&report.task, &report.handle) {
+            (Some(task), _) => Some(task.get_context()),
+            (None, Some(handle)) => Some(handle.get_context()),
+            _ => None,
+        };
+        let call = || self.report_here(lp, report);
+        match context {
+            Some(context) => context.snapshot().run(call),
+            None => call(),
+        }
+    }
+
+    fn report_here(&self, lp: &LoopRef, report: Report) {
+        let Some(handler) = self.exception_handler() else {
+            Self::default_report(lp, &report);
+            return;
+        };
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| handler(lp, &report))) {
+            let mut failure = Report::new("the exception handler itself panicked");
+            failure.exception = Some(Panic::new(payload).into());
+            failure.original = Some(Rc::new(report));
+            Self::default_report(lp, &failure);
+        }
+    }
+
+    fn default_report(lp: &LoopRef, report: &Report) {
+        if catch_unwind(AssertUnwindSafe(|| lp.default_exception_handler(report))).is_err() {
+            eprintln!("anyloop: the default exception handler panicked");
+        }
+    }
+
+    // --- settings ---
+
+    /// Whether debug mode is on: one predictable branch.
+    #[must_use]
+    pub fn debug(&self) -> bool {
+        self.debug.get()
+    }
+
+    /// Switches debug mode.
+    pub fn set_debug(&self, on: bool) {
+        self.debug.set(on);
+    }
+
+    /// How long a callback may take before debug mode complains.
+    #[must_use]
+    pub fn slow_callback_duration(&self) -> Duration {
+        self.slow.get()
+    }
+
+    /// See [`LoopState::slow_callback_duration`].
+    pub fn set_slow_callback_duration(&self, duration: Duration) {
+        self.slow.set(duration);
+    }
+
+    /// The hook that builds tasks.
+    #[must_use]
+    pub fn task_factory(&self) -> Option<Rc<dyn TaskFactory>> {
+        self.factory.borrow().clone()
+    }
+
+    /// Installs the hook; `None` restores the default.
+    pub fn set_task_factory(&self, factory: Option<Rc<dyn TaskFactory>>) {
+        let old = std::mem::replace(&mut *self.factory.borrow_mut(), factory);
+        drop(old);
+    }
+
+    // --- things that other threads name by number ---
+
+    /// Keeps a value of the loop's thread where a callback from another thread can find it.
+    pub fn park(&self, value: Rc<dyn Any>) -> usize {
+        self.parked.borrow_mut().insert(value)
+    }
+
+    /// Takes a parked value back. `None` if it is gone.
+    pub fn unpark(&self, key: usize) -> Option<Rc<dyn Any>> {
+        self.parked.borrow_mut().try_remove(key)
+    }
+
+    // --- asynchronous finalisers (AGEN) ---
+
+    /// Registers something to be awaited by `shutdown_asyncgens`.
+    pub fn add_finaliser(
+        &self,
+        finaliser: impl FnOnce() -> LocalBoxFuture<Result<()>> + 'static,
+    ) -> usize {
+        self.finalisers.borrow_mut().insert(Box::new(finaliser))
+    }
+
+    /// Takes a finaliser back, because the work is done. True if it was still there.
+    pub fn remove_finaliser(&self, key: usize) -> bool {
+        let removed = self.finalisers.borrow_mut().try_remove(key);
+        removed.is_some()
+    }
+
+    /// Every finaliser, in the order of registration.
+    pub fn take_finalisers(&self) -> Vec<LocalBoxFuture<Result<()>>> {
+        let all: Vec<Finaliser> = self.finalisers.borrow_mut().drain().collect();
+        all.into_iter().map(|finaliser| finaliser()).collect()
+    }
+
+    /// For `close`: ends every task that is left by dropping its future, and reports those that the
+    /// user had created (TASK-15). `turn` must drop or run every queued runnable of the loop.
+    pub fn abort_tasks(&self, lp: Option<&LoopRef>, mut turn: impl FnMut()) {
+        for task in self.tasks.all() {
+            if !task.core.internal.get()
+                && let Some(lp) = lp
+            {
+                lp.call_exception_handler(
+                    Report::new("a task was destroyed while it was pending")
+                        .task(Some(AnyTask::new(task.clone()))),
+                );
+            }
+        }
+        // Destructors may create work of their own; they cannot create tasks on a closed loop.
+        for task in self.tasks.all() {
+            task.core.aborted.set(true);
+            task.core.wake();
+        }
+        turn();
+        drop(std::mem::take(&mut *self.parked.borrow_mut()));
+        drop(std::mem::take(&mut *self.finalisers.borrow_mut()));
+        for task in self.tasks.take() {
+            task.core.finish();
+        }
+    }
+}
+
+impl fmt::Debug for LoopState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoopState")
+            .field("id", &self.id)
+            .field("backend", &self.backend)
+            .field("running", &self.running.get())
+            .field("closed", &self.closed.get())
+            .field("tasks", &self.tasks.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// While it exists, the loop is the running one of its thread.
+#[derive(Debug)]
+pub struct RunGuard<'a> {
+    state: &'a LoopState,
+}
+
+impl Drop for RunGuard<'_> {
+    fn drop(&mut self) {
+        self.state.running.set(false);
+        let old = RUNNING.replace(None);
+        drop(old);
+    }
+}
+
+/// The unfinished tasks of a loop; the loop owns them.
+#[derive(Default)]
+pub(crate) struct Tasks(RefCell<Slab<Rc<DynTask>>>);
+
+impl Tasks {
+    pub(crate) fn insert(&self, task: Rc<DynTask>) -> usize {
+        self.0.borrow_mut().insert(task)
+    }
+
+    pub(crate) fn remove(&self, index: usize) -> Option<Rc<DynTask>> {
+        self.0.borrow_mut().try_remove(index)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.borrow().len()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Rc<DynTask>> {
+        self.0.borrow().iter().map(|(_, task)| task.clone()).collect()
+    }
+
+    fn take(&self) -> Vec<Rc<DynTask>> {
+        self.0.borrow_mut().drain().collect()
+    }
+}

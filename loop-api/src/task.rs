@@ -1,0 +1,666 @@
+//! Tasks: futures that the loop drives (asyncio's `Task`), on async-task.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context as PollContext, Poll, ready};
+
+use pin_project_lite::pin_project;
+
+use crate::context::{Context, Snapshot};
+use crate::error::{Cancelled, Error, Panic, Result};
+use crate::event_loop::LoopRef;
+use crate::future::{CallbackId, schedule};
+use crate::outcome::Outcome;
+use crate::report::Report;
+use crate::task_core::{
+    self, AnyOutcome, Cancellable, Delivery, DynTask, StepGuard, TaskCell, TaskCore, with_current,
+};
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// A future that the loop drives, and the handle to it.
+///
+/// The loop owns the task: dropping the handle detaches it (TASK-14). Clones name the same task.
+/// Awaiting the handle moves the output out; awaiting a reference, `(&task).await`, clones it.
+///
+/// # Cancel safety
+/// Cancelling a task that awaits this one forwards the request to this one (CANCEL-05), and the
+/// outer one ends only after it. Use [`shield`](crate::shield) to keep it running.
+pub struct Task<T: 'static> {
+    cell: Rc<TaskCell<Outcome<T>>>,
+    wait: Cell<u32>,
+}
+
+impl<T: 'static> Task<T> {
+    /// Requests cancellation: the task sees it at the await where it is suspended, or at the next one.
+    /// False if it is done.
+    pub fn cancel(&self) -> bool {
+        self.cell.cancel(Cancelled::new())
+    }
+
+    /// The same with a reason.
+    pub fn cancel_with(&self, reason: Cancelled) -> bool {
+        self.cell.cancel(reason)
+    }
+
+    /// How many cancellation requests are outstanding.
+    #[must_use]
+    pub fn cancelling(&self) -> usize {
+        self.cell.cancelling()
+    }
+
+    /// Takes one request back; returns how many remain. At zero a request that has not been
+    /// delivered is withdrawn.
+    pub fn uncancel(&self) -> usize {
+        self.cell.uncancel()
+    }
+
+    /// Whether it ended, in any way.
+    #[must_use]
+    pub fn done(&self) -> bool {
+        self.cell.outcome.done()
+    }
+
+    /// Whether it ended as cancelled.
+    #[must_use]
+    pub fn cancelled(&self) -> bool {
+        self.cell.outcome.cancelled()
+    }
+
+    /// The output.
+    ///
+    /// # Errors
+    /// `InvalidState` while pending or when an awaiter took the output; `Cancelled`; `Panicked`.
+    pub fn result(&self) -> Result<T>
+    where
+        T: Clone,
+    {
+        self.cell.outcome.result()
+    }
+
+    /// The output, moved out.
+    ///
+    /// # Errors
+    /// As [`Task::result`].
+    pub fn take_result(&self) -> Result<T> {
+        self.cell.outcome.take_result()
+    }
+
+    /// How it failed, if it did (a panic, an interrupt); an `Err` that the body *returned* is part of
+    /// the output.
+    ///
+    /// # Errors
+    /// `InvalidState` while pending; `Cancelled`.
+    pub fn exception(&self) -> Result<Option<Error>> {
+        self.cell.outcome.exception()
+    }
+
+    /// The label: given, or `Task-N`, unique in the process.
+    #[must_use]
+    pub fn get_name(&self) -> Rc<str> {
+        self.cell.name()
+    }
+
+    /// Changes the label.
+    pub fn set_name(&self, name: &str) {
+        self.cell.set_name(name.into());
+    }
+
+    /// A copy of the context it runs in.
+    #[must_use]
+    pub fn get_context(&self) -> Context {
+        Context::from(self.cell.core.context.snapshot())
+    }
+
+    /// The loop; `None` once it is gone.
+    #[must_use]
+    pub fn get_loop(&self) -> Option<LoopRef> {
+        self.cell.core.lp.upgrade()
+    }
+
+    /// Calls `callback` with this task through the ready queue once it is done.
+    pub fn add_done_callback(&self, callback: impl FnOnce(&Self) + 'static) -> CallbackId {
+        let context = Snapshot::current();
+        let callback = Box::new(move |owner: Rc<dyn Any>| {
+            if let Ok(cell) = owner.downcast::<TaskCell<Outcome<T>>>() {
+                callback(&Self { cell, wait: Cell::new(0) });
+            }
+        });
+        if self.done() {
+            schedule(&self.cell.lp, self.cell.clone(), callback, context);
+            return CallbackId(0);
+        }
+        CallbackId(self.cell.outcome.add_callback(callback, context))
+    }
+
+    /// Removes a done-callback that has not been scheduled yet; returns how many were removed.
+    pub fn remove_done_callback(&self, id: CallbackId) -> usize {
+        usize::from(self.cell.outcome.remove(id.0))
+    }
+
+    /// The same task with its output type forgotten.
+    #[must_use]
+    pub fn any(&self) -> AnyTask {
+        AnyTask::new(self.cell.clone())
+    }
+
+    /// Nobody will look at the error, and that is right.
+    pub fn mark_inspected(&self) {
+        self.cell.outcome.mark_inspected();
+    }
+
+    /// How many awaiters and callbacks are registered.
+    #[must_use]
+    pub fn waiters(&self) -> usize {
+        self.cell.outcome.entries_len()
+    }
+
+    /// Not reported when it is destroyed while pending (TASK-15).
+    pub fn mark_internal(&self) {
+        self.cell.internal.set(true);
+    }
+
+    /// Polls for the end without looking at the output; `forward`: cancelling the current task
+    /// cancels this one.
+    pub fn poll_done(&self, cx: &mut PollContext<'_>, forward: bool) -> Poll<Result<()>> {
+        ready!(poll_end(&self.cell.clone().into_dyn(), &self.wait, cx, forward))?;
+        Poll::Ready(Ok(()))
+    }
+}
+
+trait IntoDyn {
+    fn into_dyn(self) -> Rc<DynTask>;
+}
+
+impl<T: 'static> IntoDyn for Rc<TaskCell<Outcome<T>>> {
+    fn into_dyn(self) -> Rc<DynTask> {
+        self
+    }
+}
+
+fn poll_end(
+    cell: &Rc<DynTask>,
+    wait: &Cell<u32>,
+    cx: &PollContext<'_>,
+    forward: bool,
+) -> Poll<Result<()>> {
+    if !cell.outcome.done() {
+        task_core::check_same_loop(&cell.lp)?;
+        let own =
+            with_current(|current| std::ptr::eq(&raw const current.core, &raw const cell.core));
+        if own == Some(true) {
+            return Poll::Ready(Err(Error::usage("await: a task cannot wait for itself")));
+        }
+    }
+    match cell.outcome.poll_done(wait, cx) {
+        Poll::Ready(()) => Poll::Ready(Ok(())),
+        Poll::Pending => {
+            if forward {
+                task_core::set_waiter(|| Rc::new(Joined(cell.clone())));
+            }
+            Poll::Pending
+        }
+    }
+}
+
+fn forget_wait(cell: &DynTask, wait: &Cell<u32>) {
+    let id = wait.replace(0);
+    if id != 0 {
+        cell.outcome.remove(id);
+        task_core::clear_joined(&cell.core);
+    }
+}
+
+/// A task as something another task waits for.
+struct Joined(Rc<DynTask>);
+
+impl Cancellable for Joined {
+    fn cancel(self: Rc<Self>, reason: &Cancelled) -> bool {
+        self.0.core.cancel(reason.clone())
+    }
+
+    fn describe(&self) -> String {
+        format!("task {:?}", self.0.core.name())
+    }
+
+    fn joined(&self) -> Option<&TaskCore> {
+        Some(&self.0.core)
+    }
+}
+
+/// Awaiting the handle moves the output out.
+impl<T: 'static> Future for Task<T> {
+    type Output = Result<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<Self::Output> {
+        ready!(self.poll_done(cx, true))?;
+        self.cell.outcome.settle(Outcome::take)
+    }
+}
+
+/// Awaiting a reference clones the output.
+impl<T: Clone + 'static> IntoFuture for &Task<T> {
+    type Output = Result<T>;
+    type IntoFuture = SharedTask<T>;
+
+    fn into_future(self) -> SharedTask<T> {
+        SharedTask { task: self.clone() }
+    }
+}
+
+/// An await of a [`Task`] that leaves the output where it is.
+#[derive(Debug)]
+pub struct SharedTask<T: 'static> {
+    task: Task<T>,
+}
+
+impl<T: Clone + 'static> Future for SharedTask<T> {
+    type Output = Result<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<Self::Output> {
+        ready!(self.task.poll_done(cx, true))?;
+        self.task.cell.outcome.settle(Outcome::copy)
+    }
+}
+
+impl<T: 'static> Clone for Task<T> {
+    fn clone(&self) -> Self {
+        Self { cell: self.cell.clone(), wait: Cell::new(0) }
+    }
+}
+
+impl<T: 'static> Drop for Task<T> {
+    fn drop(&mut self) {
+        if self.wait.get() != 0 {
+            forget_wait(&*self.cell.clone().into_dyn(), &self.wait);
+        }
+    }
+}
+
+impl<T: 'static> fmt::Debug for Task<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.cell.core.fmt(f)
+    }
+}
+
+/// A task whose output type is forgotten: what `current_task` and `all_tasks` return.
+///
+/// As a future it completes when the task ends; ask [`AnyTask::exception`] how.
+pub struct AnyTask {
+    cell: Rc<DynTask>,
+    wait: Cell<u32>,
+}
+
+impl AnyTask {
+    pub(crate) fn new(cell: Rc<DynTask>) -> Self {
+        Self { cell, wait: Cell::new(0) }
+    }
+
+    /// A number that no other task of the process has.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.cell.id
+    }
+
+    /// As [`Task::cancel`].
+    pub fn cancel(&self) -> bool {
+        self.cell.cancel(Cancelled::new())
+    }
+
+    /// As [`Task::cancel_with`].
+    pub fn cancel_with(&self, reason: Cancelled) -> bool {
+        self.cell.cancel(reason)
+    }
+
+    /// Requests cancellation from inside the current scope: an enclosing
+    /// [`uncancellable`](crate::uncancellable) further out does not hold it back. What timeouts use.
+    pub fn cancel_from_scope(&self, reason: Cancelled, depth: u32) -> bool {
+        self.cell.cancel_from(reason, depth)
+    }
+
+    /// How deep in cancellation scopes the task is right now; for
+    /// [`AnyTask::cancel_from_scope`].
+    #[must_use]
+    pub fn scope_depth(&self) -> u32 {
+        self.cell.current_depth()
+    }
+
+    /// As [`Task::cancelling`].
+    #[must_use]
+    pub fn cancelling(&self) -> usize {
+        self.cell.cancelling()
+    }
+
+    /// As [`Task::uncancel`].
+    pub fn uncancel(&self) -> usize {
+        self.cell.uncancel()
+    }
+
+    /// As [`Task::done`].
+    #[must_use]
+    pub fn done(&self) -> bool {
+        self.cell.outcome.done()
+    }
+
+    /// As [`Task::cancelled`].
+    #[must_use]
+    pub fn cancelled(&self) -> bool {
+        self.cell.outcome.cancelled()
+    }
+
+    /// As [`Task::exception`].
+    ///
+    /// # Errors
+    /// `InvalidState` while pending; `Cancelled`.
+    pub fn exception(&self) -> Result<Option<Error>> {
+        self.cell.outcome.exception()
+    }
+
+    /// As [`Task::get_name`].
+    #[must_use]
+    pub fn get_name(&self) -> Rc<str> {
+        self.cell.name()
+    }
+
+    /// As [`Task::set_name`].
+    pub fn set_name(&self, name: &str) {
+        self.cell.set_name(name.into());
+    }
+
+    /// As [`Task::get_context`].
+    #[must_use]
+    pub fn get_context(&self) -> Context {
+        Context::from(self.cell.core.context.snapshot())
+    }
+
+    /// As [`Task::get_loop`].
+    #[must_use]
+    pub fn get_loop(&self) -> Option<LoopRef> {
+        self.cell.lp.upgrade()
+    }
+
+    /// Where it was created.
+    #[must_use]
+    pub fn created(&self) -> &'static Location<'static> {
+        self.cell.created
+    }
+
+    /// What it is suspended on, in words, if that is known.
+    #[must_use]
+    pub fn waiting_for(&self) -> Option<String> {
+        self.cell.waiting_for()
+    }
+
+    /// As [`Task::add_done_callback`].
+    pub fn add_done_callback(&self, callback: impl FnOnce(&Self) + 'static) -> CallbackId {
+        let context = Snapshot::current();
+        let task = self.clone();
+        if self.done() {
+            let run = Box::new(move |_: Rc<dyn Any>| callback(&task));
+            schedule(&self.cell.lp, Rc::new(()), run, context);
+            return CallbackId(0);
+        }
+        // The loop owns a pending task, so holding a handle here keeps nothing alive for longer.
+        let run = Box::new(move |_: Rc<dyn Any>| callback(&task));
+        CallbackId(self.cell.outcome.add_callback(run, context))
+    }
+
+    /// As [`Task::remove_done_callback`].
+    pub fn remove_done_callback(&self, id: CallbackId) -> usize {
+        usize::from(self.cell.outcome.remove(id.0))
+    }
+
+    /// Nobody will look at the error, and that is right.
+    pub fn mark_inspected(&self) {
+        self.cell.outcome.mark_inspected();
+    }
+
+    /// Whether both name the same task.
+    #[must_use]
+    pub fn same(&self, other: &Self) -> bool {
+        self.id() == other.id()
+    }
+
+    /// Polls for the end; `forward`: cancelling the current task cancels this one.
+    pub fn poll_done(&self, cx: &mut PollContext<'_>, forward: bool) -> Poll<Result<()>> {
+        poll_end(&self.cell, &self.wait, cx, forward)
+    }
+
+    pub(crate) fn cell(&self) -> &Rc<DynTask> {
+        &self.cell
+    }
+}
+
+impl Future for AnyTask {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<()> {
+        match ready!(self.poll_done(cx, true)) {
+            // A request that was forwarded to the task comes back here.
+            Ok(()) if self.cancelled() && task_core::deliver_if_own(&Cancelled::new()) => {
+                Poll::Pending
+            }
+            _ => Poll::Ready(()),
+        }
+    }
+}
+
+impl Clone for AnyTask {
+    fn clone(&self) -> Self {
+        Self::new(self.cell.clone())
+    }
+}
+
+impl Drop for AnyTask {
+    fn drop(&mut self) {
+        forget_wait(&self.cell, &self.wait);
+    }
+}
+
+impl PartialEq for AnyTask {
+    fn eq(&self, other: &Self) -> bool {
+        self.same(other)
+    }
+}
+
+impl fmt::Debug for AnyTask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.cell.core.fmt(f)
+    }
+}
+
+/// How a task is to be created; what a [`TaskFactory`] sees and may change.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct TaskOptions {
+    /// The label; `Task-N` if none is given.
+    pub name: Option<Rc<str>>,
+    /// The context to run in; a copy of the current one if none is given.
+    pub context: Option<Context>,
+    /// Run the first step inside the creating call, if the loop is running (EAGER-01).
+    pub eager: bool,
+}
+
+/// A hook that every creation of a task on a loop goes through (TASK-17).
+pub trait TaskFactory {
+    /// May change the options or refuse.
+    ///
+    /// # Errors
+    /// Whatever the creating call is to fail with; the future is dropped un-polled.
+    fn new_task(&self, lp: &LoopRef, options: &mut TaskOptions) -> Result<()>;
+}
+
+/// Starts every task eagerly (asyncio's `eager_task_factory`).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EagerTaskFactory;
+
+impl TaskFactory for EagerTaskFactory {
+    fn new_task(&self, _: &LoopRef, options: &mut TaskOptions) -> Result<()> {
+        options.eager = true;
+        Ok(())
+    }
+}
+
+pin_project! {
+    /// The future that async-task drives: the user's future inside its task.
+    struct Root<F, T: 'static> {
+        #[pin]
+        future: Option<F>,
+        cell: Rc<TaskCell<Outcome<T>>>,
+    }
+}
+
+impl<F: Future<Output = T>, T: 'static> Future for Root<F, T> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<()> {
+        let mut this = self.project();
+        let cell = this.cell.clone();
+        if cell.outcome.done() {
+            return Poll::Ready(());
+        }
+        let guard = StepGuard::enter(cell.clone());
+        let outcome = cell.core.context.run(|| step(this.future.as_mut(), &cell, cx));
+        drop(guard);
+        match outcome {
+            None => {
+                cell.remember_waker(cx.waker());
+                Poll::Pending
+            }
+            Some(outcome) => {
+                finish(&cell, outcome);
+                Poll::Ready(())
+            }
+        }
+    }
+}
+
+/// One step. `None`: suspended.
+fn step<F: Future<Output = T>, T: 'static>(
+    mut future: Pin<&mut Option<F>>,
+    cell: &Rc<TaskCell<Outcome<T>>>,
+    cx: &mut PollContext<'_>,
+) -> Option<Result<T>> {
+    let core = &cell.core;
+    core.started.set(true);
+    // Cancelled before the first step, there is no scope yet: the body never starts (CANCEL-08).
+    let mut delivery =
+        if core.aborted.get() { Delivery::Root(Cancelled::new()) } else { core.resume() };
+    loop {
+        if let Delivery::Root(reason) = delivery {
+            drop_future(future, core);
+            let end = core.end_with.borrow_mut().take();
+            return Some(Err(end.unwrap_or(Error::Cancelled(reason))));
+        }
+        let Some(inner) = future.as_mut().as_pin_mut() else {
+            return Some(Err(Error::Cancelled(Cancelled::new())));
+        };
+        match catch_unwind(AssertUnwindSafe(|| inner.poll(cx))) {
+            Ok(Poll::Pending) => match core.suspend() {
+                Delivery::None => return None,
+                other => delivery = other,
+            },
+            Ok(Poll::Ready(output)) => {
+                // Before joiners resume, what the body owned is gone (TASK-05).
+                drop_future(future, core);
+                return Some(match core.take_must_cancel() {
+                    Some(reason) => Err(Error::Cancelled(reason)),
+                    None => Ok(output),
+                });
+            }
+            Err(payload) => {
+                drop_future(future, core);
+                return Some(Err(Error::Panicked(Panic::new(payload))));
+            }
+        }
+    }
+}
+
+/// Drops the user's future; a panic in a destructor is reported, not passed on.
+fn drop_future<F>(mut future: Pin<&mut Option<F>>, core: &TaskCore) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| future.set(None)))
+        && let Some(lp) = core.lp.upgrade()
+    {
+        lp.call_exception_handler(
+            Report::new("a destructor panicked while a task was being dropped")
+                .exception(Panic::new(payload))
+                .task(current_task()),
+        );
+    }
+}
+
+fn finish<T: 'static>(cell: &Rc<TaskCell<Outcome<T>>>, outcome: Result<T>) {
+    cell.core.finish();
+    let lp = cell.lp.upgrade();
+    let owned = lp.as_ref().and_then(|lp| lp.state().tasks.remove(cell.core.index.get()));
+    if let (Err(Error::Panicked(panic)), Some(lp)) = (&outcome, &lp) {
+        lp.state().resume_panic(panic);
+    }
+    let _ = cell.outcome.complete(outcome, "task", |callback, context| {
+        schedule(&cell.lp, cell.clone(), callback, context);
+    });
+    drop(owned);
+}
+
+impl<O: ?Sized + AnyOutcome> Drop for TaskCell<O> {
+    fn drop(&mut self) {
+        let Some(lp) = self.core.lp.upgrade() else { return };
+        if let Some(error) = self.outcome.lost_error() {
+            lp.call_exception_handler(
+                Report::new("the error of a task was never retrieved")
+                    .exception(error)
+                    .future(format!("{:?}", self.core))
+                    .source(self.core.created),
+            );
+        }
+    }
+}
+
+/// Creates a task and schedules its first step (or runs it, if eager).
+#[track_caller]
+pub(crate) fn spawn<F>(lp: &LoopRef, future: F, mut options: TaskOptions) -> Result<Task<F::Output>>
+where
+    F: Future + 'static,
+{
+    let created = Location::caller();
+    if lp.is_closed() {
+        return Err(Error::closed("create_task: the event loop is closed"));
+    }
+    if let Some(factory) = lp.get_task_factory() {
+        factory.new_task(lp, &mut options)?;
+    }
+    let core = TaskCore::new(
+        NEXT_ID.fetch_add(1, Ordering::Relaxed),
+        options.name,
+        lp.downgrade(),
+        options.context,
+        created,
+    );
+    let cell = Rc::new(TaskCell { core, outcome: Outcome::new() });
+    cell.core.index.set(lp.state().tasks.insert(cell.clone()));
+    let root = Root { future: Some(future), cell: cell.clone() };
+    let scheduler = lp.scheduler();
+    let (runnable, handle) = async_task::spawn_local(
+        root,
+        async_task::WithInfo(move |runnable, _info| scheduler.schedule(runnable)),
+    );
+    handle.detach();
+    if options.eager && lp.is_running() {
+        runnable.run();
+    } else {
+        lp.schedule(runnable);
+    }
+    Ok(Task { cell, wait: Cell::new(0) })
+}
+
+/// The task whose step is on the stack, if any (TASK-09).
+#[must_use]
+pub fn current_task() -> Option<AnyTask> {
+    with_current(|core| AnyTask::new(core.clone()))
+}

@@ -1,0 +1,449 @@
+//! Transports: the loop's side of a connection.
+
+use std::any::Any;
+use std::fmt;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::rc::{Rc, Weak};
+
+use socket2::{Domain, SockAddr, Socket};
+
+use crate::error::{Error, Result};
+use crate::protocol::AnyProtocol;
+
+/// What a transport implementation provides; users hold a [`Transport`].
+pub trait RawTransport: fmt::Debug {
+    /// See [`Transport::close`].
+    fn close(&self);
+    /// See [`Transport::abort`].
+    fn abort(&self);
+    /// See [`Transport::is_closing`].
+    fn is_closing(&self) -> bool;
+    /// See [`Transport::write`].
+    ///
+    /// # Errors
+    /// `Usage` after `write_eof`.
+    fn write(&self, data: &[u8]) -> Result<()>;
+    /// See [`Transport::write_vec`].
+    ///
+    /// # Errors
+    /// `Usage` after `write_eof`.
+    fn write_vec(&self, data: Vec<u8>) -> Result<()> {
+        self.write(&data)
+    }
+    /// See [`Transport::writelines`].
+    ///
+    /// # Errors
+    /// `Usage` after `write_eof`.
+    fn writelines(&self, parts: &[&[u8]]) -> Result<()> {
+        self.write(&parts.concat())
+    }
+    /// See [`Transport::write_eof`].
+    ///
+    /// # Errors
+    /// `Usage` if the transport cannot half-close.
+    fn write_eof(&self) -> Result<()>;
+    /// See [`Transport::can_write_eof`].
+    fn can_write_eof(&self) -> bool;
+    /// See [`Transport::pause_reading`].
+    fn pause_reading(&self);
+    /// See [`Transport::resume_reading`].
+    fn resume_reading(&self);
+    /// See [`Transport::is_reading`].
+    fn is_reading(&self) -> bool;
+    /// See [`Transport::get_write_buffer_size`].
+    fn get_write_buffer_size(&self) -> usize;
+    /// See [`Transport::get_write_buffer_limits`].
+    fn get_write_buffer_limits(&self) -> (usize, usize);
+    /// See [`Transport::set_write_buffer_limits`].
+    ///
+    /// # Errors
+    /// `InvalidArg` unless `high ≥ low`.
+    fn set_write_buffer_limits(&self, high: Option<usize>, low: Option<usize>) -> Result<()>;
+    /// See [`Transport::set_protocol`].
+    fn set_protocol(&self, protocol: AnyProtocol);
+    /// See [`Transport::get_protocol`].
+    fn get_protocol(&self) -> AnyProtocol;
+    /// See [`Transport::get_extra_info`].
+    fn extra_info(&self, name: &str) -> Option<ExtraInfo>;
+    /// The last user handle went away.
+    fn handle_dropped(&self) {}
+    /// For downcasts by the loop that made it.
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// A connection as its user sees it; a cheap handle, clones name the same connection.
+///
+/// Reading goes to the protocol; writing is buffered and never waits.
+#[derive(Clone)]
+pub struct Transport(Rc<Inner>);
+
+struct Inner(Rc<dyn RawTransport>);
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.0.handle_dropped();
+    }
+}
+
+impl Transport {
+    /// Wraps an implementation; called by loops.
+    #[must_use]
+    pub fn new(raw: Rc<dyn RawTransport>) -> Self {
+        Self(Rc::new(Inner(raw)))
+    }
+
+    /// The implementation.
+    #[must_use]
+    pub fn raw(&self) -> &Rc<dyn RawTransport> {
+        &self.0.0
+    }
+
+    /// Stops reading, sends what is buffered, then calls `connection_lost(None)`. Idempotent.
+    pub fn close(&self) {
+        self.raw().close();
+    }
+
+    /// Drops what is buffered and closes as soon as possible.
+    pub fn abort(&self) {
+        self.raw().abort();
+    }
+
+    /// Whether `close` or `abort` was called or the connection is lost.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.raw().is_closing()
+    }
+
+    /// Queues bytes and tries to send them at once. Never waits; discarded if the transport is closing.
+    ///
+    /// # Errors
+    /// `Usage` after [`Transport::write_eof`] or while a file is being sent.
+    pub fn write(&self, data: impl AsRef<[u8]>) -> Result<()> {
+        self.raw().write(data.as_ref())
+    }
+
+    /// The same with an owned buffer: what cannot be sent at once is not copied.
+    ///
+    /// # Errors
+    /// As [`Transport::write`].
+    pub fn write_vec(&self, data: Vec<u8>) -> Result<()> {
+        self.raw().write_vec(data)
+    }
+
+    /// As one write of the concatenation.
+    ///
+    /// # Errors
+    /// As [`Transport::write`].
+    pub fn writelines(&self, parts: &[&[u8]]) -> Result<()> {
+        self.raw().writelines(parts)
+    }
+
+    /// Half-closes once everything buffered is sent; reading goes on. Idempotent.
+    ///
+    /// # Errors
+    /// `Usage` if the transport cannot.
+    pub fn write_eof(&self) -> Result<()> {
+        self.raw().write_eof()
+    }
+
+    /// Whether [`Transport::write_eof`] works.
+    #[must_use]
+    pub fn can_write_eof(&self) -> bool {
+        self.raw().can_write_eof()
+    }
+
+    /// No data callbacks until [`Transport::resume_reading`]. Idempotent.
+    pub fn pause_reading(&self) {
+        self.raw().pause_reading();
+    }
+
+    /// Undoes [`Transport::pause_reading`]. Idempotent.
+    pub fn resume_reading(&self) {
+        self.raw().resume_reading();
+    }
+
+    /// Whether data is being delivered: neither paused nor closing.
+    #[must_use]
+    pub fn is_reading(&self) -> bool {
+        self.raw().is_reading()
+    }
+
+    /// Bytes accepted by `write` that the operating system has not taken yet.
+    #[must_use]
+    pub fn get_write_buffer_size(&self) -> usize {
+        self.raw().get_write_buffer_size()
+    }
+
+    /// The water marks, `(low, high)`.
+    #[must_use]
+    pub fn get_write_buffer_limits(&self) -> (usize, usize) {
+        self.raw().get_write_buffer_limits()
+    }
+
+    /// Sets the water marks. Without `low` it is `high / 4`; without `high` it is `4 × low`, or 64 KiB
+    /// if neither is given.
+    ///
+    /// # Errors
+    /// `InvalidArg` unless `high ≥ low`.
+    pub fn set_write_buffer_limits(&self, high: Option<usize>, low: Option<usize>) -> Result<()> {
+        self.raw().set_write_buffer_limits(high, low)
+    }
+
+    /// Hands the connection to another protocol, from the next callback on.
+    pub fn set_protocol(&self, protocol: impl Into<AnyProtocol>) {
+        self.raw().set_protocol(protocol.into());
+    }
+
+    /// The current protocol.
+    #[must_use]
+    pub fn get_protocol(&self) -> AnyProtocol {
+        self.raw().get_protocol()
+    }
+
+    /// Metadata by asyncio's names: `"socket"`, `"sockname"`, `"peername"`, `"pipe"`, …. `None` for
+    /// names that this transport does not know. Names and addresses outlive the connection.
+    #[must_use]
+    pub fn get_extra_info(&self, name: &str) -> Option<ExtraInfo> {
+        self.raw().extra_info(name)
+    }
+
+    /// The peer's address, if it is an Internet address.
+    #[must_use]
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.get_extra_info("peername")?.address()?.as_socket()
+    }
+
+    /// Our address, if it is an Internet address.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.get_extra_info("sockname")?.address()?.as_socket()
+    }
+
+    /// Whether both name the same connection.
+    #[must_use]
+    pub fn same(&self, other: &Self) -> bool {
+        std::ptr::addr_eq(Rc::as_ptr(self.raw()), Rc::as_ptr(other.raw()))
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.raw().fmt(f)
+    }
+}
+
+/// The water marks that `set_write_buffer_limits(high, low)` means (FLOW-06): `(high, low)`.
+///
+/// # Errors
+/// `InvalidArg` unless `high ≥ low`.
+pub fn write_buffer_limits(high: Option<usize>, low: Option<usize>) -> Result<(usize, usize)> {
+    let high = high.unwrap_or_else(|| low.map_or(64 * 1024, |low| low.saturating_mul(4)));
+    let low = low.unwrap_or(high / 4);
+    if high < low {
+        return Err(Error::InvalidArg(
+            format!("set_write_buffer_limits: high ({high}) must not be less than low ({low})")
+                .into(),
+        ));
+    }
+    Ok((high, low))
+}
+
+/// A value from [`Transport::get_extra_info`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ExtraInfo {
+    /// A socket address.
+    Address(SockAddr),
+    /// A restricted view of the socket.
+    Socket(SocketView),
+    /// Text (a cipher, say).
+    Text(String),
+    /// A number (a descriptor, a process id).
+    Number(i64),
+    /// Bytes (a certificate, say).
+    Bytes(Vec<u8>),
+}
+
+impl ExtraInfo {
+    /// The address, if it is one.
+    #[must_use]
+    pub fn address(&self) -> Option<&SockAddr> {
+        match self {
+            Self::Address(address) => Some(address),
+            _ => None,
+        }
+    }
+
+    /// The socket, if it is one.
+    #[must_use]
+    pub fn socket(&self) -> Option<&SocketView> {
+        match self {
+            Self::Socket(socket) => Some(socket),
+            _ => None,
+        }
+    }
+}
+
+/// A view of a socket that belongs to a transport or server: options and addresses, no reading,
+/// writing, closing or detaching (TR-37). After the owner closed it there is no descriptor any more.
+#[derive(Clone, Debug)]
+pub struct SocketView {
+    socket: Weak<Socket>,
+}
+
+impl SocketView {
+    /// A view of `socket`; called by loops.
+    #[must_use]
+    pub fn new(socket: &Rc<Socket>) -> Self {
+        Self { socket: Rc::downgrade(socket) }
+    }
+
+    /// The descriptor number; `None` once closed.
+    #[must_use]
+    pub fn fileno(&self) -> Option<RawFd> {
+        self.socket.upgrade().map(|socket| socket.as_raw_fd())
+    }
+
+    /// Our address.
+    ///
+    /// # Errors
+    /// `Closed` once closed; `Os`.
+    pub fn local_addr(&self) -> Result<SockAddr> {
+        self.with("getsockname", |socket| socket.local_addr())
+    }
+
+    /// The peer's address.
+    ///
+    /// # Errors
+    /// `Closed` once closed; `Os`.
+    pub fn peer_addr(&self) -> Result<SockAddr> {
+        self.with("getpeername", |socket| socket.peer_addr())
+    }
+
+    /// Shuts one or both directions down.
+    ///
+    /// # Errors
+    /// `Closed` once closed; `Os`.
+    pub fn shutdown(&self, how: std::net::Shutdown) -> Result<()> {
+        self.with("shutdown", |socket| socket.shutdown(how))
+    }
+
+    /// A duplicate that the caller owns.
+    ///
+    /// # Errors
+    /// `Closed` once closed; `Os`.
+    pub fn dup(&self) -> Result<Socket> {
+        self.with("dup", |socket| {
+            let fd = socket.as_fd().try_clone_to_owned()?;
+            Ok(Socket::from(fd))
+        })
+    }
+
+    /// Whether Nagle's algorithm is off.
+    ///
+    /// # Errors
+    /// `Closed` once closed; `Os`.
+    pub fn nodelay(&self) -> Result<bool> {
+        self.with("getsockopt(TCP_NODELAY)", |socket| socket.tcp_nodelay())
+    }
+
+    /// Turns Nagle's algorithm off or on.
+    ///
+    /// # Errors
+    /// `Closed` once closed; `Os`.
+    pub fn set_nodelay(&self, on: bool) -> Result<()> {
+        self.with("setsockopt(TCP_NODELAY)", |socket| socket.set_tcp_nodelay(on))
+    }
+
+    /// Whether keep-alive probes are sent.
+    ///
+    /// # Errors
+    /// `Closed` once closed; `Os`.
+    pub fn keepalive(&self) -> Result<bool> {
+        self.with("getsockopt(SO_KEEPALIVE)", |socket| socket.keepalive())
+    }
+
+    /// Turns keep-alive probes on or off.
+    ///
+    /// # Errors
+    /// `Closed` once closed; `Os`.
+    pub fn set_keepalive(&self, on: bool) -> Result<()> {
+        self.with("setsockopt(SO_KEEPALIVE)", |socket| socket.set_keepalive(on))
+    }
+
+    /// Whether `SO_REUSEADDR` is set.
+    ///
+    /// # Errors
+    /// `Closed` once closed; `Os`.
+    pub fn reuse_address(&self) -> Result<bool> {
+        self.with("getsockopt(SO_REUSEADDR)", |socket| socket.reuse_address())
+    }
+
+    /// Whether `SO_REUSEPORT` is set.
+    ///
+    /// # Errors
+    /// `Closed` once closed; `Os`.
+    pub fn reuse_port(&self) -> Result<bool> {
+        self.with("getsockopt(SO_REUSEPORT)", |socket| socket.reuse_port())
+    }
+
+    /// Whether an IPv6 socket takes IPv6 only.
+    ///
+    /// # Errors
+    /// `Closed` once closed; `Os`.
+    pub fn only_v6(&self) -> Result<bool> {
+        self.with("getsockopt(IPV6_V6ONLY)", |socket| socket.only_v6())
+    }
+
+    /// The kernel's buffer for sending, in bytes.
+    ///
+    /// # Errors
+    /// `Closed` once closed; `Os`.
+    pub fn send_buffer_size(&self) -> Result<usize> {
+        self.with("getsockopt(SO_SNDBUF)", |socket| socket.send_buffer_size())
+    }
+
+    /// Changes the kernel's buffer for sending.
+    ///
+    /// # Errors
+    /// `Closed` once closed; `Os`.
+    pub fn set_send_buffer_size(&self, size: usize) -> Result<()> {
+        self.with("setsockopt(SO_SNDBUF)", |socket| socket.set_send_buffer_size(size))
+    }
+
+    /// The kernel's buffer for receiving, in bytes.
+    ///
+    /// # Errors
+    /// `Closed` once closed; `Os`.
+    pub fn recv_buffer_size(&self) -> Result<usize> {
+        self.with("getsockopt(SO_RCVBUF)", |socket| socket.recv_buffer_size())
+    }
+
+    /// Changes the kernel's buffer for receiving.
+    ///
+    /// # Errors
+    /// `Closed` once closed; `Os`.
+    pub fn set_recv_buffer_size(&self, size: usize) -> Result<()> {
+        self.with("setsockopt(SO_RCVBUF)", |socket| socket.set_recv_buffer_size(size))
+    }
+
+    /// The address family.
+    ///
+    /// # Errors
+    /// `Closed` once closed; `Os`.
+    pub fn domain(&self) -> Result<Domain> {
+        self.with("getsockopt(SO_DOMAIN)", |socket| socket.domain())
+    }
+
+    fn with<T>(
+        &self,
+        operation: &'static str,
+        f: impl FnOnce(&Socket) -> std::io::Result<T>,
+    ) -> Result<T> {
+        let Some(socket) = self.socket.upgrade() else {
+            return Err(Error::closed(format!("{operation}: the socket is closed")));
+        };
+        f(&socket).map_err(|error| Error::os(operation, error))
+    }
+}
