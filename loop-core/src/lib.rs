@@ -10,3 +10,5 @@ pub mod epoll;
 pub mod polling_source;
 pub mod registrations;
 pub mod switches;
+#[cfg(feature = "testing")]
+pub mod testing;

@@ -1,0 +1,8 @@
+//! For the authors of drivers: what a driver must do, as tests, and the stand-in for the core that
+//! they run on.
+
+mod harness;
+mod signal;
+pub mod suite;
+
+pub use harness::Harness;
