@@ -54,7 +54,7 @@ impl MioDriver {
             waker,
             wait: Wait::new(config),
             registered: Registrations::new(),
-            lower_timer_slack: config.lower_timer_slack,
+            lower_timer_slack: config.timer_slack,
         })
     }
 
@@ -172,7 +172,7 @@ impl Driver for MioDriver {
 
 impl Wait {
     fn new(config: &Config) -> Self {
-        let events = config.events.max(1);
+        let events = config.events as usize;
         #[cfg(target_os = "linux")]
         if !config.portable_wait {
             return Self::Epoll(EpollWait::new(events, config.pwait2));

@@ -27,7 +27,7 @@ mod driver;
 mod probe;
 mod waker;
 
-pub use config::Config;
+pub use config::{Config, ConfigError};
 pub use driver::MioDriver;
 pub use probe::probe;
 

@@ -6,7 +6,7 @@ use anyloop_mio::{Config, MioDriver};
 use std::time::Duration;
 
 fn driver(words: &str) -> impl Fn() -> MioDriver {
-    let config = Config::parse(words).expect("known words");
+    let config = Config::from_env_value(words).expect("known words");
     move || MioDriver::new(&config).expect("a driver")
 }
 

@@ -1,72 +1,110 @@
-//! What can be set, and how the environment sets it.
+//! What the driver may use, and how much of it.
 
-use anyloop_core::switches::{self, Switch};
+pub use anyloop_core::switches::ConfigError;
+use anyloop_core::switches::{self, Word};
 
-/// The settings of the driver. The defaults are right; each switch forces the fallback for a
-/// system that lacks something, so that the fallback can be tested and measured anywhere.
+/// Settings of the polling backend.
+///
+/// The defaults are for production. Each switch forces the fallback of a system that lacks
+/// something, so that the fallback can be tested and measured anywhere.
+///
+/// ```
+/// use anyloop_polling::Config;
+///
+/// let config = Config::new().portable_wait(true).events(2);
+/// assert_eq!(config, Config::from_env_value("portable-wait,events=2").unwrap());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Wait with `Poller::wait` (three to five system calls) also where there is something better.
-    /// In the environment: `portable-wait`.
-    pub portable_wait: bool,
-    /// Register level-triggered also where edge-triggering works.
-    /// In the environment: `level`.
-    pub level: bool,
-    /// Wait with `epoll_pwait2` (nanoseconds, Linux 5.11) and not `epoll_wait` (milliseconds). Without
-    /// effect on the portable wait. Turned off by `no-pwait2`.
-    pub pwait2: bool,
-    /// Let the thread that runs the loop sleep exactly: lower its timer slack from 50 µs to 1 µs when
-    /// it attaches. The slack stays with the thread, and threads and processes started by it inherit it.
-    /// Linux only. Turned off by `no-timer-slack`.
-    pub lower_timer_slack: bool,
-    /// How many events one poll can bring; at least 1. More are left for the next poll. In the environment:
-    /// `events=N`.
-    pub events: usize,
+    pub(crate) portable_wait: bool,
+    pub(crate) level: bool,
+    pub(crate) pwait2: bool,
+    pub(crate) timer_slack: bool,
+    pub(crate) events: u32,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self {
-            portable_wait: false,
-            level: false,
-            pwait2: true,
-            lower_timer_slack: true,
-            events: 1024,
-        }
+        Self { portable_wait: false, level: false, pwait2: true, timer_slack: true, events: 1024 }
     }
 }
 
 impl Config {
-    /// The variable that [`Config::from_env`] reads.
-    pub const VARIABLE: &str = "ANYLOOP_POLLING";
+    /// Where [`Config::from_env`] looks.
+    pub const VARIABLE: &'static str = "ANYLOOP_POLLING";
 
-    /// The defaults, changed by the words in `ANYLOOP_POLLING`, if it is set.
-    ///
-    /// # Errors
-    /// Names a word that is not known and lists those that are.
-    pub fn from_env() -> Result<Self, String> {
-        switches::from_env(Self::VARIABLE, Self::parse)
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
     }
 
-    /// The defaults, changed by comma-separated words: `portable-wait,events=2,no-timer-slack`.
+    /// Wait with `Poller::wait` (three to five system calls) also where there is something better.
+    #[must_use]
+    pub fn portable_wait(mut self, on: bool) -> Self {
+        self.portable_wait = on;
+        self
+    }
+
+    /// Register level-triggered also where the system can do it edge-triggered.
+    #[must_use]
+    pub fn level(mut self, on: bool) -> Self {
+        self.level = on;
+        self
+    }
+
+    /// Wait with `epoll_pwait2`, to the nanosecond (Linux 5.11). Off: with `epoll_wait`, to the
+    /// millisecond. The portable wait uses neither.
+    #[must_use]
+    pub fn pwait2(mut self, on: bool) -> Self {
+        self.pwait2 = on;
+        self
+    }
+
+    /// Lower the timer slack of the thread that runs the loop from 50 µs to 1 µs, so that its timers
+    /// are that much less late. The thread keeps it after the run, and threads and processes that it
+    /// starts inherit it. Linux only. Off: leave the thread as it is.
+    #[must_use]
+    pub fn timer_slack(mut self, on: bool) -> Self {
+        self.timer_slack = on;
+        self
+    }
+
+    /// How many events one poll can bring; at least 1. The rest is left for the next poll.
+    #[must_use]
+    pub fn events(mut self, events: u32) -> Self {
+        self.events = events.max(1);
+        self
+    }
+
+    /// The settings in the environment variable `ANYLOOP_POLLING`, if it is set.
     ///
     /// # Errors
-    /// Names a word that is not known and lists those that are.
-    pub fn parse(words: &str) -> Result<Self, String> {
-        let mut config = Self::default();
-        switches::apply(
-            words,
-            &mut [
-                ("portable-wait", Switch::On(&mut config.portable_wait)),
-                ("level", Switch::On(&mut config.level)),
-                ("no-pwait2", Switch::Off(&mut config.pwait2)),
-                ("no-timer-slack", Switch::Off(&mut config.lower_timer_slack)),
-                ("events", Switch::Count(&mut config.events)),
-            ],
-        )?;
-        Ok(config)
+    /// As [`Config::from_env_value`].
+    pub fn from_env() -> Result<Self, ConfigError> {
+        switches::apply_env(Self::default(), Self::VARIABLE, WORDS)
+    }
+
+    /// The defaults, changed by a list of words separated by commas or spaces:
+    ///
+    /// * `portable-wait`, `level`: the switch of that name, on;
+    /// * `no-pwait2`, `no-timer-slack`: the switch of that name, off;
+    /// * `events=N`: the size.
+    ///
+    /// # Errors
+    /// A word that is not known, or a size that is not a number; the error lists the known words.
+    pub fn from_env_value(value: &str) -> Result<Self, ConfigError> {
+        switches::apply(Self::default(), Self::VARIABLE, value, WORDS)
     }
 }
+
+const WORDS: &[(&str, Word<Config>)] = &[
+    ("portable-wait", Word::Flag(|config| config.portable_wait(true))),
+    ("level", Word::Flag(|config| config.level(true))),
+    ("no-pwait2", Word::Flag(|config| config.pwait2(false))),
+    ("no-timer-slack", Word::Flag(|config| config.timer_slack(false))),
+    ("events", Word::Number(Config::events)),
+];
 
 #[cfg(test)]
 mod tests {
@@ -74,25 +112,24 @@ mod tests {
 
     #[test]
     fn every_word_changes_its_switch() {
-        assert_eq!(Config::parse(""), Ok(Config::default()));
-        assert_eq!(
-            Config::parse("portable-wait, level, no-pwait2,events=2,no-timer-slack"),
-            Ok(Config {
-                portable_wait: true,
-                level: true,
-                pwait2: false,
-                lower_timer_slack: false,
-                events: 2
-            })
-        );
+        let built = Config::new()
+            .portable_wait(true)
+            .level(true)
+            .pwait2(false)
+            .timer_slack(false)
+            .events(2);
+        let words = "portable-wait,level,no-pwait2 no-timer-slack,events=2";
+        assert_eq!(Config::from_env_value(words), Ok(built));
+        assert_eq!(Config::from_env_value(""), Ok(Config::default()));
+        assert_eq!(Config::from_env_value("events=0"), Ok(Config::new().events(1)));
     }
 
     #[test]
-    fn an_unknown_word_is_answered_with_the_known_ones() {
-        let error = Config::parse("portable").unwrap_err();
+    fn an_unknown_word_is_named_beside_the_known_ones() {
         assert_eq!(
-            error,
-            "unknown word \"portable\"; known are: portable-wait, level, no-pwait2, no-timer-slack, events=N"
+            Config::from_env_value("portable").unwrap_err().to_string(),
+            "ANYLOOP_POLLING: `portable` is not known; \
+             known are portable-wait, level, no-pwait2, no-timer-slack, events=N"
         );
     }
 }

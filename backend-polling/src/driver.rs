@@ -59,7 +59,7 @@ impl PollingDriver {
             wait,
             trigger: if edge { Trigger::Edge } else { Trigger::Level },
             registered: Registrations::new(),
-            lower_timer_slack: config.lower_timer_slack,
+            lower_timer_slack: config.timer_slack,
         })
     }
 
@@ -203,7 +203,7 @@ impl Driver for PollingDriver {
 
 impl Wait {
     fn new(config: &Config) -> Self {
-        let events = NonZeroUsize::new(config.events).unwrap_or(NonZeroUsize::MIN);
+        let events = NonZeroUsize::new(config.events as usize).unwrap_or(NonZeroUsize::MIN);
         #[cfg(target_os = "linux")]
         if !config.portable_wait {
             return Self::Epoll(EpollWait::new(events.get(), config.pwait2));

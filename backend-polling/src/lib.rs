@@ -28,7 +28,7 @@ mod driver;
 mod probe;
 mod waker;
 
-pub use config::Config;
+pub use config::{Config, ConfigError};
 pub use driver::PollingDriver;
 pub use probe::probe;
 

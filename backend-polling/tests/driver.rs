@@ -6,7 +6,7 @@ use anyloop_polling::{Config, PollingDriver};
 use std::time::Duration;
 
 fn driver(words: &str) -> impl Fn() -> PollingDriver {
-    let config = Config::parse(words).expect("known words");
+    let config = Config::from_env_value(words).expect("known words");
     move || PollingDriver::new(&config).expect("a driver")
 }
 

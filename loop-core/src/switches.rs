@@ -2,98 +2,104 @@
 //! `ANYLOOP_MIO=portable-wait,events=2`.
 
 use std::env;
-use std::fmt::Write as _;
+use std::fmt;
 
-/// What a word sets.
-#[derive(Debug)]
-pub enum Switch<'a> {
-    /// `word` sets it.
-    On(&'a mut bool),
-    /// `word` clears it.
-    Off(&'a mut bool),
-    /// `word=N` with N at least 1.
-    Count(&'a mut usize),
+/// What a word does to a configuration.
+#[derive(Clone, Copy, Debug)]
+pub enum Word<C> {
+    /// `word`
+    Flag(fn(C) -> C),
+    /// `word=N`
+    Number(fn(C, u32) -> C),
 }
 
-/// Reads comma-separated words and sets what they name. Spaces around a word and empty words do not
-/// matter.
+/// Changes `config` by the words in `value`, separated by commas or spaces.
 ///
 /// # Errors
-/// In words: an unknown word (with the known ones), or a number that is none.
-pub fn apply(words: &str, known: &mut [(&str, Switch<'_>)]) -> Result<(), String> {
-    for word in words.split(',').map(str::trim).filter(|word| !word.is_empty()) {
-        let (name, number) = match word.split_once('=') {
-            Some((name, number)) => (name.trim_end(), Some(number.trim_start())),
-            None => (word, None),
+/// The first word that is not `known`, or whose number is none. `variable` is for its text.
+pub fn apply<C>(
+    mut config: C,
+    variable: &'static str,
+    value: &str,
+    known: &[(&'static str, Word<C>)],
+) -> Result<C, ConfigError> {
+    for text in value.split([',', ' ']).filter(|text| !text.is_empty()) {
+        let (name, number) = match text.split_once('=') {
+            Some((name, number)) => (name, Some(number)),
+            None => (text, None),
         };
-        let switch = known.iter_mut().find(|(known, _)| *known == name).map(|(_, switch)| switch);
-        match (switch, number) {
-            (Some(Switch::On(flag)), None) => **flag = true,
-            (Some(Switch::Off(flag)), None) => **flag = false,
-            (Some(Switch::Count(count)), Some(number)) => match number.parse() {
-                Ok(number @ 1..) => **count = number,
-                _ => return Err(format!("\"{word}\": not a whole number above zero")),
-            },
-            _ => return Err(format!("unknown word \"{word}\"; known are: {}", list(known))),
-        }
+        let word = known.iter().find(|(known, _)| *known == name).map(|(_, word)| word);
+        config = match (word, number.map(str::parse)) {
+            (Some(Word::Flag(set)), None) => set(config),
+            (Some(Word::Number(set)), Some(Ok(number))) => set(config, number),
+            _ => return Err(ConfigError { variable, word: text.to_owned(), known: names(known) }),
+        };
     }
-    Ok(())
+    Ok(config)
 }
 
-/// Parses the environment variable `name`, or the empty string if it is not set.
+/// Changes `config` by the words in the environment variable `variable`, if it is set.
 ///
 /// # Errors
-/// Those of `parse`, preceded by the name of the variable; a value that is not Unicode.
-pub fn from_env<T>(name: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T, String> {
-    let words = match env::var(name) {
-        Ok(words) => words,
-        Err(env::VarError::NotPresent) => String::new(),
-        Err(e @ env::VarError::NotUnicode(_)) => return Err(format!("{name}: {e}")),
-    };
-    parse(&words).map_err(|e| format!("{name}: {e}"))
+/// As [`apply`].
+pub fn apply_env<C>(
+    config: C,
+    variable: &'static str,
+    known: &[(&'static str, Word<C>)],
+) -> Result<C, ConfigError> {
+    match env::var_os(variable) {
+        Some(value) => apply(config, variable, &value.to_string_lossy(), known),
+        None => Ok(config),
+    }
 }
 
-fn list(known: &[(&str, Switch<'_>)]) -> String {
-    let mut list = String::new();
-    for (name, switch) in known {
-        let comma = if list.is_empty() { "" } else { ", " };
-        let number = if matches!(switch, Switch::Count(_)) { "=N" } else { "" };
-        let _ = write!(list, "{comma}{name}{number}");
-    }
-    list
+fn names<C>(known: &[(&str, Word<C>)]) -> String {
+    let name = |(name, word): &(&str, Word<C>)| match word {
+        Word::Flag(_) => (*name).to_owned(),
+        Word::Number(_) => format!("{name}=N"),
+    };
+    known.iter().map(name).collect::<Vec<_>>().join(", ")
 }
+
+/// A word in an environment variable that means nothing there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    variable: &'static str,
+    word: String,
+    known: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: `{}` is not known; known are {}", self.variable, self.word, self.known)
+    }
+}
+
+impl std::error::Error for ConfigError {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parse(words: &str) -> Result<(bool, bool, usize), String> {
-        let (mut on, mut off, mut count) = (false, true, 9);
-        apply(
-            words,
-            &mut [
-                ("on", Switch::On(&mut on)),
-                ("no-off", Switch::Off(&mut off)),
-                ("count", Switch::Count(&mut count)),
-            ],
-        )?;
-        Ok((on, off, count))
+    const KNOWN: &[(&str, Word<(bool, u32)>)] =
+        &[("on", Word::Flag(|(_, n)| (true, n))), ("size", Word::Number(|(on, _), n| (on, n)))];
+
+    fn parse(value: &str) -> Result<(bool, u32), String> {
+        apply((false, 9), "VAR", value, KNOWN).map_err(|e| e.to_string())
     }
 
     #[test]
-    fn words_set_what_they_name() {
-        assert_eq!(parse(""), Ok((false, true, 9)));
-        assert_eq!(parse(" on ,, no-off,count = 3"), Ok((true, false, 3)));
+    fn words_change_what_they_name() {
+        assert_eq!(parse(""), Ok((false, 9)));
+        assert_eq!(parse(" on,,size=3 "), Ok((true, 3)));
+        assert_eq!(parse("size=1 size=2"), Ok((false, 2)));
     }
 
     #[test]
-    fn bad_words_are_refused_with_the_known_ones() {
-        for word in ["On", "off", "count", "on=1", "="] {
-            let expected = format!("unknown word \"{word}\"; known are: on, no-off, count=N");
-            assert_eq!(parse(word), Err(expected));
-        }
-        for word in ["count=0", "count=-1", "count=", "count=x"] {
-            assert_eq!(parse(word), Err(format!("\"{word}\": not a whole number above zero")));
+    fn a_word_that_is_not_known_is_named_beside_the_known_ones() {
+        for bad in ["On", "off", "size", "on=1", "=", "size=-1", "size=", "size=x"] {
+            let expected = format!("VAR: `{bad}` is not known; known are on, size=N");
+            assert_eq!(parse(bad), Err(expected));
         }
     }
 }
