@@ -68,6 +68,11 @@ impl MioDriver {
         }
     }
 
+    /// How it watches and waits on this machine, in words.
+    pub(crate) fn features(&self) -> String {
+        format!("edge-triggered, waiting with {}", self.wait.system_call())
+    }
+
     fn add(&self, fd: BorrowedFd<'_>, key: Key, interest: mio::Interest) -> io::Result<()> {
         self.poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), token(key), interest)
     }
@@ -161,9 +166,9 @@ impl Driver for MioDriver {
 
     fn describe(&self) -> String {
         format!(
-            "mio: {} registered, waiting with {}, {} waits of at most {} events",
+            "mio: {}; {} registered, {} waits of at most {} events",
+            self.features(),
             self.registered.len(),
-            self.wait.system_call(),
             self.waits(),
             self.wait.capacity(),
         )

@@ -80,6 +80,15 @@ impl PollingDriver {
         }
     }
 
+    /// How it watches and waits on this machine, in words.
+    pub(crate) fn features(&self) -> String {
+        let trigger = match self.trigger {
+            Trigger::Edge => "edge",
+            Trigger::Level => "level",
+        };
+        format!("{trigger}-triggered, waiting with {}", self.wait.system_call())
+    }
+
     fn add(&self, fd: Fd, key: Key, interest: Interest) -> io::Result<()> {
         polling_source::add(&self.poller, fd, event(key, interest), self.mode())?;
         #[cfg(target_os = "linux")]
@@ -191,10 +200,9 @@ impl Driver for PollingDriver {
 
     fn describe(&self) -> String {
         format!(
-            "polling: {} registered, {:?}-triggered, waiting with {}, {} waits of at most {} events",
+            "polling: {}; {} registered, {} waits of at most {} events",
+            self.features(),
             self.registered.len(),
-            self.trigger,
-            self.wait.system_call(),
             self.waits(),
             self.wait.capacity(),
         )
