@@ -12,8 +12,9 @@
 //!   `unsafe` block below, and the step back to milliseconds (rounded up: a loop that wakes early
 //!   spins).
 //! * A timeout is late by the larger of the thread's timer slack (50 µs unless changed, see
-//!   [`lower_timer_slack`]) and 0.1 % of the timeout, at most 100 ms. The kernel does the latter for every
-//!   `poll`-like call; only a timerfd or an io_uring wait is exact.
+//!   [`lower_timer_slack`]) and 0.1 % of the timeout (0.5 % for a process with a positive nice
+//!   value), at most 100 ms. The kernel does the latter for every `poll`-like call; only a timerfd or
+//!   an io_uring wait is exact.
 //! * What does not fit into the buffer stays on the kernel's ready list, and the next wait goes on where
 //!   this one ended. Nothing is lost with edge triggering, and no descriptor can starve another.
 //! * With edge triggering data and end of stream that arrive together make *one* event. It has the
