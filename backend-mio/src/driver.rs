@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyloop_core::driver::{Caps, Driver, Event, Fd, Interest, Key, Readiness, Trigger, Waker};
 #[cfg(target_os = "linux")]
 use anyloop_core::epoll::{self, EpollWait};
-use anyloop_core::registrations::{Registration, Registrations};
+use anyloop_core::registrations::{Registration, Registrations, allow_gone};
 use mio::Token;
 use mio::unix::SourceFd;
 
@@ -82,11 +82,7 @@ impl MioDriver {
     }
 
     fn delete(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        match self.poll.registry().deregister(&mut SourceFd(&fd.as_raw_fd())) {
-            // Closed behind our back (and perhaps opened again): the kernel has forgotten it already.
-            Err(e) if is_gone(&e) => Ok(()),
-            other => other,
-        }
+        allow_gone(self.poll.registry().deregister(&mut SourceFd(&fd.as_raw_fd())))
     }
 
     fn forget(&mut self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()> {
@@ -246,9 +242,4 @@ fn mio_interest(interest: Interest) -> Option<mio::Interest> {
         (Some(read), Some(write)) => Some(read | write),
         (read, write) => read.or(write),
     }
-}
-
-fn is_gone(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    matches!(Errno::from_io_error(error), Some(Errno::NOENT | Errno::BADF))
 }

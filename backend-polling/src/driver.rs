@@ -11,7 +11,7 @@ use anyloop_core::driver::{Caps, Driver, Event, Fd, Interest, Key, Readiness, Tr
 #[cfg(target_os = "linux")]
 use anyloop_core::epoll::{self, EpollWait};
 use anyloop_core::polling_source;
-use anyloop_core::registrations::{Registration, Registrations};
+use anyloop_core::registrations::{Registration, Registrations, allow_gone};
 use polling::{PollMode, Poller};
 #[cfg(target_os = "linux")]
 use rustix::event::epoll::{EventData, EventFlags};
@@ -118,11 +118,7 @@ impl PollingDriver {
     }
 
     fn delete(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        match self.poller.delete(fd) {
-            // Closed behind our back (and perhaps opened again): the kernel has forgotten it already.
-            Err(e) if is_gone(&e) => Ok(()),
-            other => other,
-        }
+        allow_gone(self.poller.delete(fd))
     }
 
     fn forget(&mut self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()> {
@@ -298,9 +294,4 @@ fn epoll_flags(interest: Interest, trigger: Trigger) -> EventFlags {
     flags.set(EventFlags::IN | EventFlags::PRI | EventFlags::RDHUP, interest.readable);
     flags.set(EventFlags::OUT, interest.writable);
     flags
-}
-
-fn is_gone(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    matches!(Errno::from_io_error(error), Some(Errno::NOENT | Errno::BADF))
 }

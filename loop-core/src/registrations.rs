@@ -1,7 +1,10 @@
 //! Which key a descriptor number is registered under: the part of a readiness driver that does not
 //! depend on the kernel interface.
 
+use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+
+use rustix::io::Errno;
 
 use crate::driver::{Interest, Key};
 
@@ -91,6 +94,18 @@ impl Registrations {
     }
 }
 
+/// Turns the kernel's "not in the set" into success, for taking a descriptor out: it was closed behind our
+/// back (and perhaps opened again), and with that the kernel has forgotten it.
+///
+/// # Errors
+/// Every other one.
+pub fn allow_gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(e) if matches!(Errno::from_io_error(&e), Some(Errno::NOENT | Errno::BADF)) => Ok(()),
+        other => other,
+    }
+}
+
 fn index(fd: BorrowedFd<'_>) -> usize {
     usize::try_from(fd.as_raw_fd()).expect("a borrowed descriptor is never negative")
 }
@@ -103,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_number_belongs_to_its_latest_key() {
-        let (stdin, stdout) = (std::io::stdin(), std::io::stdout());
+        let (stdin, stdout) = (io::stdin(), io::stdout());
         let (a, b) = (stdin.as_fd(), stdout.as_fd());
         let key = |slot| Key { slot, generation: 1 };
         let mut table = Registrations::new();
