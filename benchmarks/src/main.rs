@@ -28,6 +28,7 @@ mod scenario;
 mod servers;
 mod stats;
 mod syscalls;
+mod uring;
 
 use std::io;
 use std::process::ExitCode;

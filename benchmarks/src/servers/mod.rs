@@ -7,6 +7,7 @@
 mod epoll;
 mod mio;
 mod tokio;
+mod uring;
 
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, TcpListener};
@@ -53,6 +54,7 @@ impl Server {
 pub(crate) fn all() -> Vec<Server> {
     vec![
         Server::line("epoll", epoll::serve),
+        Server::line("uring", uring::serve),
         Server::line("mio", mio::serve),
         Server::peer("tokio", tokio::serve),
     ]
