@@ -14,14 +14,14 @@ use rustix::net::sockopt::set_tcp_nodelay;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send};
 
 /// Serves the listener.
-pub(crate) fn serve(listener: TcpListener, _buffer: usize) -> io::Result<()> {
+pub(crate) fn serve(listener: TcpListener, buffer: usize) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let poller = epoll::create(CreateFlags::CLOEXEC)?;
     epoll::add(&poller, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
 
     let mut connections: Vec<Option<Connection>> = Vec::new();
     let mut free: Vec<usize> = Vec::new();
-    let mut buffer = vec![0; 256 << 10];
+    let mut buffer = vec![0; buffer];
     let mut events = Vec::with_capacity(1024);
     loop {
         events.clear();

@@ -7,7 +7,7 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 /// Serves the listener.
-pub(crate) fn serve(listener: TcpListener, _buffer: usize) -> io::Result<()> {
+pub(crate) fn serve(listener: TcpListener, buffer: usize) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let mut listener = mio::net::TcpListener::from_std(listener);
     let mut poll = Poll::new()?;
@@ -15,7 +15,7 @@ pub(crate) fn serve(listener: TcpListener, _buffer: usize) -> io::Result<()> {
 
     let mut connections: Vec<Option<Connection>> = Vec::new();
     let mut free: Vec<usize> = Vec::new();
-    let mut buffer = vec![0; 256 << 10];
+    let mut buffer = vec![0; buffer];
     let mut events = Events::with_capacity(1024);
     loop {
         match poll.poll(&mut events, None) {

@@ -62,6 +62,8 @@ impl<'a> Ring<'a> {
 
     /// Submits what is queued and waits for `wanted` completions, in one system call.
     pub(crate) fn enter(&mut self, wanted: u32) -> io::Result<()> {
+        // The kernel must know what has been read, or it sees no reason to wait.
+        self.completions.sync();
         self.submissions.sync();
         let queued = self.submissions.len() as u32;
         // SAFETY: no argument is passed, and what the queued entries point to is kept alive by
