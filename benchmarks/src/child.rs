@@ -3,8 +3,10 @@
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::{self, Command, Stdio};
+use std::process::{self, Stdio};
 use std::time::Duration;
+
+use crate::machine;
 
 /// A child process that serves, killed on drop.
 #[derive(Debug)]
@@ -17,9 +19,8 @@ pub(crate) struct Child {
 impl Child {
     /// Starts this program again as the server `name` and waits until it listens.
     pub(crate) fn start(name: &str, buffer: usize) -> io::Result<Self> {
-        let mut process = Command::new(std::env::current_exe()?)
+        let mut process = machine::this_program()?
             .args(["serve", name, &buffer.to_string()])
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()?;
         let stdout = process.stdout.take().expect("stdout is a pipe");

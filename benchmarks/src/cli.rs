@@ -9,6 +9,7 @@ usage: anyloop-benchmarks SUITE [options]
 
 suites:
   echo       TCP echo servers under load: CPU per request, requests per second, latency
+  micro      tasks, timers, queues and threads inside one process, ns per operation
   memory     resident memory per idle connection
   syscalls   system calls and context switches per request
   all        every suite
@@ -25,6 +26,8 @@ options:
 pub(crate) enum Command {
     /// Echo servers under load.
     Echo,
+    /// The pieces of a runtime in one process.
+    Micro,
     /// Idle connections.
     Memory,
     /// System calls per request.
@@ -80,6 +83,8 @@ pub(crate) enum Invocation {
     Help,
     /// Be the server of this name, with this buffer (how the program starts its children).
     Serve(String, usize),
+    /// Measure the runtime of this name in this process, in a smoke run or not.
+    MicroChild(String, bool),
     /// Run suites.
     Measure(Command, Options),
 }
@@ -88,6 +93,7 @@ pub(crate) enum Invocation {
 pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Invocation, String> {
     let command = match words.next().as_deref() {
         Some("echo") => Command::Echo,
+        Some("micro") => Command::Micro,
         Some("memory") => Command::Memory,
         Some("syscalls") => Command::Syscalls,
         Some("all") => Command::All,
@@ -95,6 +101,10 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Invocatio
             let name = words.next().ok_or("serve what?")?;
             let buffer = words.next().and_then(|word| word.parse().ok());
             return Ok(Invocation::Serve(name, buffer.ok_or("with how large a buffer?")?));
+        }
+        Some("micro-child") => {
+            let name = words.next().ok_or("measure what?")?;
+            return Ok(Invocation::MicroChild(name, words.next().as_deref() == Some("--smoke")));
         }
         Some("-h" | "--help" | "help") => return Ok(Invocation::Help),
         Some(other) => return Err(format!("no suite is called `{other}`")),

@@ -23,6 +23,7 @@ mod echo;
 mod load;
 mod machine;
 mod memory;
+mod micro;
 mod report;
 mod scenario;
 mod servers;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(Invocation::Serve(name, buffer)) => finish(servers::serve(&name, buffer)),
+        Ok(Invocation::MicroChild(name, smoke)) => finish(micro::be_child(&name, smoke)),
         Ok(Invocation::Measure(command, options)) => finish(measure(command, &options)),
         Err(complaint) => {
             eprintln!("{complaint}\n\n{}", cli::USAGE);
@@ -68,6 +70,9 @@ fn measure(command: Command, options: &cli::Options) -> io::Result<()> {
     let mut report = Report::new(machine.describe());
     if command.includes(Command::Echo) {
         report.add(echo::run(options, &machine)?);
+    }
+    if command.includes(Command::Micro) {
+        report.add(micro::run(options)?);
     }
     if command.includes(Command::Memory) {
         report.add(memory::run(options)?);

@@ -4,7 +4,10 @@ mod calm;
 mod facts;
 mod isolation;
 
+use std::env;
 use std::io;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
@@ -51,12 +54,36 @@ pub(crate) fn pin(cpu: usize) -> io::Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
-/// The CPU that servers run on: the first one this process may use.
+/// The CPUs of the server and of the load: the first two that this process might use when it
+/// started, or those that its parent said it found.
 pub(crate) fn choose_cpus() -> io::Result<(usize, usize)> {
+    static CHOSEN: OnceLock<(usize, usize)> = OnceLock::new();
+    if let Some(&cpus) = CHOSEN.get() {
+        return Ok(cpus);
+    }
+    let told = env::var(CPUS).ok().and_then(|text| {
+        let (server, load) = text.split_once(',')?;
+        Some((server.parse().ok()?, load.parse().ok()?))
+    });
+    let cpus = told.map_or_else(first_two_cpus, Ok)?;
+    Ok(*CHOSEN.get_or_init(|| cpus))
+}
+
+fn first_two_cpus() -> io::Result<(usize, usize)> {
     let allowed = sched_getaffinity(None)?;
     let mut usable = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu));
     let first = usable.next().ok_or_else(|| io::Error::other("no usable CPU"))?;
     Ok((first, usable.next().unwrap_or(first)))
+}
+
+/// This program once more, for a part in a process of its own.
+///
+/// A child inherits the one CPU its parent is pinned to, so it is told which ones there are.
+pub(crate) fn this_program() -> io::Result<Command> {
+    let (server, load) = choose_cpus()?;
+    let mut command = Command::new(env::current_exe()?);
+    command.env(CPUS, format!("{server},{load}")).stdin(Stdio::null());
+    Ok(command)
 }
 
 /// Lets this process and its children open as many descriptors as they are allowed to.
@@ -72,3 +99,6 @@ fn raise_descriptor_limit() {
 pub(crate) fn descriptor_limit() -> u64 {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
 }
+
+/// How a child learns of the CPUs.
+const CPUS: &str = "ANYLOOP_BENCHMARKS_CPUS";

@@ -4,8 +4,16 @@
 //! it until the process is killed. Every server answers with exactly the bytes it received, sets
 //! `TCP_NODELAY`, and uses what its runtime's own documentation would use.
 
+#[cfg(feature = "peers")]
+mod compio;
 mod epoll;
+#[cfg(feature = "peers")]
+mod glommio;
 mod mio;
+#[cfg(feature = "peers")]
+mod monoio;
+#[cfg(feature = "peers")]
+mod smol;
 mod tokio;
 mod uring;
 
@@ -57,6 +65,16 @@ pub(crate) fn all() -> Vec<Server> {
         Server::line("uring", uring::serve),
         Server::line("mio", mio::serve),
         Server::peer("tokio", tokio::serve),
+        #[cfg(feature = "peers")]
+        Server::peer("smol", smol::serve),
+        #[cfg(feature = "peers")]
+        Server::peer("monoio", monoio::serve),
+        #[cfg(feature = "peers")]
+        Server::peer("monoio-legacy", monoio::serve_legacy),
+        #[cfg(feature = "peers")]
+        Server::peer("compio", compio::serve),
+        #[cfg(feature = "peers")]
+        Server::peer("glommio", glommio::serve),
     ]
 }
 
@@ -78,6 +96,6 @@ pub(crate) fn buffer_for(size: usize) -> usize {
 }
 
 /// Has the kernel kill this process when the one that started it ends.
-fn die_with_parent() -> io::Result<()> {
+pub(crate) fn die_with_parent() -> io::Result<()> {
     Ok(rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?)
 }

@@ -1,0 +1,147 @@
+//! The micro suite: what the pieces of a runtime cost inside one process.
+//!
+//! The measurements are written once, against [`Runtime`]; every runtime runs them in a process
+//! of its own that prints `name ns_per_op` lines.
+
+mod measure;
+mod peer;
+mod runtime;
+mod runtimes;
+mod tasks;
+mod threads;
+mod timers;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use crate::cli::Options;
+use crate::machine;
+use crate::report::{Section, markdown, progress};
+use crate::servers::{Kind, die_with_parent};
+
+pub(crate) use runtime::Runtime;
+
+/// A runtime that can be measured: a row of [`runtimes::all`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subject {
+    /// Its name in tables and on the command line.
+    pub(crate) name: &'static str,
+    /// What it is to us.
+    pub(crate) kind: Kind,
+    /// Runs all measurements; `true` for a smoke run.
+    pub(crate) run: fn(bool) -> io::Result<()>,
+}
+
+impl Subject {
+    /// The row of a runtime.
+    pub(crate) const fn new<R: Runtime>(name: &'static str, kind: Kind) -> Self {
+        Self { name, kind, run: run_all::<R> }
+    }
+}
+
+/// Runs the suite and says what it found.
+pub(crate) fn run(options: &Options) -> io::Result<Section> {
+    let subjects = options.select(runtimes::all(), |subject| subject.name);
+    let mut columns = Vec::new();
+    for subject in &subjects {
+        progress(format_args!("micro {}", subject.name));
+        columns.push(in_child(subject, options)?);
+    }
+    let rows = MEASUREMENTS.iter().map(|(name, title)| {
+        let cell = |column: &BTreeMap<String, f64>| {
+            markdown::fixed(column.get(*name).copied().unwrap_or(f64::NAN), 0)
+        };
+        ((*title).to_owned(), columns.iter().map(cell).collect())
+    });
+    let head = subjects.iter().map(|subject| subject.name.to_owned()).collect();
+    let text = format!(
+        "ns per operation, median over samples; a dash where a runtime has no such thing.\n\n{}",
+        markdown::table(head, rows.collect())
+    );
+    let json = subjects
+        .iter()
+        .zip(&columns)
+        .map(|(subject, column)| json!({ "runtime": subject.name, "ns_per_op": column }));
+    let json: Value = json.collect();
+    Ok(Section {
+        name: "micro",
+        title: "In process",
+        text,
+        json,
+        charts: charts(&subjects, &columns),
+    })
+}
+
+/// Is the child that measures the runtime `name`.
+pub(crate) fn be_child(name: &str, smoke: bool) -> io::Result<()> {
+    let unknown = || io::Error::other(format!("no runtime is called {name}"));
+    let subject = runtimes::all().into_iter().find(|subject| subject.name == name);
+    die_with_parent()?;
+    machine::pin(machine::choose_cpus()?.0)?;
+    (subject.ok_or_else(unknown)?.run)(smoke)
+}
+
+/// Runs one runtime in a process of its own and reads what it prints.
+fn in_child(subject: &Subject, options: &Options) -> io::Result<BTreeMap<String, f64>> {
+    let mut command = machine::this_program()?;
+    command.args(["micro-child", subject.name]).stderr(Stdio::inherit());
+    if options.smoke {
+        command.arg("--smoke");
+    }
+    let output = command.output()?;
+    if !output.status.success() {
+        progress(format_args!("  {}: {}", subject.name, output.status));
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let lines = text.lines().filter_map(|line| {
+        let (name, value) = line.split_once(' ')?;
+        Some((name.to_owned(), value.parse().ok()?))
+    });
+    Ok(lines.collect())
+}
+
+fn run_all<R: Runtime>(smoke: bool) -> io::Result<()> {
+    let effort = measure::Effort::new(smoke);
+    R::run(async move {
+        tasks::run::<R>(effort).await;
+        timers::run::<R>(effort).await;
+        threads::run::<R>(effort).await
+    })?
+}
+
+fn charts(subjects: &[Subject], columns: &[BTreeMap<String, f64>]) -> Vec<(String, String)> {
+    use crate::report::chart::{Bar, bars};
+    let chart = |(name, title): &(&str, &str)| {
+        let bar = |(subject, column): (&Subject, &BTreeMap<String, f64>)| {
+            let value = column.get(*name).copied()?;
+            Some(Bar { label: subject.name.to_owned(), value, kind: subject.kind })
+        };
+        let found: Vec<Bar> = subjects.iter().zip(columns).filter_map(bar).collect();
+        (format!("micro-{name}.svg"), bars(&format!("{title}, ns"), &found))
+    };
+    MEASUREMENTS.iter().map(chart).collect()
+}
+
+/// Names as printed by a child, and as shown.
+const MEASUREMENTS: [(&str, &str); 17] = [
+    ("spawn-join-batch", "spawn + join, batch"),
+    ("spawn-join-serial", "spawn + join, serial"),
+    ("call-soon-batch", "`call_soon`, batch (a trivial task elsewhere)"),
+    ("yield-waker", "yield by waker"),
+    ("yield-own", "yield, the runtime's own"),
+    ("one-shot", "one-shot, the runtime's own"),
+    ("queue", "queue put + get, the runtime's own"),
+    ("timer-cancel-10k", "timer start + cancel, 10,000 live"),
+    ("timer-cancel-serial", "timer start + cancel, serial"),
+    ("timer-fired-cpu", "CPU per fired timer"),
+    ("timer-late-p50", "timer lateness p50"),
+    ("timer-late-p99", "timer lateness p99"),
+    ("round-trip-parked", "cross-thread round trip, parked peer"),
+    ("round-trip-spinning", "cross-thread round trip, spinning peer"),
+    ("wake-burst", "wake from another thread, per call in a burst"),
+    ("post-burst", "post from another thread, per call in a burst"),
+    ("blocking", "blocking pool round trip"),
+];

@@ -1,0 +1,29 @@
+//! The runtimes that can be measured: one file each, one row each.
+
+#[cfg(feature = "peers")]
+mod compio;
+#[cfg(feature = "peers")]
+mod glommio;
+#[cfg(feature = "peers")]
+mod monoio;
+#[cfg(feature = "peers")]
+mod smol;
+mod tokio;
+
+use super::Subject;
+use crate::servers::Kind;
+
+/// Every runtime of this build.
+pub(super) fn all() -> Vec<Subject> {
+    vec![
+        Subject::new::<tokio::Tokio>("tokio", Kind::Peer),
+        #[cfg(feature = "peers")]
+        Subject::new::<smol::Smol>("smol", Kind::Peer),
+        #[cfg(feature = "peers")]
+        Subject::new::<monoio::Monoio>("monoio", Kind::Peer),
+        #[cfg(feature = "peers")]
+        Subject::new::<compio::Compio>("compio", Kind::Peer),
+        #[cfg(feature = "peers")]
+        Subject::new::<glommio::Glommio>("glommio", Kind::Peer),
+    ]
+}

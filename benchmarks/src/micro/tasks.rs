@@ -1,0 +1,90 @@
+//! Tasks, callbacks, and what they hand to each other.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::task::Poll;
+
+use super::measure::Effort;
+use super::runtime::Runtime;
+
+/// Measures them.
+pub(super) async fn run<R: Runtime>(effort: Effort) {
+    effort
+        .measure("spawn-join-batch", BATCH, async || {
+            let handles: Vec<_> =
+                (0..BATCH).map(|number| R::spawn(async move { number })).collect();
+            let mut sum = 0;
+            for handle in handles {
+                sum += handle.await;
+            }
+            assert_eq!(sum, BATCH * (BATCH - 1) / 2);
+        })
+        .await;
+    effort
+        .measure("spawn-join-serial", BATCH, async || {
+            for number in 0..BATCH {
+                assert_eq!(R::spawn(async move { number }).await, number);
+            }
+        })
+        .await;
+    let count = Arc::new(AtomicU32::new(0));
+    effort
+        .measure("call-soon-batch", BATCH, async || {
+            count.store(0, Relaxed);
+            for _ in 0..BATCH {
+                let count = Arc::clone(&count);
+                R::call_soon(move || {
+                    count.fetch_add(1, Relaxed);
+                });
+            }
+            while count.load(Relaxed) < BATCH {
+                yield_by_waker().await;
+            }
+        })
+        .await;
+    effort
+        .measure("yield-waker", BATCH, async || {
+            for _ in 0..BATCH {
+                yield_by_waker().await;
+            }
+        })
+        .await;
+    if R::yield_now().is_some() {
+        effort
+            .measure("yield-own", BATCH, async || {
+                for _ in 0..BATCH {
+                    if let Some(others) = R::yield_now() {
+                        others.await;
+                    }
+                }
+            })
+            .await;
+    }
+    for (name, rounds) in [("one-shot", R::one_shot as fn(u32) -> _), ("queue", R::queue)] {
+        if rounds(1).is_some() {
+            effort
+                .measure(name, BATCH, async || {
+                    if let Some(rounds) = rounds(BATCH) {
+                        rounds.await;
+                    }
+                })
+                .await;
+        }
+    }
+}
+
+/// Wakes itself and lets others run first.
+pub(super) async fn yield_by_waker() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+const BATCH: u32 = 1000;
