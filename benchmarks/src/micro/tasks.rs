@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::task::Poll;
 
 use super::measure::Effort;
+use super::peer::Signal;
 use super::runtime::Runtime;
 
 /// Measures them.
@@ -28,21 +29,7 @@ pub(super) async fn run<R: Runtime>(effort: Effort) {
             }
         })
         .await;
-    let count = Arc::new(AtomicU32::new(0));
-    effort
-        .measure("call-soon-batch", BATCH, async || {
-            count.store(0, Relaxed);
-            for _ in 0..BATCH {
-                let count = Arc::clone(&count);
-                R::call_soon(move || {
-                    count.fetch_add(1, Relaxed);
-                });
-            }
-            while count.load(Relaxed) < BATCH {
-                yield_by_waker().await;
-            }
-        })
-        .await;
+    call_soon::<R>(effort).await;
     effort
         .measure("yield-waker", BATCH, async || {
             for _ in 0..BATCH {
@@ -74,8 +61,28 @@ pub(super) async fn run<R: Runtime>(effort: Effort) {
     }
 }
 
+async fn call_soon<R: Runtime>(effort: Effort) {
+    let count = Arc::new(AtomicU32::new(0));
+    let all = Arc::new(Signal::default());
+    effort
+        .measure("call-soon-batch", BATCH, async || {
+            count.store(0, Relaxed);
+            let finish = all.count().wrapping_add(1);
+            for _ in 0..BATCH {
+                let (count, all) = (Arc::clone(&count), Arc::clone(&all));
+                R::call_soon(move || {
+                    if count.fetch_add(1, Relaxed) + 1 == BATCH {
+                        all.raise();
+                    }
+                });
+            }
+            all.reached(finish).await;
+        })
+        .await;
+}
+
 /// Wakes itself and lets others run first.
-pub(super) async fn yield_by_waker() {
+async fn yield_by_waker() {
     let mut yielded = false;
     poll_fn(|context| {
         if std::mem::replace(&mut yielded, true) {
