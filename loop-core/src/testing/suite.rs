@@ -381,8 +381,8 @@ pub fn a_number_replaced_behind_our_back_belongs_to_its_new_key<D: Driver>(make:
 
 // --- how many at once ---
 
-/// A poll that fills its buffer leaves the rest to the next one: everything is told, and
-/// edge-triggered just once.
+/// A poll that fills its buffer leaves the rest to the next one: everything is told. (Perhaps twice: a
+/// driver whose queue overflowed may have to arm again.)
 pub fn a_small_buffer_loses_no_event<D: Driver>(make: impl Fn() -> D) {
     const COUNT: usize = 50;
     let mut harness = harness(&make);
@@ -399,13 +399,10 @@ pub fn a_small_buffer_loses_no_event<D: Driver>(make: impl Fn() -> D) {
     while told.len() < COUNT {
         for (key, seen) in wait(&mut harness) {
             assert!(keys.contains(&key) && seen.readable);
-            assert!(told.insert(key) || is_level(&harness), "{key:?} told twice");
+            told.insert(key);
         }
         polls += 1;
         assert!(polls <= COUNT * COUNT, "a descriptor starves");
-    }
-    if !is_level(&harness) {
-        assert_eq!(poll(&mut harness, NOW), []);
     }
 }
 
@@ -538,11 +535,12 @@ pub fn timeouts_are_not_early<D: Driver>(make: impl Fn() -> D) {
 
 // --- foreign loops ---
 
-/// The descriptor that a driver shows becomes readable when it has something to report.
+/// The descriptor that a driver shows becomes readable when there is something that the last poll has not
+/// reported.
 pub fn the_poller_is_readable_when_it_has_events<D: Driver>(make: impl Fn() -> D) {
     use rustix::event::{PollFd, PollFlags, Timespec};
     let (mut harness, key, mut peer) = watched(&make, Interest::READ);
-    settle(&mut harness);
+    assert_eq!(poll(&mut harness, NOW), []);
     let readable = |harness: &Harness<D>| {
         let fd = harness.driver().as_fd()?;
         let mut fds = [PollFd::new(&fd, PollFlags::IN)];
