@@ -18,17 +18,35 @@ pub struct Handle {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
+pub(crate) enum State {
     Pending,
     Cancelled,
     Done,
 }
 
-struct HandleCell<S: ?Sized> {
-    state: Cell<State>,
+pub(crate) struct HandleCell<S: ?Sized> {
+    pub(crate) state: Cell<State>,
     context: RefCell<Captured>,
     created: &'static Location<'static>,
-    slot: S,
+    pub(crate) slot: S,
+}
+
+impl<S: Slot> HandleCell<S> {
+    /// A cell whose callback needs no context.
+    #[track_caller]
+    pub(crate) fn new(slot: S) -> Rc<Self> {
+        Self::in_context(slot, Captured::Snapshot(Snapshot::default()))
+    }
+
+    #[track_caller]
+    fn in_context(slot: S, context: Captured) -> Rc<Self> {
+        Rc::new(Self {
+            state: Cell::new(State::Pending),
+            context: RefCell::new(context),
+            created: Location::caller(),
+            slot,
+        })
+    }
 }
 
 enum Captured {
@@ -37,7 +55,7 @@ enum Captured {
 }
 
 /// A closure that can be called or dropped through a shared reference.
-trait Slot {
+pub(crate) trait Slot {
     fn call(&self);
     fn clear(&self);
 }
@@ -78,14 +96,12 @@ impl Handle {
 
     #[track_caller]
     fn build<F: FnOnce() + 'static>(callback: F, context: Captured) -> Self {
-        Self {
-            cell: Rc::new(HandleCell {
-                state: Cell::new(State::Pending),
-                context: RefCell::new(context),
-                created: Location::caller(),
-                slot: OnceSlot(Cell::new(Some(callback))),
-            }),
-        }
+        Self { cell: HandleCell::in_context(OnceSlot(Cell::new(Some(callback))), context) }
+    }
+
+    /// Shares a cell that somebody keeps.
+    pub(crate) fn from_cell<S: Slot + 'static>(cell: Rc<HandleCell<S>>) -> Self {
+        Self { cell }
     }
 
     /// Prevents the call and drops the callback with all it captured, now (SCHED-09). Idempotent;
@@ -206,6 +222,11 @@ impl TimerHandle {
     #[must_use]
     pub fn is_pending(&self) -> bool {
         self.handle.is_pending()
+    }
+
+    /// What is needed to tell the queue about a cancellation.
+    pub(crate) fn registration(&self) -> (u64, Rc<dyn TimerQueue>) {
+        (self.token, self.queue.clone())
     }
 
     /// The callback part.

@@ -27,6 +27,7 @@ mod protocol;
 mod remote;
 mod report;
 mod server;
+mod sleep;
 mod state;
 mod task;
 mod task_core;
@@ -56,6 +57,7 @@ pub use protocol::{AnyProtocol, BufferedProtocol, Protocol};
 pub use remote::{JoinHandle, RemoteCall, RemoteHandle, RemoteLoop, Scheduler};
 pub use report::{ExceptionHandler, Report};
 pub use server::{LocalBoxFuture, RawServer, Server};
+pub use sleep::{Sleep, sleep, sleep_until};
 pub use state::{Interruption, LoopState, RunGuard};
 pub use task::{
     AnyTask, EagerTaskFactory, SharedTask, Task, TaskFactory, TaskOptions, current_task,

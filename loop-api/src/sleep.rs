@@ -1,0 +1,210 @@
+//! `sleep`: a task waits for a timer, at the cost of one allocation.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context as PollContext, Poll, Waker};
+use std::time::Duration;
+
+use crate::error::Cancelled;
+use crate::event_loop::LoopRef;
+use crate::handle::{Handle, HandleCell, Slot, State, TimerQueue};
+use crate::instant::LoopInstant;
+use crate::task_core::{self, Cancellable};
+
+/// Suspends the task for `delay`, counted from the first poll; zero yields once and makes no timer
+/// (COMB-30, COMB-31).
+///
+/// # Panics
+/// When polled outside a running loop.
+///
+/// # Cancel safety
+/// Dropping it, or cancelling the task, cancels the timer at once.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// async fn tick() {
+///     loop {
+///         println!("tick");
+///         anyloop_api::sleep(Duration::from_secs(1)).await;
+///     }
+/// }
+/// ```
+pub fn sleep(delay: Duration) -> Sleep {
+    Sleep { stage: Stage::For(delay) }
+}
+
+/// Suspends the task until the loop's clock has reached `when`; the past yields once.
+///
+/// # Panics
+/// When polled outside a running loop.
+///
+/// # Cancel safety
+/// Dropping it, or cancelling the task, cancels the timer at once.
+pub fn sleep_until(when: LoopInstant) -> Sleep {
+    Sleep { stage: Stage::Until(when) }
+}
+
+/// The future of [`sleep`] and [`sleep_until`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct Sleep {
+    stage: Stage,
+}
+
+enum Stage {
+    For(Duration),
+    Until(LoopInstant),
+    Yielded,
+    Waiting(Rc<HandleCell<Alarm>>),
+    Over,
+}
+
+impl Sleep {
+    fn start(&mut self, cx: &PollContext<'_>, lp: &LoopRef, when: Option<LoopInstant>) {
+        let Some(when) = when else {
+            cx.waker().wake_by_ref();
+            self.stage = Stage::Yielded;
+            return;
+        };
+        let alarm = Alarm { waker: Cell::new(Some(cx.waker().clone())), timer: RefCell::new(None) };
+        let cell = HandleCell::new(alarm);
+        // A closed loop is about to drop this task.
+        if let Ok(timer) = lp.call_at_handle(when, Handle::from_cell(cell.clone())) {
+            *cell.slot.timer.borrow_mut() = Some(timer.registration());
+        }
+        task_core::set_waiter(|| cell.clone());
+        self.stage = Stage::Waiting(cell);
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<()> {
+        match &self.stage {
+            &Stage::For(delay) => {
+                let lp = current();
+                let when = (!delay.is_zero()).then(|| lp.time() + delay);
+                self.start(cx, &lp, when);
+                Poll::Pending
+            }
+            &Stage::Until(when) => {
+                let lp = current();
+                let when = (when > lp.time()).then_some(when);
+                self.start(cx, &lp, when);
+                Poll::Pending
+            }
+            Stage::Waiting(cell) => match cell.state.get() {
+                State::Pending => {
+                    cell.slot.refresh(cx.waker());
+                    task_core::set_waiter(|| cell.clone());
+                    Poll::Pending
+                }
+                State::Cancelled => {
+                    let cancelled = Cancelled::new();
+                    if !task_core::deliver_if_own(&cancelled) {
+                        task_core::deliver(cancelled);
+                    }
+                    Poll::Pending
+                }
+                State::Done => {
+                    self.stage = Stage::Over;
+                    Poll::Ready(())
+                }
+            },
+            Stage::Yielded => {
+                self.stage = Stage::Over;
+                Poll::Ready(())
+            }
+            Stage::Over => Poll::Ready(()),
+        }
+    }
+}
+
+fn current() -> LoopRef {
+    LoopRef::current().expect("sleep: no event loop is running on this thread")
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        if let Stage::Waiting(cell) = &self.stage {
+            cell.disarm();
+            task_core::clear_waiter(Rc::as_ptr(cell).cast());
+        }
+    }
+}
+
+impl fmt::Debug for Sleep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match &self.stage {
+            Stage::For(_) | Stage::Until(_) => "<Sleep not started>",
+            Stage::Yielded => "<Sleep yielded>",
+            Stage::Waiting(_) => "<Sleep waiting>",
+            Stage::Over => "<Sleep over>",
+        })
+    }
+}
+
+/// The callback of a sleep's timer: wakes the task. It lives in the allocation of the handle, which
+/// is also what the task registers as its waiter.
+struct Alarm {
+    waker: Cell<Option<Waker>>,
+    timer: RefCell<Option<(u64, Rc<dyn TimerQueue>)>>,
+}
+
+impl Alarm {
+    fn refresh(&self, waker: &Waker) {
+        let mine = self.waker.take();
+        self.waker.set(Some(match mine {
+            Some(mine) if mine.will_wake(waker) => mine,
+            _ => waker.clone(),
+        }));
+    }
+}
+
+impl Slot for Alarm {
+    fn call(&self) {
+        drop(self.timer.borrow_mut().take());
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn clear(&self) {
+        drop(self.waker.take());
+    }
+}
+
+impl HandleCell<Alarm> {
+    /// Cancels the timer, if it is pending. Says whether it was.
+    fn disarm(&self) -> bool {
+        if self.state.get() != State::Pending {
+            return false;
+        }
+        self.state.set(State::Cancelled);
+        self.slot.clear();
+        let timer = self.slot.timer.borrow_mut().take();
+        if let Some((token, queue)) = timer {
+            queue.timer_cancelled(token);
+        }
+        true
+    }
+}
+
+impl Cancellable for HandleCell<Alarm> {
+    fn cancel(self: Rc<Self>, _: &Cancelled) -> bool {
+        let waker = self.slot.waker.take();
+        let pending = self.disarm();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        pending
+    }
+
+    fn describe(&self) -> String {
+        "sleep".into()
+    }
+}
