@@ -416,6 +416,13 @@ impl AnyTask {
         usize::from(self.cell.outcome.remove(id.0))
     }
 
+    /// The error that would be reported if every handle went away now: how the task failed, or the
+    /// error inside its output, unless somebody has looked at it (TASK-16).
+    #[must_use]
+    pub fn unhandled_error(&self) -> Option<Error> {
+        self.cell.outcome.lost_error()
+    }
+
     /// Nobody will look at the error, and that is right.
     pub fn mark_inspected(&self) {
         self.cell.outcome.mark_inspected();
