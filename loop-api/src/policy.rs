@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use crate::backend::BackendDescriptor;
 use crate::error::{Error, Result};
 use crate::event_loop::LoopRef;
 use crate::state;
@@ -15,6 +16,11 @@ pub trait EventLoopPolicy: Send + Sync + fmt::Debug {
     /// # Errors
     /// `Unavailable`, with every reason; `Os`.
     fn new_event_loop(&self) -> Result<LoopRef>;
+
+    /// The backend whose loops it makes, if it always makes the same kind.
+    fn backend(&self) -> Option<&'static BackendDescriptor> {
+        None
+    }
 
     /// The loop of this thread: the running one, else the one that was set.
     ///
