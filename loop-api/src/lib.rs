@@ -55,7 +55,7 @@ pub use policy::{
 };
 pub use protocol::{AnyProtocol, BufferedProtocol, Protocol};
 pub use remote::{JoinHandle, RemoteCall, RemoteHandle, RemoteLoop, Scheduler};
-pub use report::{ExceptionHandler, Report};
+pub use report::{ExceptionHandler, Report, Severity};
 pub use server::{LocalBoxFuture, RawServer, Server};
 pub use sleep::{Sleep, sleep, sleep_until};
 pub use state::{Interruption, LoopState, RunGuard};
@@ -63,4 +63,6 @@ pub use task::{
     AnyTask, EagerTaskFactory, SharedTask, Task, TaskFactory, TaskOptions, current_task,
 };
 pub use task_core::{Cancellable, set_waiter};
-pub use transport::{ExtraInfo, RawTransport, SocketView, Transport, write_buffer_limits};
+pub use transport::{
+    ExtraInfo, RawTransport, SocketView, Transport, WeakTransport, write_buffer_limits,
+};

@@ -15,12 +15,24 @@ use crate::transport::Transport;
 /// Receives the reports of a loop.
 pub type ExceptionHandler = Rc<dyn Fn(&LoopRef, &Report)>;
 
+/// How bad it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Severity {
+    /// Something failed.
+    #[default]
+    Error,
+    /// Something was left open, took too long, or went to nobody.
+    Warning,
+}
+
 /// Something went wrong where nobody could be told by a return value.
 ///
 /// Handlers must expect that fields are added.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Report {
+    /// How bad it is.
+    pub severity: Severity,
     /// What happened; always there.
     pub message: Cow<'static, str>,
     /// The error or panic.
@@ -47,6 +59,11 @@ impl Report {
     /// With a message and nothing else.
     pub fn new(message: impl Into<Cow<'static, str>>) -> Self {
         Self { message: message.into(), ..Self::default() }
+    }
+
+    /// A warning with this message.
+    pub fn warning(message: impl Into<Cow<'static, str>>) -> Self {
+        Self { severity: Severity::Warning, ..Self::new(message) }
     }
 
     /// Adds the error.
@@ -111,6 +128,9 @@ impl Report {
 /// (EXC-02).
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.severity == Severity::Warning {
+            f.write_str("warning: ")?;
+        }
         f.write_str(&self.message)?;
         if let Some(error) = &self.exception {
             write!(f, "\n  exception: {error}")?;

@@ -93,6 +93,12 @@ impl Transport {
         Self(Rc::new(Inner(raw)))
     }
 
+    /// A handle that does not count as one.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakTransport {
+        WeakTransport(Rc::downgrade(&self.0))
+    }
+
     /// The implementation.
     #[must_use]
     pub fn raw(&self) -> &Rc<dyn RawTransport> {
@@ -227,6 +233,24 @@ impl Transport {
     }
 }
 
+/// Names a transport without keeping its user's side alive; for loops.
+#[derive(Clone, Default)]
+pub struct WeakTransport(Weak<Inner>);
+
+impl WeakTransport {
+    /// The handle, if the user still has one.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Transport> {
+        self.0.upgrade().map(Transport)
+    }
+}
+
+impl fmt::Debug for WeakTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WeakTransport")
+    }
+}
+
 impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.raw().fmt(f)
@@ -297,6 +321,12 @@ impl SocketView {
     #[must_use]
     pub fn new(socket: &Rc<Socket>) -> Self {
         Self { socket: Rc::downgrade(socket) }
+    }
+
+    /// A view of a socket that is closed already.
+    #[must_use]
+    pub const fn closed() -> Self {
+        Self { socket: Weak::new() }
     }
 
     /// The descriptor number; `None` once closed.

@@ -211,6 +211,21 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The registration it is about.
+    #[must_use]
+    pub const fn key(&self) -> Key {
+        match self {
+            Self::Ready { key, .. }
+            | Self::Accepted { key, .. }
+            | Self::AcceptEnded { key, .. }
+            | Self::Data { key, .. }
+            | Self::RecvEnded { key, .. }
+            | Self::Sent { key, .. } => *key,
+        }
+    }
+}
+
 /// Why receiving ended.
 #[derive(Debug)]
 pub enum RecvEnd {

@@ -2,13 +2,31 @@
 //!
 //! A backend crate implements [`driver::Driver`]; this crate makes a whole event loop out of it.
 
+mod base;
 mod chunk;
+mod clock;
+mod connect;
 pub mod driver;
 #[cfg(target_os = "linux")]
 pub mod epoll;
+mod executor;
+mod inbox;
+mod lend;
 #[cfg(feature = "polling")]
 pub mod polling_source;
+mod ready;
 pub mod registrations;
+mod resolve;
+mod server;
+mod signals;
+mod sources;
+mod stream;
 pub mod switches;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod timers;
+mod watcher;
+
+pub use base::BaseLoop;
+pub use clock::{Clock, MonotonicClock};
+pub use executor::ThreadPool;

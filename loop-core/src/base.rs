@@ -1,0 +1,668 @@
+//! `BaseLoop`: a whole event loop over any driver.
+//!
+//! ```text
+//!  one iteration                                                     (asyncio's, D4)
+//!  1  flush deferred writes
+//!  2  poll the driver: not at all while a short batch is ready, without blocking while anything is,
+//!     else until the next deadline
+//!  3  queue: calls from other threads, the events of the poll, the timers that are due
+//!  4  run exactly what is queued now
+//! ```
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::net::SocketAddr;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyloop_api::{
+    AnyProtocol, Bind, Connect, Error, EventLoop, EventLoopExt, Family, Handle, Job,
+    LocalBoxFuture, LoopConfig, LoopInstant, LoopRef, LoopState, Panic, ProtocolFactory,
+    RemoteHandle, Report, Result, Runnable, Scheduler, Server, SharedExecutor, TimerHandle,
+    Transport,
+};
+
+use crate::clock::{Clock, MonotonicClock};
+use crate::driver::{Caps, Driver, Event, Key, Readiness};
+use crate::executor::ThreadPool;
+use crate::inbox::{Inbox, Item};
+use crate::ready::{self, Entry, Ready};
+use crate::signals::Signals;
+use crate::sources::Sources;
+use crate::stream::Stream;
+use crate::timers::Timers;
+use crate::watcher::Watcher;
+use crate::{connect, resolve, server};
+
+/// The longest single poll (asyncio's `MAXIMUM_SELECT_TIMEOUT`).
+const LONGEST_POLL: Duration = Duration::from_secs(24 * 3600);
+/// While work is ready the poll is skipped for at most this many callbacks …
+const SKIP_HANDLES: u64 = 64;
+/// … and about this long.
+const SKIP_NANOS: u64 = 100_000;
+/// Size of the read buffer that all streams share: the largest chunk a protocol is handed.
+pub(crate) const READ_SIZE: usize = 256 * 1024;
+/// Buffers kept for deferred writes, and the largest one worth keeping.
+const POOLED_BUFFERS: usize = 64;
+const POOLED_CAPACITY: usize = 64 * 1024;
+
+/// An event loop over a [`Driver`]: everything but the kernel interface.
+///
+/// Opened with [`BaseLoop::open`]; used as [`LoopRef`].
+pub struct BaseLoop {
+    this: Weak<Self>,
+    state: LoopState,
+    config: LoopConfig,
+    driver: RefCell<Box<dyn Driver>>,
+    caps: Caps,
+    clock: Box<dyn Clock>,
+    ready: Rc<Ready>,
+    timers: Rc<Timers>,
+    inbox: Arc<Inbox>,
+    drained: Cell<VecDeque<Item>>,
+    pub(crate) sources: Sources,
+    /// What the last poll brought, until its turn in the ready queue.
+    events: Cell<Vec<Event>>,
+    /// Events that the core makes up for its next iteration (a stream with more to read).
+    again: RefCell<Vec<Event>>,
+    stopping: Cell<bool>,
+    /// Callbacks run since the last poll, how many may be, and when that poll was.
+    since_poll: Cell<u64>,
+    skip_budget: Cell<u64>,
+    polled_at: Cell<u64>,
+    dirty: Cell<Vec<Rc<Stream>>>,
+    scratch: Cell<Vec<u8>>,
+    buffers: RefCell<Vec<Vec<u8>>>,
+    executor: RefCell<Option<SharedExecutor>>,
+    executor_shut: Cell<bool>,
+    pub(crate) signals: RefCell<Option<Signals>>,
+    pub(crate) watchers: RefCell<HashMap<RawFd, Rc<Watcher>>>,
+    iterations: Cell<u64>,
+    polls: Cell<u64>,
+}
+
+impl BaseLoop {
+    /// A loop over `driver`, with the operating system's clock.
+    ///
+    /// # Errors
+    /// None today; kept for drivers that can only be checked here.
+    pub fn open(driver: impl Driver, config: &LoopConfig) -> Result<LoopRef> {
+        Self::open_with_clock(driver, MonotonicClock::new(), config)
+    }
+
+    /// The same with another clock; for drivers with virtual time.
+    ///
+    /// # Errors
+    /// As [`BaseLoop::open`].
+    pub fn open_with_clock(
+        driver: impl Driver,
+        clock: impl Clock,
+        config: &LoopConfig,
+    ) -> Result<LoopRef> {
+        let state = LoopState::new(driver.name());
+        if let Some(debug) = config.debug {
+            state.set_debug(debug);
+        }
+        state.set_resume_panics(config.resume_panics);
+        let caps = driver.caps();
+        let inbox = Arc::new(Inbox::new(state.id(), driver.waker()));
+        let ready = Rc::new(Ready::default());
+        ready::register_local(state.id(), &ready);
+        let base = Rc::new_cyclic(|this| Self {
+            this: this.clone(),
+            state,
+            config: config.clone(),
+            driver: RefCell::new(Box::new(driver)),
+            caps,
+            clock: Box::new(clock),
+            ready,
+            timers: Rc::default(),
+            inbox,
+            drained: Cell::default(),
+            sources: Sources::default(),
+            events: Cell::default(),
+            again: RefCell::default(),
+            stopping: Cell::new(false),
+            since_poll: Cell::new(0),
+            skip_budget: Cell::new(SKIP_HANDLES),
+            polled_at: Cell::new(0),
+            dirty: Cell::default(),
+            scratch: Cell::default(),
+            buffers: RefCell::default(),
+            executor: RefCell::new(None),
+            executor_shut: Cell::new(false),
+            signals: RefCell::new(None),
+            watchers: RefCell::default(),
+            iterations: Cell::new(0),
+            polls: Cell::new(0),
+        });
+        Ok(LoopRef::new(base))
+    }
+
+    /// How many iterations were made, and how many of them polled the driver.
+    #[must_use]
+    pub fn counters(&self) -> (u64, u64) {
+        (self.iterations.get(), self.polls.get())
+    }
+
+    // --- for the other modules ---
+
+    pub(crate) fn weak(&self) -> Weak<Self> {
+        self.this.clone()
+    }
+
+    pub(crate) fn caps(&self) -> Caps {
+        self.caps
+    }
+
+    /// Runs `f` with the driver. Never call user code inside.
+    pub(crate) fn with_driver<R>(&self, f: impl FnOnce(&mut dyn Driver) -> R) -> R {
+        f(&mut **self.driver.borrow_mut())
+    }
+
+    /// Schedules an internal callback. Dropped silently on a closed loop.
+    pub(crate) fn soon(&self, callback: impl FnOnce() + 'static) {
+        if !self.state.is_closed() {
+            self.ready.push(Entry::Handle(Handle::new(callback)));
+        }
+    }
+
+    /// Makes the loop look at a source again in the next iteration.
+    pub(crate) fn requeue_readable(&self, key: Key) {
+        let readiness = Readiness { readable: true, ..Readiness::default() };
+        self.again.borrow_mut().push(Event::Ready { key, readiness });
+    }
+
+    /// A stream has bytes to hand to the engine before the next poll.
+    pub(crate) fn mark_dirty(&self, stream: Rc<Stream>) {
+        let mut dirty = self.dirty.take();
+        dirty.push(stream);
+        self.dirty.set(dirty);
+    }
+
+    /// The shared read buffer; give it back.
+    pub(crate) fn take_scratch(&self) -> Vec<u8> {
+        let mut scratch = self.scratch.take();
+        if scratch.is_empty() {
+            scratch = vec![0; READ_SIZE];
+        }
+        scratch
+    }
+
+    pub(crate) fn give_scratch(&self, scratch: Vec<u8>) {
+        self.scratch.set(scratch);
+    }
+
+    pub(crate) fn take_buffer(&self) -> Vec<u8> {
+        self.buffers.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn give_buffer(&self, mut buffer: Vec<u8>) {
+        let mut buffers = self.buffers.borrow_mut();
+        let worth = buffer.capacity() > 0 && buffer.capacity() <= POOLED_CAPACITY;
+        if worth && buffers.len() < POOLED_BUFFERS {
+            buffer.clear();
+            buffers.push(buffer);
+        }
+    }
+
+    /// Runs user code; a panic is reported with what `report` adds, and returned.
+    pub(crate) fn guard<R>(
+        &self,
+        f: impl FnOnce() -> R,
+        report: impl FnOnce(Panic) -> Report,
+    ) -> Result<R, Panic> {
+        catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
+            let panic = Panic::new(payload);
+            if !self.state.resume_panic(&panic) {
+                self.call_exception_handler(report(panic.clone()));
+            }
+            panic
+        })
+    }
+
+    // --- the iteration ---
+
+    fn run_once(&self) -> Result<()> {
+        self.iterations.set(self.iterations.get() + 1);
+        let queued = self.ready.len() as u64;
+        let skip = queued > 0
+            && !self.stopping.get()
+            && !self.config.poll_every_iteration
+            && self.since_poll.get() + queued <= self.skip_budget.get();
+        if !skip {
+            self.poll()?;
+        }
+        let batch = self.ready.len();
+        self.since_poll.set(self.since_poll.get() + batch as u64);
+        for _ in 0..batch {
+            let Some(entry) = self.ready.pop() else { break };
+            if self.state.debug() {
+                self.run_timed(entry)
+            } else {
+                self.run_entry(entry)
+            }
+            if self.state.interrupted() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn run_entry(&self, entry: Entry) {
+        match entry {
+            Entry::Handle(handle) => {
+                if let Err(panic) = handle.run()
+                    && !self.state.resume_panic(&panic)
+                {
+                    self.call_exception_handler(
+                        Report::new("a callback panicked").exception(panic).handle(handle),
+                    );
+                }
+            }
+            // A task catches the panics of its body; what is left are destructors of wakers.
+            Entry::Task(runnable) => {
+                let run = || runnable.run();
+                let _ = self.guard(run, |panic| Report::new("a task panicked").exception(panic));
+            }
+            Entry::Events => self.dispatch(),
+        }
+    }
+
+    /// The same with the watch of debug mode (DBG-02).
+    fn run_timed(&self, entry: Entry) {
+        let what = match &entry {
+            Entry::Handle(handle) => format!("callback {handle:?}"),
+            Entry::Task(_) => "a task step".into(),
+            Entry::Events => "an I/O callback".into(),
+        };
+        let begin = self.clock.now();
+        self.run_entry(entry);
+        let took = self.clock.now() - begin;
+        if took >= self.state.slow_callback_duration() {
+            self.call_exception_handler(Report::warning(format!("{what} took {took:?}")));
+        }
+    }
+
+    fn poll(&self) -> Result<()> {
+        self.flush_dirty();
+        self.adapt_skip_budget();
+        let busy = !self.ready.is_empty() || self.stopping.get() || !self.again.borrow().is_empty();
+        let mut timeout = if busy { Some(Duration::ZERO) } else { self.time_to_sleep() };
+        if timeout != Some(Duration::ZERO) && !self.inbox.prepare_sleep() {
+            timeout = Some(Duration::ZERO);
+        }
+        let mut events = self.events.take();
+        events.append(&mut self.again.borrow_mut());
+        self.polls.set(self.polls.get() + 1);
+        let polled = self.driver.borrow_mut().poll(timeout, &mut events);
+        if self.inbox.awake() {
+            self.drain_inbox();
+        }
+        if !events.is_empty() {
+            self.ready.push(Entry::Events);
+        }
+        self.events.set(events);
+        polled.map_err(|error| {
+            Error::os(format!("polling the {} driver", self.state.backend()), error)
+        })?;
+        let now = self.clock.now();
+        self.polled_at.set(now.as_nanos());
+        self.since_poll.set(0);
+        while let Some(handle) = self.timers.pop_due(now) {
+            self.ready.push(Entry::Handle(handle));
+        }
+        Ok(())
+    }
+
+    /// `None`: until something happens.
+    fn time_to_sleep(&self) -> Option<Duration> {
+        let deadline = self.timers.next_deadline()?;
+        if deadline == LoopInstant::FAR_FUTURE {
+            return None;
+        }
+        Some((deadline - self.clock.now()).min(LONGEST_POLL))
+    }
+
+    /// Long callbacks make the next polls come sooner: 64 callbacks or about 100 µs.
+    fn adapt_skip_budget(&self) {
+        let ran = self.since_poll.get();
+        if ran >= SKIP_HANDLES / 4 {
+            let took = self.clock.now().as_nanos().saturating_sub(self.polled_at.get());
+            let fit = (SKIP_NANOS * ran).checked_div(took).unwrap_or(SKIP_HANDLES);
+            self.skip_budget.set(fit.min(SKIP_HANDLES));
+        } else if ran > 0 && self.skip_budget.get() < SKIP_HANDLES {
+            self.skip_budget.set((self.skip_budget.get() + 1) * 2);
+        }
+    }
+
+    fn drain_inbox(&self) {
+        let mut items = self.drained.take();
+        self.inbox.drain(&mut items);
+        for item in items.drain(..) {
+            match item {
+                Item::Call(call) => self.ready.push(Entry::Handle(Handle::new(move || call.run()))),
+                Item::Task(runnable) => self.ready.push(Entry::Task(runnable)),
+            }
+        }
+        self.drained.set(items);
+        if self.inbox.take_stop() {
+            self.stopping.set(true);
+        }
+    }
+
+    fn flush_dirty(&self) {
+        let mut dirty = self.dirty.take();
+        for stream in dirty.drain(..) {
+            stream.flush_deferred();
+        }
+        // Flushing may have made streams dirty again (an error that closes, a short send).
+        let mut new = self.dirty.take();
+        dirty.append(&mut new);
+        self.dirty.set(dirty);
+    }
+
+    fn dispatch(&self) {
+        let mut events = self.events.take();
+        let mut rest = events.drain(..);
+        while let Some(event) = rest.next() {
+            if let Some(source) = self.sources.get(event.key()) {
+                source.on_event(event);
+            }
+            if self.state.interrupted() {
+                // What was not dispatched stays for the next run (LIFE-18).
+                let mut again = self.again.borrow_mut();
+                let newer = std::mem::take(&mut *again);
+                again.extend(rest);
+                again.extend(newer);
+                return;
+            }
+        }
+        drop(rest);
+        self.events.set(events);
+    }
+
+    // --- closing ---
+
+    fn close_now(&self) {
+        self.state.set_closed();
+        let lp = self.state.weak().upgrade();
+        drop(self.signals.borrow_mut().take());
+        if let Some(executor) = self.executor.borrow_mut().take() {
+            executor.shutdown();
+        }
+        self.state.abort_tasks(lp.as_ref(), || {
+            self.drain_inbox();
+            self.discard_ready();
+        });
+        for item in self.inbox.close() {
+            if let Item::Task(runnable) = item {
+                self.ready.push(Entry::Task(runnable));
+            }
+        }
+        self.discard_ready();
+        self.quietly(|| self.timers.clear());
+        let watchers = std::mem::take(&mut *self.watchers.borrow_mut());
+        for source in self.sources.all() {
+            self.quietly(|| source.abandon());
+        }
+        drop(watchers);
+        drop(self.dirty.take());
+        self.quietly(|| drop(self.events.take()));
+        self.quietly(|| drop(self.again.take()));
+        self.discard_ready();
+        self.driver.borrow_mut().shutdown();
+        self.ready.close();
+        ready::unregister_local(self.state.id());
+    }
+
+    /// Destructors of user code run here; they must not stop the close.
+    fn quietly(&self, f: impl FnOnce()) {
+        let _ = self.guard(f, |panic| {
+            Report::new("a destructor panicked while the event loop was closing").exception(panic)
+        });
+    }
+
+    fn discard_ready(&self) {
+        while let Some(entry) = self.ready.pop() {
+            self.quietly(|| match entry {
+                Entry::Handle(handle) => handle.cancel(),
+                // The task is marked as aborted: its step drops the future.
+                Entry::Task(runnable) => drop(runnable.run()),
+                Entry::Events => {}
+            });
+        }
+    }
+
+    fn default_executor(&self) -> Result<SharedExecutor> {
+        if self.executor_shut.get() {
+            return Err(Error::usage("run_in_executor: the default executor is shut down"));
+        }
+        let mut executor = self.executor.borrow_mut();
+        Ok(executor
+            .get_or_insert_with(|| {
+                let threads = self.config.executor_threads;
+                Arc::new(ThreadPool::new(threads.unwrap_or_else(ThreadPool::default_limit)))
+            })
+            .clone())
+    }
+}
+
+impl EventLoop for BaseLoop {
+    fn state(&self) -> &LoopState {
+        &self.state
+    }
+
+    fn run_forever(&self) -> Result<()> {
+        let guard = self.state.enter_run("run_forever")?;
+        let attached = self.driver.borrow_mut().attach();
+        attached.map_err(|error| Error::os("run_forever: attaching to this thread", error))?;
+        ready::prefer_local(self.state.id());
+        let ran = loop {
+            let ran = self.run_once();
+            if ran.is_err() || self.stopping.get() || self.state.interrupted() {
+                break ran;
+            }
+        };
+        self.stopping.set(false);
+        drop(guard);
+        // A panic that is let out resumes here.
+        let interrupted = self.state.take_interruption();
+        ran.and(interrupted)
+    }
+
+    fn stop(&self) {
+        self.stopping.set(true);
+    }
+
+    fn close(&self) -> Result<()> {
+        if self.state.is_running() {
+            return Err(Error::usage("close: the event loop is running"));
+        }
+        if !self.state.is_closed() {
+            self.close_now();
+        }
+        Ok(())
+    }
+
+    fn time(&self) -> LoopInstant {
+        self.clock.now()
+    }
+
+    fn call_soon_handle(&self, handle: Handle) -> Result<()> {
+        self.state.check_open("call_soon")?;
+        self.ready.push(Entry::Handle(handle));
+        Ok(())
+    }
+
+    fn call_at_handle(&self, when: LoopInstant, handle: Handle) -> Result<TimerHandle> {
+        self.state.check_open("call_at")?;
+        Ok(self.timers.insert(when, handle))
+    }
+
+    fn schedule(&self, runnable: Runnable) {
+        if !self.state.is_closed() {
+            self.ready.push(Entry::Task(runnable));
+        }
+    }
+
+    fn scheduler(&self) -> Arc<dyn Scheduler> {
+        self.inbox.clone()
+    }
+
+    fn remote(&self) -> RemoteHandle {
+        RemoteHandle::new(self.inbox.clone())
+    }
+
+    fn execute(&self, executor: Option<SharedExecutor>, job: Job) -> Result<()> {
+        self.state.check_open("run_in_executor")?;
+        match executor {
+            Some(executor) => executor.execute(job),
+            None => self.default_executor()?.execute(job),
+        }
+    }
+
+    fn set_default_executor(&self, executor: SharedExecutor) {
+        if let Some(old) = self.executor.borrow_mut().replace(executor) {
+            old.shutdown();
+        }
+    }
+
+    fn shutdown_default_executor(&self, timeout: Option<Duration>) -> LocalBoxFuture<()> {
+        self.executor_shut.set(true);
+        let executor = self.executor.borrow_mut().take();
+        let lp = self.handle();
+        Box::pin(async move {
+            let Some(executor) = executor else { return };
+            executor.shutdown();
+            // A thread of its own: the pool cannot wait for itself.
+            let done = lp.create_future::<bool>();
+            let key = lp.state().park(Rc::new(done.clone()));
+            let remote = lp.remote();
+            let joiner = std::thread::Builder::new().name("anyloop-join".into()).spawn(move || {
+                let joined = executor.join(timeout);
+                let _ = remote.call_soon_threadsafe(move || {
+                    let parked = LoopRef::current().ok().and_then(|lp| lp.state().unpark(key));
+                    let done = parked
+                        .and_then(|parked| parked.downcast::<anyloop_api::LoopFuture<bool>>().ok());
+                    if let Some(done) = done {
+                        done.set_unless_done(Ok(joined));
+                    }
+                });
+            });
+            let joined = joiner.is_ok() && done.await.unwrap_or(false);
+            if !joined {
+                lp.call_exception_handler(Report::warning(format!(
+                    "shutdown_default_executor: workers did not end within {timeout:?}"
+                )));
+            }
+        })
+    }
+
+    fn resolve(
+        &self,
+        host: Option<String>,
+        port: Option<String>,
+        family: Family,
+    ) -> LocalBoxFuture<Result<Vec<SocketAddr>>> {
+        Box::pin(resolve::resolve(self.handle(), host, port, family))
+    }
+
+    fn create_connection(
+        &self,
+        factory: ProtocolFactory,
+        to: Connect,
+    ) -> LocalBoxFuture<Result<(Transport, AnyProtocol)>> {
+        Box::pin(connect::create_connection(self.weak(), factory, to))
+    }
+
+    fn create_server(&self, factory: ProtocolFactory, at: Bind) -> LocalBoxFuture<Result<Server>> {
+        Box::pin(server::create_server(self.weak(), factory, at))
+    }
+
+    fn connect_accepted_socket(
+        &self,
+        factory: ProtocolFactory,
+        sock: OwnedFd,
+    ) -> LocalBoxFuture<Result<(Transport, AnyProtocol)>> {
+        Box::pin(connect::connect_accepted_socket(self.weak(), factory, sock))
+    }
+
+    fn add_reader_fd(&self, fd: RawFd, callback: Box<dyn FnMut()>) -> Result<()> {
+        self.state.check_open("add_reader")?;
+        Watcher::add(self, fd, crate::watcher::Direction::Read, callback)
+    }
+
+    fn remove_reader_fd(&self, fd: RawFd) -> Result<bool> {
+        Watcher::remove(self, fd, crate::watcher::Direction::Read)
+    }
+
+    fn add_writer_fd(&self, fd: RawFd, callback: Box<dyn FnMut()>) -> Result<()> {
+        self.state.check_open("add_writer")?;
+        Watcher::add(self, fd, crate::watcher::Direction::Write, callback)
+    }
+
+    fn remove_writer_fd(&self, fd: RawFd) -> Result<bool> {
+        Watcher::remove(self, fd, crate::watcher::Direction::Write)
+    }
+
+    fn add_signal_handler_fn(&self, signal: i32, callback: Box<dyn FnMut()>) -> Result<()> {
+        self.state.check_open("add_signal_handler")?;
+        Signals::add(self, signal, callback)
+    }
+
+    fn remove_signal_handler(&self, signal: i32) -> Result<bool> {
+        Signals::remove(self, signal)
+    }
+
+    fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn describe(&self) -> String {
+        let mut text = format!(
+            "{:?}\n{:?}\niterations {}, polls {}, ready {}, timers {}, sources {}\ndriver: {}",
+            self.state,
+            self.inbox,
+            self.iterations.get(),
+            self.polls.get(),
+            self.ready.len(),
+            self.timers.len(),
+            self.sources.len(),
+            self.driver.try_borrow().map_or_else(|_| "polling".into(), |driver| driver.describe()),
+        );
+        for source in self.sources.all() {
+            text.push_str("\nsource: ");
+            text.push_str(&source.describe());
+        }
+        for task in self.all_tasks() {
+            text.push_str(&format!("\ntask: {task:?}"));
+            if let Some(waiting) = task.waiting_for() {
+                text.push_str(&format!(" awaits {waiting}"));
+            }
+        }
+        text
+    }
+}
+
+impl Drop for BaseLoop {
+    fn drop(&mut self) {
+        if !self.state.is_closed() {
+            eprintln!(
+                "anyloop: warning: an event loop was dropped without being closed: {:?}",
+                self.state
+            );
+            self.close_now();
+        }
+    }
+}
+
+impl fmt::Debug for BaseLoop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BaseLoop").field("state", &self.state).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,154 @@
+//! The inbox: what other threads want from a loop, and how they wake it.
+//!
+//! ```text
+//!  remote:  push; state.swap(NOTIFIED) == SLEEPING ──▶ waker.wake()      (one system call)
+//!  loop:    before sleeping  compare_exchange(RUNNING → SLEEPING), else drain and do not sleep
+//!           after waking     swap(RUNNING), drain
+//! ```
+//!
+//! Both sides use read-modify-write on the same atomic, so either the loop sees the push before it
+//! sleeps, or the remote sees the sleep and wakes. While the loop runs, a burst of calls makes no
+//! system call.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::mem;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyloop_api::{Error, RemoteCall, RemoteLoop, Result, Runnable, Scheduler};
+
+use crate::driver::Waker;
+use crate::ready::schedule_local;
+
+pub(crate) enum Item {
+    Call(RemoteCall),
+    Task(Runnable),
+}
+
+const RUNNING: u8 = 0;
+const SLEEPING: u8 = 1;
+const NOTIFIED: u8 = 2;
+
+#[derive(Default)]
+struct Queue {
+    items: VecDeque<Item>,
+    closed: bool,
+}
+
+pub(crate) struct Inbox {
+    /// The loop's id, for finding it on its own thread.
+    id: u64,
+    /// On its own cache line, because remote threads write it.
+    state: CacheLine,
+    stop: AtomicBool,
+    queue: Mutex<Queue>,
+    waker: Arc<dyn Waker>,
+}
+
+#[repr(align(64))]
+struct CacheLine(AtomicU8);
+
+impl Inbox {
+    pub(crate) fn new(id: u64, waker: Arc<dyn Waker>) -> Self {
+        Self {
+            id,
+            state: CacheLine(AtomicU8::new(RUNNING)),
+            stop: AtomicBool::new(false),
+            queue: Mutex::default(),
+            waker,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something is there: sees to it that the loop looks.
+    pub(crate) fn notify(&self) {
+        if self.state.0.swap(NOTIFIED, Ordering::AcqRel) == SLEEPING {
+            self.waker.wake();
+        }
+    }
+
+    /// The loop means to sleep. False: something arrived, drain first.
+    pub(crate) fn prepare_sleep(&self) -> bool {
+        self.state
+            .0
+            .compare_exchange(RUNNING, SLEEPING, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+
+    /// The loop runs. True if something arrived since it last looked.
+    pub(crate) fn awake(&self) -> bool {
+        // The plain load keeps an idle inbox's cache line shared.
+        self.state.0.load(Ordering::Acquire) != RUNNING
+            && self.state.0.swap(RUNNING, Ordering::AcqRel) == NOTIFIED
+    }
+
+    /// Takes everything out, in the order in which it came; `into` must be empty and keeps its memory.
+    pub(crate) fn drain(&self, into: &mut VecDeque<Item>) {
+        mem::swap(&mut self.lock().items, into);
+    }
+
+    pub(crate) fn take_stop(&self) -> bool {
+        self.stop.load(Ordering::Relaxed) && self.stop.swap(false, Ordering::AcqRel)
+    }
+
+    /// Refuses everything from now on and returns what was queued.
+    pub(crate) fn close(&self) -> VecDeque<Item> {
+        let mut queue = self.lock();
+        queue.closed = true;
+        mem::take(&mut queue.items)
+    }
+}
+
+impl Scheduler for Inbox {
+    fn schedule(&self, runnable: Runnable) {
+        let Err(runnable) = schedule_local(self.id, runnable) else { return };
+        let mut queue = self.lock();
+        if queue.closed {
+            drop(queue);
+            // Its future belongs to the loop's thread and was dropped there when the loop closed;
+            // dropping the runnable here would touch it from this thread.
+            mem::forget(runnable);
+            return;
+        }
+        queue.items.push_back(Item::Task(runnable));
+        drop(queue);
+        self.notify();
+    }
+}
+
+impl RemoteLoop for Inbox {
+    fn submit(&self, call: RemoteCall) -> Result<()> {
+        let mut queue = self.lock();
+        if queue.closed {
+            return Err(Error::closed("call_soon_threadsafe: the event loop is closed"));
+        }
+        queue.items.push_back(Item::Call(call));
+        drop(queue);
+        self.notify();
+        Ok(())
+    }
+
+    fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.notify();
+    }
+
+    fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+}
+
+impl fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state.0.load(Ordering::Relaxed) {
+            RUNNING => "running",
+            SLEEPING => "sleeping",
+            _ => "notified",
+        };
+        write!(f, "Inbox(loop {}, {state})", self.id)
+    }
+}

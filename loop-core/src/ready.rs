@@ -1,0 +1,90 @@
+//! The ready queue: one FIFO of callbacks and tasks.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use anyloop_api::{Handle, Runnable};
+
+/// Something that waits for its turn.
+pub(crate) enum Entry {
+    Handle(Handle),
+    Task(Runnable),
+    /// The events of the last poll stand here in the order of things (SCHED-06).
+    Events,
+}
+
+/// The queue, shared with the wakers of this thread.
+#[derive(Default)]
+pub(crate) struct Ready {
+    queue: RefCell<VecDeque<Entry>>,
+    closed: Cell<bool>,
+}
+
+impl Ready {
+    pub(crate) fn push(&self, entry: Entry) {
+        self.queue.borrow_mut().push_back(entry);
+    }
+
+    pub(crate) fn pop(&self) -> Option<Entry> {
+        self.queue.borrow_mut().pop_front()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.queue.borrow().len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.borrow().is_empty()
+    }
+
+    /// After this, woken tasks are no longer queued here.
+    pub(crate) fn close(&self) {
+        self.closed.set(true);
+    }
+}
+
+thread_local! {
+    /// The loops that live on this thread, the one that ran last first.
+    static LOCAL: RefCell<Vec<(u64, Rc<Ready>)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Makes `ready` reachable for wakers on this thread.
+pub(crate) fn register_local(id: u64, ready: &Rc<Ready>) {
+    LOCAL.with(|local| local.borrow_mut().insert(0, (id, ready.clone())));
+}
+
+pub(crate) fn unregister_local(id: u64) {
+    // At thread exit the table may be gone already.
+    let removed = LOCAL.try_with(|local| {
+        let mut local = local.borrow_mut();
+        local.iter().position(|(mine, _)| *mine == id).map(|at| local.remove(at))
+    });
+    drop(removed);
+}
+
+/// Moves the loop to the front: its wakers find it with one comparison.
+pub(crate) fn prefer_local(id: u64) {
+    LOCAL.with(|local| {
+        let mut local = local.borrow_mut();
+        if let Some(at) = local.iter().position(|(mine, _)| *mine == id) {
+            local.swap(0, at);
+        }
+    });
+}
+
+/// Queues a woken task if its loop lives on this thread: no atomic, no system call.
+pub(crate) fn schedule_local(id: u64, runnable: Runnable) -> Result<(), Runnable> {
+    let mut runnable = Some(runnable);
+    let queued = LOCAL.try_with(|local| {
+        let local = local.borrow();
+        let ready = local.iter().find(|(mine, _)| *mine == id).map(|(_, ready)| ready);
+        if let Some(ready) = ready.filter(|ready| !ready.closed.get())
+            && let Some(runnable) = runnable.take()
+        {
+            ready.push(Entry::Task(runnable));
+        }
+    });
+    let _ = queued;
+    runnable.map_or(Ok(()), Err)
+}

@@ -1,0 +1,115 @@
+//! The table of everything that gets events from the driver.
+
+use std::cell::{Cell, RefCell};
+use std::os::fd::RawFd;
+use std::rc::Rc;
+
+use anyloop_api::{Error, Result};
+
+use crate::driver::{Event, Key};
+
+/// Something that the driver reports to.
+pub(crate) trait Source {
+    /// One event for this source. User code may run inside.
+    fn on_event(self: Rc<Self>, event: Event);
+
+    /// The loop closes: free the descriptor, call nobody.
+    fn abandon(&self);
+
+    /// For dumps.
+    fn describe(&self) -> String;
+}
+
+#[derive(Default)]
+struct Slot {
+    generation: u32,
+    source: Option<Rc<dyn Source>>,
+}
+
+/// Slots with generations; a late event for a freed slot finds nobody.
+#[derive(Default)]
+pub(crate) struct Sources {
+    slots: RefCell<Vec<Slot>>,
+    free: RefCell<Vec<u32>>,
+    /// Which descriptor numbers belong to a transport, a listener or a connect in progress.
+    owned: RefCell<Vec<bool>>,
+    live: Cell<usize>,
+}
+
+impl Sources {
+    /// Reserves a key; `fill` completes it.
+    pub(crate) fn reserve(&self) -> Key {
+        let slot = self.free.borrow_mut().pop();
+        let mut slots = self.slots.borrow_mut();
+        let slot = slot.unwrap_or_else(|| {
+            slots.push(Slot::default());
+            u32::try_from(slots.len() - 1).expect("fewer than 2^32 sources")
+        });
+        Key { slot, generation: slots[slot as usize].generation }
+    }
+
+    pub(crate) fn fill(&self, key: Key, source: Rc<dyn Source>) {
+        self.slots.borrow_mut()[key.slot as usize].source = Some(source);
+        self.live.set(self.live.get() + 1);
+    }
+
+    pub(crate) fn get(&self, key: Key) -> Option<Rc<dyn Source>> {
+        let slots = self.slots.borrow();
+        let slot = slots.get(key.slot as usize)?;
+        if slot.generation == key.generation { slot.source.clone() } else { None }
+    }
+
+    /// Frees the key for good: it is never used again with this generation.
+    pub(crate) fn remove(&self, key: Key) -> Option<Rc<dyn Source>> {
+        let mut slots = self.slots.borrow_mut();
+        let slot = &mut slots[key.slot as usize];
+        if slot.generation != key.generation {
+            return None;
+        }
+        slot.generation = (slot.generation + 1) & 0x00ff_ffff;
+        let source = slot.source.take();
+        drop(slots);
+        self.free.borrow_mut().push(key.slot);
+        if source.is_some() {
+            self.live.set(self.live.get() - 1);
+        }
+        source
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.live.get()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Rc<dyn Source>> {
+        self.slots.borrow().iter().filter_map(|slot| slot.source.clone()).collect()
+    }
+
+    // --- ownership of descriptor numbers (FD-07, SOCK-18, TR-43) ---
+
+    pub(crate) fn owns(&self, fd: RawFd) -> bool {
+        let index = usize::try_from(fd).unwrap_or(usize::MAX);
+        self.owned.borrow().get(index).copied().unwrap_or(false)
+    }
+
+    pub(crate) fn own(&self, fd: RawFd, operation: &str) -> Result<()> {
+        let index = usize::try_from(fd)
+            .map_err(|_| Error::invalid_arg(format!("{operation}: {fd} is not a descriptor")))?;
+        let mut owned = self.owned.borrow_mut();
+        if owned.len() <= index {
+            owned.resize(index + 1, false);
+        }
+        if std::mem::replace(&mut owned[index], true) {
+            return Err(Error::usage(format!(
+                "{operation}: descriptor {fd} is used by a transport of this loop"
+            )));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn disown(&self, fd: RawFd) {
+        let index = usize::try_from(fd).unwrap_or(usize::MAX);
+        if let Some(owned) = self.owned.borrow_mut().get_mut(index) {
+            *owned = false;
+        }
+    }
+}

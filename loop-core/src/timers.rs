@@ -1,0 +1,204 @@
+//! The timers of a loop: a 4-ary heap ordered by deadline, then by creation.
+//!
+//! Cancelling marks the entry and frees the closure at once; the entry itself leaves the heap when it
+//! reaches the front, or when more than a hundred entries, and more than half of all, are cancelled
+//! (asyncio's numbers, TIMER-11). Both insert and cancel are O(1) for the usual growing deadlines.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use anyloop_api::{Handle, LoopInstant, TimerHandle, TimerQueue};
+
+struct Entry {
+    when: u64,
+    sequence: u64,
+    handle: Handle,
+}
+
+impl Entry {
+    fn before(&self, other: &Self) -> bool {
+        (self.when, self.sequence) < (other.when, other.sequence)
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Timers {
+    heap: RefCell<Vec<Entry>>,
+    sequence: Cell<u64>,
+    cancelled: Cell<usize>,
+}
+
+const ARITY: usize = 4;
+const COMPACT_ABOVE: usize = 100;
+
+impl Timers {
+    pub(crate) fn insert(self: &Rc<Self>, when: LoopInstant, handle: Handle) -> TimerHandle {
+        let sequence = self.sequence.get();
+        self.sequence.set(sequence + 1);
+        let timer = TimerHandle::new(handle.clone(), when, sequence, self.clone());
+        let mut heap = self.heap.borrow_mut();
+        heap.push(Entry { when: when.as_nanos(), sequence, handle });
+        let last = heap.len() - 1;
+        sift_up(&mut heap, last);
+        timer
+    }
+
+    /// The earliest deadline of a live timer; cancelled ones at the front are thrown out first, so
+    /// that they never cause a wake-up (TIMER-12).
+    pub(crate) fn next_deadline(&self) -> Option<LoopInstant> {
+        loop {
+            let dead = {
+                let mut heap = self.heap.borrow_mut();
+                let front = heap.first()?;
+                if front.handle.is_pending() {
+                    return Some(LoopInstant::from_nanos(front.when));
+                }
+                pop(&mut heap)
+            };
+            self.forget_cancelled();
+            drop(dead);
+        }
+    }
+
+    /// Takes the earliest timer if it is due at `now`.
+    pub(crate) fn pop_due(&self, now: LoopInstant) -> Option<Handle> {
+        let deadline = self.next_deadline()?;
+        // A deadline at the end of time never comes (TIMER-13).
+        if deadline > now || deadline == LoopInstant::FAR_FUTURE {
+            return None;
+        }
+        let entry = pop(&mut self.heap.borrow_mut());
+        entry.map(|entry| entry.handle)
+    }
+
+    /// How many entries are stored, cancelled ones included.
+    pub(crate) fn len(&self) -> usize {
+        self.heap.borrow().len()
+    }
+
+    /// Drops everything.
+    pub(crate) fn clear(&self) {
+        let entries = std::mem::take(&mut *self.heap.borrow_mut());
+        self.cancelled.set(0);
+        for entry in &entries {
+            entry.handle.cancel();
+        }
+    }
+
+    fn forget_cancelled(&self) {
+        self.cancelled.set(self.cancelled.get().saturating_sub(1));
+    }
+
+    fn compact(&self) {
+        let dead = {
+            let mut heap = self.heap.borrow_mut();
+            let (live, dead): (Vec<_>, Vec<_>) =
+                heap.drain(..).partition(|entry| entry.handle.is_pending());
+            *heap = live;
+            for at in (0..heap.len().div_ceil(ARITY)).rev() {
+                sift_down(&mut heap, at);
+            }
+            dead
+        };
+        self.cancelled.set(0);
+        drop(dead);
+    }
+}
+
+impl TimerQueue for Timers {
+    fn timer_cancelled(&self, _: u64) {
+        let cancelled = self.cancelled.get() + 1;
+        self.cancelled.set(cancelled);
+        // A destructor run by the compaction may cancel further timers: the heap is whole by then.
+        if let Ok(heap) = self.heap.try_borrow() {
+            let len = heap.len();
+            drop(heap);
+            if len > COMPACT_ABOVE && cancelled * 2 > len {
+                self.compact();
+            }
+        }
+    }
+}
+
+fn sift_up(heap: &mut [Entry], mut at: usize) {
+    while at > 0 {
+        let parent = (at - 1) / ARITY;
+        if !heap[at].before(&heap[parent]) {
+            break;
+        }
+        heap.swap(at, parent);
+        at = parent;
+    }
+}
+
+fn sift_down(heap: &mut [Entry], mut at: usize) {
+    loop {
+        let first = at * ARITY + 1;
+        let children = first..(first + ARITY).min(heap.len());
+        let Some(least) = children.reduce(|a, b| if heap[b].before(&heap[a]) { b } else { a })
+        else {
+            break;
+        };
+        if !heap[least].before(&heap[at]) {
+            break;
+        }
+        heap.swap(at, least);
+        at = least;
+    }
+}
+
+fn pop(heap: &mut Vec<Entry>) -> Option<Entry> {
+    if heap.is_empty() {
+        return None;
+    }
+    let entry = heap.swap_remove(0);
+    sift_down(heap, 0);
+    Some(entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(nanos: u64) -> LoopInstant {
+        LoopInstant::from_nanos(nanos)
+    }
+
+    #[test]
+    fn pops_in_the_order_of_deadline_then_creation() {
+        let timers = Rc::new(Timers::default());
+        let order = Rc::new(RefCell::new(Vec::new()));
+        for (i, when) in [5, 1, 3, 1, 5, 0, 2, 2].into_iter().enumerate() {
+            let order = order.clone();
+            timers.insert(at(when), Handle::new(move || order.borrow_mut().push((when, i))));
+        }
+        while let Some(handle) = timers.pop_due(at(10)) {
+            handle.run().unwrap();
+        }
+        assert!(order.borrow().is_sorted());
+        assert_eq!(order.borrow().len(), 8);
+    }
+
+    #[test]
+    fn memory_follows_the_live_timers() {
+        let timers = Rc::new(Timers::default());
+        let keep = timers.insert(at(1), Handle::new(|| {}));
+        for i in 0..100_000 {
+            timers.insert(at(1000 + i), Handle::new(|| {})).cancel();
+            assert!(timers.len() <= 2 * COMPACT_ABOVE + 2);
+        }
+        assert!(keep.is_pending());
+        assert_eq!(timers.next_deadline(), Some(at(1)));
+    }
+
+    #[test]
+    fn a_cancelled_front_is_no_deadline() {
+        let timers = Rc::new(Timers::default());
+        let first = timers.insert(at(1), Handle::new(|| {}));
+        timers.insert(at(9), Handle::new(|| {}));
+        first.cancel();
+        first.cancel();
+        assert_eq!(timers.next_deadline(), Some(at(9)));
+        assert_eq!(timers.cancelled.get(), 0);
+    }
+}
