@@ -7,11 +7,18 @@
 //! itself, there are further methods with default bodies; this file needs none of them.
 #![forbid(unsafe_code)]
 
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyloop_api::{
+    AnyProtocol, BackendDescriptor, Bind, Connect, Error, EventLoopExt, LoopConfig, LoopFuture,
+    LoopRef, Protocol, Result, Transport,
+};
+use anyloop_core::BaseLoop;
 use anyloop_core::driver::{Caps, Driver, Event, Fd, Interest, Key, Readiness, Trigger, Waker};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::FileType;
@@ -189,4 +196,101 @@ fn drain(pipe: impl AsFd) {
     while rustix::io::read(pipe, &mut [0; 64]).is_ok_and(|count| count > 0) {}
 }
 
-fn main() {}
+// --- from a driver to a backend ---
+
+/// What the rest of the world sees: a name, whether it works here, and how to open a loop. With
+/// `anyloop::register(&DESCRIPTOR)` it can be chosen by `ANYLOOP_BACKEND=poll` in any program.
+pub static DESCRIPTOR: BackendDescriptor = BackendDescriptor {
+    name: "poll",
+    summary: "the tutorial: poll(2), level-triggered",
+    probe: || match PollDriver::new() {
+        Ok(_) => Ok("level-triggered".to_owned()),
+        Err(e) => Err(format!("no pipe for the waker: {e}")),
+    },
+    open,
+};
+
+/// A loop over the driver.
+///
+/// # Errors
+/// `Os` if the driver cannot be made.
+pub fn open(config: &LoopConfig) -> Result<LoopRef> {
+    let driver = PollDriver::new().map_err(|e| Error::os("poll: new_event_loop", e))?;
+    BaseLoop::open(driver, config)
+}
+
+// --- and it runs ---
+
+/// A server that sends back what it gets.
+#[derive(Default)]
+struct Echo(RefCell<Option<Transport>>);
+
+impl Protocol for Echo {
+    fn connection_made(&self, transport: Transport) {
+        self.0.replace(Some(transport));
+    }
+
+    fn data_received(&self, data: &[u8]) {
+        if let Some(transport) = &*self.0.borrow() {
+            // Refused only when the connection is closing, and then nobody waits for it.
+            let _ = transport.write(data);
+        }
+    }
+}
+
+/// A client that says something and collects the answer until the end of the connection.
+struct Client {
+    question: &'static str,
+    answer: RefCell<Vec<u8>>,
+    done: LoopFuture<Vec<u8>>,
+}
+
+impl Protocol for Client {
+    fn connection_made(&self, transport: Transport) {
+        let _ = transport.write(self.question);
+        let _ = transport.write_eof();
+    }
+
+    fn data_received(&self, data: &[u8]) {
+        self.answer.borrow_mut().extend_from_slice(data);
+    }
+
+    fn connection_lost(&self, _error: Option<Error>) {
+        let _ = self.done.set_result(self.answer.take());
+    }
+}
+
+/// One question, over a real TCP connection, with both ends in this loop.
+async fn ask(lp: LoopRef, question: &'static str) -> Result<Vec<u8>> {
+    let echo = Rc::new(|| AnyProtocol::plain(Echo::default()));
+    let server = lp.create_server(echo, Bind::to("127.0.0.1", 0)).await?;
+    let address = server.local_addr().expect("a server that listens");
+
+    let done = lp.create_future();
+    let client = {
+        let done = done.clone();
+        Rc::new(move || {
+            let (answer, done) = (RefCell::default(), done.clone());
+            AnyProtocol::plain(Client { question, answer, done })
+        })
+    };
+    lp.create_connection(client, Connect::to(address.ip().to_string(), address.port())).await?;
+    let answer = done.await?;
+    server.close();
+    Ok(answer)
+}
+
+#[allow(clippy::print_stdout, reason = "an example")]
+fn main() -> Result<()> {
+    let lp = open(&LoopConfig::default())?;
+    let question = "is anybody there?";
+    let answer = lp.run_until_complete(ask(lp.clone(), question))??;
+    println!("asked: {question}");
+    println!("heard: {}", String::from_utf8_lossy(&answer));
+    println!("{}", lp.describe());
+    lp.close()?;
+    match answer == question.as_bytes() {
+        true => Ok(()),
+        false => Err(Error::failed("the echo was wrong")),
+    }
+}
