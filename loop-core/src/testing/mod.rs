@@ -1,6 +1,7 @@
 //! For the authors of drivers: what a driver must do, as tests, and the stand-in for the core that
 //! they run on.
 
+mod echo;
 mod harness;
 mod signal;
 pub mod suite;

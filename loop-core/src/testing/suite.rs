@@ -21,6 +21,7 @@ use rustix::io::Errno;
 use rustix::pipe::pipe;
 
 use super::Harness;
+use super::echo;
 use super::signal::interrupted;
 use crate::driver::{Driver, Interest, Key, Readiness, Trigger};
 
@@ -42,6 +43,7 @@ macro_rules! driver_tests {
             a_file_that_cannot_be_polled_is_refused
             a_full_socket_is_writable_again_when_drained
             a_listener_and_its_connection_become_ready
+            a_loop_over_it_carries_every_byte
             a_new_socket_is_writable
             a_number_replaced_behind_our_back_belongs_to_its_new_key
             a_pending_event_does_not_outlive_deregistration
@@ -556,6 +558,14 @@ pub fn the_poller_is_readable_when_it_has_events<D: Driver>(make: impl Fn() -> D
     drain(harness.fd(key));
     harness.driver().waker().wake();
     assert_eq!(readable(&harness), Some(true));
+}
+
+// --- a whole loop ---
+
+/// [`BaseLoop`](crate::BaseLoop) over the driver: twenty clients, megabytes both ways at once, a half-close,
+/// and answers from other threads.
+pub fn a_loop_over_it_carries_every_byte<D: Driver>(make: impl Fn() -> D) {
+    echo::run(make());
 }
 
 // --- not part of `driver_tests!`: for drivers that can tell ---
