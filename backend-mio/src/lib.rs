@@ -20,15 +20,31 @@
 //! * `Poll::poll` waits in whole milliseconds. On Linux we register through mio and wait with our own
 //!   `epoll_pwait2` on the same epoll descriptor (see [`anyloop_core::epoll`]), which also shows the
 //!   raw bits. `Poll::poll` is what the other systems use; [`Config::portable_wait`] forces it.
+//!
+//! # Use
+//!
+//! ```
+//! use anyloop_api::EventLoopExt;
+//!
+//! let lp = anyloop_mio::new_event_loop()?;
+//! assert_eq!(lp.run_until_complete(async { 6 * 7 })?, 42);
+//! lp.close()?;
+//! # Ok::<(), anyloop_api::Error>(())
+//! ```
+//!
+//! Or hand [`EventLoopPolicy`] to `anyloop::set_event_loop_policy`, or choose it at run time with
+//! `ANYLOOP_BACKEND=mio`.
 #![forbid(unsafe_code)]
 
 mod config;
 mod driver;
+mod policy;
 mod probe;
 mod waker;
 
 pub use config::{Config, ConfigError};
 pub use driver::MioDriver;
+pub use policy::{DESCRIPTOR, EventLoopPolicy, new_event_loop, open};
 pub use probe::probe;
 
 /// The name of this backend, as in `ANYLOOP_BACKEND`.

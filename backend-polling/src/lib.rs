@@ -21,15 +21,31 @@
 //! `EPOLLRDHUP` (one more `epoll_ctl` per connection, which spares one `recv` per message), and we wait
 //! with one `epoll_pwait2` (see [`anyloop_core::epoll`]), woken by an eventfd of our own. `Poller::wait`
 //! and `Poller::notify` are what the other systems use; [`Config::portable_wait`] forces them.
+//!
+//! # Use
+//!
+//! ```
+//! use anyloop_api::EventLoopExt;
+//!
+//! let lp = anyloop_polling::new_event_loop()?;
+//! assert_eq!(lp.run_until_complete(async { 6 * 7 })?, 42);
+//! lp.close()?;
+//! # Ok::<(), anyloop_api::Error>(())
+//! ```
+//!
+//! Or hand [`EventLoopPolicy`] to `anyloop::set_event_loop_policy`, or choose it at run time with
+//! `ANYLOOP_BACKEND=polling`.
 #![forbid(unsafe_code)]
 
 mod config;
 mod driver;
+mod policy;
 mod probe;
 mod waker;
 
 pub use config::{Config, ConfigError};
 pub use driver::PollingDriver;
+pub use policy::{DESCRIPTOR, EventLoopPolicy, new_event_loop, open};
 pub use probe::probe;
 
 /// The name of this backend, as in `ANYLOOP_BACKEND`.
