@@ -149,7 +149,7 @@ impl UringDriver {
         let entry = opcode::PollAdd::new(types::Fd(self.waker.raw()), libc::POLLIN as u32)
             .multi(self.features.multishot_poll)
             .build()
-            .user_data(Kind::Wake as u64);
+            .user_data((Kind::Wake as u64) << 56);
         // SAFETY: the request points to no memory.
         unsafe { self.ring.push(entry) };
     }
