@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::load::Engine;
+
 /// What `--help` prints.
 pub(crate) const USAGE: &str = "\
 usage: anyloop-benchmarks SUITE [options]
@@ -18,6 +20,8 @@ options:
   --only NAMES     comma-separated servers, runtimes or scenarios; `tok*` is a prefix
   --rounds N       slices of load per server and scenario (default 20)
   --against NAME   the server that ratios refer to (default uring, else epoll)
+  --load ENGINE    what moves the load generator's bytes: uring or epoll (default the first
+                   that works)
   --json FILE      where the raw results go (default <target>/benchmarks/results.json)
   --smoke          a quick check that everything works; the figures mean nothing";
 
@@ -52,6 +56,8 @@ pub(crate) struct Options {
     pub(crate) rounds: u32,
     /// The server that ratios refer to.
     pub(crate) against: Option<String>,
+    /// What moves the load generator's bytes.
+    pub(crate) engine: Engine,
     /// Where the JSON goes.
     pub(crate) json: Option<PathBuf>,
     /// A quick check instead of a measurement.
@@ -110,8 +116,14 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Invocatio
         Some(other) => return Err(format!("no suite is called `{other}`")),
         None => return Err("which suite?".into()),
     };
-    let mut options =
-        Options { only: Vec::new(), rounds: 0, against: None, json: None, smoke: false };
+    let mut options = Options {
+        only: Vec::new(),
+        rounds: 0,
+        against: None,
+        engine: Engine::best(),
+        json: None,
+        smoke: false,
+    };
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
         match word.as_str() {
@@ -120,6 +132,13 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Invocatio
                 options.rounds = value()?.parse().map_err(|_| "--rounds needs a number")?;
             }
             "--against" => options.against = Some(value()?),
+            "--load" => {
+                options.engine = match value()?.as_str() {
+                    "uring" => Engine::Uring,
+                    "epoll" => Engine::Epoll,
+                    other => return Err(format!("no load generator runs on `{other}`")),
+                };
+            }
             "--json" => options.json = Some(value()?.into()),
             "--smoke" => options.smoke = true,
             "-h" | "--help" => return Ok(Invocation::Help),

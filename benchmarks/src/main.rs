@@ -67,7 +67,7 @@ fn finish(result: io::Result<()>) -> ExitCode {
 /// Runs the suites that `command` names and writes what they found.
 fn measure(command: Command, options: &cli::Options) -> io::Result<()> {
     let machine = Machine::prepare()?;
-    let mut report = Report::new(machine.describe());
+    let mut report = Report::new(machine.describe(options.engine));
     if command.includes(Command::Echo) {
         report.add(echo::run(options, &machine)?);
     }

@@ -20,8 +20,10 @@ pub(crate) fn run(options: &Options) -> io::Result<Section> {
     let servers = options.select(servers::all(), |server| server.name);
     let connections = connections(options);
     progress(format_args!("memory: {connections} idle connections, {} servers", servers.len()));
-    let found: Vec<(Server, io::Result<Found>)> =
-        servers.into_iter().map(|server| (server, measure(&server, connections))).collect();
+    let found: Vec<(Server, io::Result<Found>)> = servers
+        .into_iter()
+        .map(|server| (server, measure(&server, connections, options)))
+        .collect();
 
     let rows = found.iter().map(|(server, found)| {
         let cells = match found {
@@ -80,14 +82,14 @@ fn connections(options: &Options) -> usize {
     wanted.min(machine::descriptor_limit().saturating_sub(100) as usize)
 }
 
-fn measure(server: &Server, connections: usize) -> io::Result<Found> {
+fn measure(server: &Server, connections: usize, options: &Options) -> io::Result<Found> {
     let child = Child::start(server.name, servers::buffer_for(64))?;
     // Some connections first, so that what the server sets up once does not count.
-    let warm = exchange(&child, 50)?;
+    let warm = exchange(&child, 50, options)?;
     drop(warm);
     settle();
     let before = child.resident()?;
-    let idle = exchange(&child, connections)?;
+    let idle = exchange(&child, connections, options)?;
     settle();
     let after = child.resident()?;
     drop(idle);
@@ -96,10 +98,10 @@ fn measure(server: &Server, connections: usize) -> io::Result<Found> {
 }
 
 /// Opens connections and has each echo one message.
-fn exchange(child: &Child, connections: usize) -> io::Result<Load> {
+fn exchange(child: &Child, connections: usize, options: &Options) -> io::Result<Load> {
     let name = "idle";
     let scenario = Scenario { name, connections, size: 64, in_flight: 1, churn: false };
-    let mut load = Load::open(child.address, &scenario)?;
+    let mut load = Load::open(options.engine, child.address, &scenario)?;
     let once = Plan { warm_up: Duration::ZERO, measured: Duration::ZERO };
     load.run(once, &|| Duration::ZERO)?;
     Ok(load)

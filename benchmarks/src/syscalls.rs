@@ -81,7 +81,7 @@ fn measure(
     tracer: Option<Tracer>,
 ) -> io::Result<Found> {
     let child = Child::start(server.name, servers::buffer_for(scenario.size))?;
-    let mut load = Load::open(child.address, scenario)?;
+    let mut load = Load::open(options.engine, child.address, scenario)?;
     let plan = Plan { warm_up: options.warm_up(), measured: options.slice() };
     load.run(plan, &|| Duration::ZERO)?;
 

@@ -70,7 +70,7 @@ fn measure(
     let mut ready: Vec<_> = servers
         .iter()
         .zip(&mut cells)
-        .filter_map(|(server, cell)| match prepare(server, scenario) {
+        .filter_map(|(server, cell)| match prepare(server, scenario, options) {
             Ok((child, load)) => Some((server, cell, child, load)),
             Err(error) => {
                 cell.fail(server, &error);
@@ -92,9 +92,9 @@ fn measure(
     cells
 }
 
-fn prepare(server: &Server, scenario: &Scenario) -> io::Result<(Child, Load)> {
+fn prepare(server: &Server, scenario: &Scenario, options: &Options) -> io::Result<(Child, Load)> {
     let child = Child::start(server.name, servers::buffer_for(scenario.size))?;
-    let load = Load::open(child.address, scenario)?;
+    let load = Load::open(options.engine, child.address, scenario)?;
     Ok((child, load))
 }
 

@@ -1,28 +1,21 @@
-//! The generator on epoll.
+//! The generator on epoll, for machines without io_uring.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
-use rustix::net::sockopt::set_tcp_nodelay;
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, connect, recv, send, socket_with,
-};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use super::connection::Connection;
 use super::pattern::Pattern;
-use super::{Meter, Phase, Plan, Slice};
-use crate::scenario::Scenario;
+use super::{Meter, PATIENCE, Phase, Target, silence};
 
-/// The connections of one scenario to one server.
-pub(crate) struct Load {
-    address: SocketAddr,
-    scenario: Scenario,
+/// The poller of one load and its connections.
+pub(crate) struct Generator {
+    target: Target,
     pattern: Pattern,
     poller: OwnedFd,
     connections: Vec<Option<Connection>>,
@@ -32,69 +25,62 @@ pub(crate) struct Load {
     pending: usize,
 }
 
-impl Load {
+impl Generator {
     /// Connects; for churn nothing is connected yet.
-    pub(crate) fn open(address: SocketAddr, scenario: &Scenario) -> io::Result<Self> {
-        let mut load = Self {
-            address,
-            scenario: *scenario,
-            pattern: Pattern::new(scenario),
+    pub(super) fn open(target: Target) -> io::Result<Self> {
+        let scenario = target.scenario;
+        let mut generator = Self {
+            target,
+            pattern: Pattern::new(&scenario),
             poller: epoll::create(CreateFlags::CLOEXEC)?,
             connections: (0..scenario.connections).map(|_| None).collect(),
             events: Vec::with_capacity(256),
-            buffer: vec![0; 256 << 10],
+            buffer: vec![0; 64 << 10],
             pending: 0,
         };
         if !scenario.churn {
-            (0..scenario.connections).try_for_each(|index| load.connect(index))?;
+            (0..scenario.connections).try_for_each(|index| generator.connect(index))?;
         }
-        Ok(load)
+        Ok(generator)
     }
 
-    /// Puts load on the server for one slice and reports on it.
-    pub(crate) fn run(
-        &mut self,
-        plan: Plan,
-        server_cpu: &dyn Fn() -> Duration,
-    ) -> io::Result<Slice> {
-        let mut meter = Meter::new(plan, server_cpu);
+    /// Runs until the meter says it is enough and every answer is there.
+    pub(super) fn run(&mut self, meter: &mut Meter<'_>) -> io::Result<()> {
+        let patience =
+            Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: PATIENCE.subsec_nanos().into() };
         for index in 0..self.connections.len() {
             self.begin(index, meter.now())?;
         }
         while self.pending > 0 {
             self.events.clear();
-            match epoll::wait(&self.poller, spare_capacity(&mut self.events), Some(&PATIENCE)) {
-                Ok(0) => return Err(io::Error::other("the server stopped answering")),
+            match epoll::wait(&self.poller, spare_capacity(&mut self.events), Some(&patience)) {
+                Ok(0) => return Err(silence()),
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
             meter.tick();
             for index in 0..self.events.len() {
-                self.ready(self.events[index].data.u64() as usize, &mut meter)?;
+                self.ready(self.events[index].data.u64() as usize, meter)?;
             }
         }
-        Ok(meter.slice)
+        Ok(())
     }
 
     /// Starts a connection off: as many messages as it may have in flight.
     fn begin(&mut self, index: usize, now: u64) -> io::Result<()> {
-        if self.scenario.churn {
+        if self.target.scenario.churn {
             self.connect(index)?;
         }
         if let Some(connection) = &mut self.connections[index] {
-            connection.push(self.scenario.in_flight, self.scenario.size, now);
-            self.pending += self.scenario.in_flight;
+            connection.push(self.target.scenario.in_flight, self.target.scenario.size, now);
+            self.pending += self.target.scenario.in_flight;
             flush(connection, &self.pattern)?;
         }
         Ok(())
     }
 
     fn connect(&mut self, index: usize) -> io::Result<()> {
-        let socket =
-            socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-        // Blocking, but on loopback the handshake is over when the call returns.
-        connect(&socket, &self.address)?;
-        set_tcp_nodelay(&socket, true)?;
+        let socket = self.target.connect()?;
         let interest = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
         epoll::add(&self.poller, socket.as_fd(), EventData::new_u64(index as u64), interest)?;
         self.connections[index] = Some(Connection::new(socket, self.pattern.start(index)));
@@ -113,9 +99,10 @@ impl Load {
                 Err(error) => return Err(error.into()),
             };
             let bytes = &self.buffer[..length];
-            let complete = connection.received(bytes, self.scenario.size, &self.pattern, meter)?;
+            let complete =
+                connection.received(bytes, self.target.scenario.size, &self.pattern, meter)?;
             self.pending -= complete;
-            if complete > 0 && self.scenario.churn {
+            if complete > 0 && self.target.scenario.churn {
                 self.connections[index] = None;
                 if meter.phase != Phase::Draining {
                     self.begin(index, meter.now())?;
@@ -123,7 +110,7 @@ impl Load {
                 return Ok(());
             }
             if complete > 0 && meter.phase != Phase::Draining {
-                connection.push(complete, self.scenario.size, meter.now());
+                connection.push(complete, self.target.scenario.size, meter.now());
                 self.pending += complete;
                 flush(connection, &self.pattern)?;
             }
@@ -148,6 +135,3 @@ fn flush(connection: &mut Connection, pattern: &Pattern) -> io::Result<()> {
         }
     }
 }
-
-/// How long a server may be silent before the run is given up.
-const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };

@@ -8,14 +8,92 @@
 mod connection;
 mod epoll;
 mod pattern;
+mod uring;
 
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt::set_tcp_nodelay;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::scenario::Scenario;
 use crate::stats::Histogram;
+use crate::uring::Ring;
 
-pub(crate) use epoll::Load;
+/// The connections of one scenario to one server.
+pub(crate) enum Load {
+    /// Moved by io_uring.
+    Uring(Box<uring::Generator>),
+    /// Moved by epoll.
+    Epoll(epoll::Generator),
+}
+
+/// What moves the bytes of the load generator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Engine {
+    /// io_uring, one system call per batch.
+    Uring,
+    /// epoll, for machines without io_uring.
+    Epoll,
+}
+
+impl Engine {
+    /// The best one that this machine has.
+    pub(crate) fn best() -> Self {
+        if Ring::build().is_ok() { Self::Uring } else { Self::Epoll }
+    }
+}
+
+impl Load {
+    /// Connects; for churn nothing is connected yet.
+    pub(crate) fn open(
+        engine: Engine,
+        address: SocketAddr,
+        scenario: &Scenario,
+    ) -> io::Result<Self> {
+        let target = Target { address, scenario: *scenario };
+        Ok(match engine {
+            Engine::Uring => Self::Uring(Box::new(uring::Generator::open(target)?)),
+            Engine::Epoll => Self::Epoll(epoll::Generator::open(target)?),
+        })
+    }
+
+    /// Puts load on the server for one slice and reports on it.
+    pub(crate) fn run(
+        &mut self,
+        plan: Plan,
+        server_cpu: &dyn Fn() -> Duration,
+    ) -> io::Result<Slice> {
+        let mut meter = Meter::new(plan, server_cpu);
+        match self {
+            Self::Uring(generator) => generator.run(&mut meter)?,
+            Self::Epoll(generator) => generator.run(&mut meter)?,
+        }
+        Ok(meter.slice)
+    }
+}
+
+/// Where the load goes and what it looks like.
+#[derive(Clone, Copy, Debug)]
+struct Target {
+    address: SocketAddr,
+    scenario: Scenario,
+}
+
+impl Target {
+    /// Makes one connection.
+    fn connect(&self) -> io::Result<OwnedFd> {
+        let flags = SocketFlags::CLOEXEC;
+        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
+        // Blocking, but on loopback the handshake is over when the call returns.
+        connect(&socket, &self.address)?;
+        set_tcp_nodelay(&socket, true)?;
+        Ok(socket)
+    }
+}
 
 /// How long a slice is.
 #[derive(Clone, Copy, Debug)]
@@ -121,3 +199,11 @@ fn own_cpu() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
+
+/// What is wrong with a server that says nothing for [`PATIENCE`].
+fn silence() -> io::Error {
+    io::Error::other("the server stopped answering")
+}
+
+/// How long a server may be silent before the run is given up.
+const PATIENCE: Duration = Duration::from_secs(10);

@@ -11,6 +11,8 @@ use std::sync::OnceLock;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
+use crate::load::Engine;
+
 pub(crate) use calm::{Calmness, Reading, stolen_ticks};
 
 /// Two CPUs and a network, ready for measuring.
@@ -34,7 +36,7 @@ impl Machine {
     }
 
     /// What a reader must know about where the figures come from.
-    pub(crate) fn describe(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn describe(&self, engine: Engine) -> Vec<(&'static str, String)> {
         let cpus = if self.server_cpu == self.load_cpu {
             "one CPU for both server and load: expect disturbed figures".to_owned()
         } else {
@@ -42,6 +44,7 @@ impl Machine {
         };
         let mut facts = facts::collect();
         facts.push(("placement", cpus));
+        facts.push(("load generator", format!("on {engine:?}").to_lowercase()));
         facts.push(("network", self.network.clone()));
         facts
     }

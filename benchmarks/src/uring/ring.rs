@@ -1,8 +1,10 @@
 //! A ring, entered once per batch through its registered descriptor.
 
 use std::io;
+use std::time::Duration;
 
 use io_uring::squeue::Entry;
+use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter, cqueue};
 
 /// A ring that is entered once per batch.
@@ -60,6 +62,15 @@ impl<'a> Ring<'a> {
         }
     }
 
+    /// As [`enter`](Self::enter) with one wanted completion, but an error if none comes in time.
+    pub(crate) fn enter_within(&mut self, patience: Duration) -> io::Result<()> {
+        self.completions.sync();
+        self.submissions.sync();
+        let timeout = Timespec::from(patience);
+        let entered = self.submitter.submit_with_args(1, &SubmitArgs::new().timespec(&timeout));
+        self.entered(entered)
+    }
+
     /// Submits what is queued and waits for `wanted` completions, in one system call.
     pub(crate) fn enter(&mut self, wanted: u32) -> io::Result<()> {
         // The kernel must know what has been read, or it sees no reason to wait.
@@ -71,7 +82,12 @@ impl<'a> Ring<'a> {
         let entered = unsafe {
             self.submitter.enter::<libc::sigset_t>(queued, wanted, ENTER_GETEVENTS, None)
         };
-        match entered {
+        self.entered(entered)
+    }
+
+    /// Takes note of what an enter did.
+    fn entered(&mut self, result: io::Result<usize>) -> io::Result<()> {
+        match result {
             Ok(_) => {}
             Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::EBUSY)) => {}
             Err(error) => return Err(error),
@@ -84,6 +100,13 @@ impl<'a> Ring<'a> {
     /// The next completion of the last [`enter`](Self::enter).
     pub(crate) fn next(&mut self) -> Option<cqueue::Entry> {
         self.completions.next()
+    }
+}
+
+impl Drop for Ring<'_> {
+    fn drop(&mut self) {
+        // Leaves the place to the next one; without a place there is nothing to leave.
+        let _ = self.submitter.unregister_ring_fd();
     }
 }
 
