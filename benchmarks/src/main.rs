@@ -24,6 +24,7 @@ mod load;
 mod machine;
 mod memory;
 mod micro;
+mod pages;
 mod report;
 mod scenario;
 mod servers;

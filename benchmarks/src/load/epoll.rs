@@ -12,6 +12,7 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use super::connection::Connection;
 use super::pattern::Pattern;
 use super::{Meter, PATIENCE, Phase, Target, silence};
+use crate::pages::Pages;
 
 /// The poller of one load and its connections.
 pub(crate) struct Generator {
@@ -20,7 +21,7 @@ pub(crate) struct Generator {
     poller: OwnedFd,
     connections: Vec<Option<Connection>>,
     events: Vec<epoll::Event>,
-    buffer: Vec<u8>,
+    buffer: Pages,
     /// Messages under way.
     pending: usize,
 }
@@ -35,7 +36,7 @@ impl Generator {
             poller: epoll::create(CreateFlags::CLOEXEC)?,
             connections: (0..scenario.connections).map(|_| None).collect(),
             events: Vec::with_capacity(256),
-            buffer: vec![0; 64 << 10],
+            buffer: Pages::new(64 << 10),
             pending: 0,
         };
         if !scenario.churn {

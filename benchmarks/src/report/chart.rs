@@ -83,7 +83,8 @@ pub(crate) fn curves(title: &str, curves: &[Curve]) -> String {
         );
     }
     for (index, curve) in curves.iter().enumerate() {
-        let colour = PALETTE[index % PALETTE.len()];
+        // The golden angle keeps neighbours apart however many there are.
+        let colour = format!("hsl({:.0} 55% 48%)", (index as f64 * 137.508) % 360.0);
         let points = curve
             .points
             .iter()
@@ -147,7 +148,3 @@ const HEIGHT: f64 = 320.0;
 const LEFT: f64 = 170.0;
 const TOP: f64 = 38.0;
 const ROW: f64 = 22.0;
-const PALETTE: [&str; 12] = [
-    "#4878a8", "#e07b39", "#5a9e5a", "#c44e52", "#8172b3", "#937860", "#d884c0", "#888888",
-    "#b8a030", "#3fa7b8", "#2f5f8f", "#9c3a3a",
-];

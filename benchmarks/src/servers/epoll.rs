@@ -13,6 +13,8 @@ use rustix::io::Errno;
 use rustix::net::sockopt::set_tcp_nodelay;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send};
 
+use crate::pages::Pages;
+
 /// Serves the listener.
 pub(crate) fn serve(listener: TcpListener, buffer: usize) -> io::Result<()> {
     listener.set_nonblocking(true)?;
@@ -21,7 +23,7 @@ pub(crate) fn serve(listener: TcpListener, buffer: usize) -> io::Result<()> {
 
     let mut connections: Vec<Option<Connection>> = Vec::new();
     let mut free: Vec<usize> = Vec::new();
-    let mut buffer = vec![0; buffer];
+    let mut buffer = Pages::new(buffer);
     let mut events = Vec::with_capacity(1024);
     loop {
         events.clear();

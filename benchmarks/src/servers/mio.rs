@@ -6,6 +6,8 @@ use std::net::TcpListener;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
+use crate::pages::Pages;
+
 /// Serves the listener.
 pub(crate) fn serve(listener: TcpListener, buffer: usize) -> io::Result<()> {
     listener.set_nonblocking(true)?;
@@ -15,7 +17,7 @@ pub(crate) fn serve(listener: TcpListener, buffer: usize) -> io::Result<()> {
 
     let mut connections: Vec<Option<Connection>> = Vec::new();
     let mut free: Vec<usize> = Vec::new();
-    let mut buffer = vec![0; buffer];
+    let mut buffer = Pages::new(buffer);
     let mut events = Events::with_capacity(1024);
     loop {
         match poll.poll(&mut events, None) {

@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::types::BufRingEntry;
 use io_uring::{Submitter, cqueue};
 
+use crate::pages::Pages;
+
 /// A ring of receive buffers: a few large ones that the kernel cuts slices from where it can
 /// (6.12), otherwise many small ones that it uses up one per receive.
 pub(crate) struct Buffers {
-    /// Page-aligned room for the entries that the kernel reads.
-    entries: Vec<Page>,
-    memory: Vec<u8>,
+    /// Room for the entries that the kernel reads.
+    entries: Pages,
+    memory: Pages,
     count: u16,
     size: u32,
     tail: u16,
@@ -44,10 +46,9 @@ impl Buffers {
         size: u32,
         incremental: bool,
     ) -> io::Result<Self> {
-        let pages = (usize::from(count) * size_of::<BufRingEntry>()).div_ceil(size_of::<Page>());
         let mut buffers = Self {
-            entries: vec![Page { _bytes: [0; 4096] }; pages],
-            memory: vec![0; usize::from(count) * size as usize],
+            entries: Pages::new(usize::from(count) * size_of::<BufRingEntry>()),
+            memory: Pages::new(usize::from(count) * size as usize),
             count,
             size,
             tail: 0,
@@ -110,12 +111,6 @@ impl Buffers {
         let tail = unsafe { AtomicU16::from_ptr(BufRingEntry::tail(base).cast_mut()) };
         tail.store(self.tail, Ordering::Release);
     }
-}
-
-#[derive(Clone, Copy)]
-#[repr(align(4096))]
-struct Page {
-    _bytes: [u8; 4096],
 }
 
 const PBUF_RING_INC: u16 = 2;
