@@ -28,7 +28,7 @@ pub(crate) fn serve(listener: TcpListener, _buffer: usize) -> io::Result<()> {
     let slots = machine::descriptor_limit().min(16_384) as u32;
     ring.submitter().register_files_sparse(slots)?;
     let buffers = Buffers::register(ring.submitter(), GROUP)?;
-    let connections = (0..slots).map(|_| Connection::default()).collect();
+    let connections = Vec::new();
     let mut server =
         Server { ring, listener, buffers, connections, outbox: Vec::new(), spent: Vec::new() };
     server.accept()?;
@@ -81,7 +81,11 @@ impl Server<'_> {
 
     fn accepted(&mut self, completion: &cqueue::Entry) -> io::Result<()> {
         if let Ok(slot) = u32::try_from(completion.result()) {
-            self.connections[slot as usize] = Connection::accepted();
+            let index = slot as usize;
+            if index >= self.connections.len() {
+                self.connections.resize_with(index + 1, Connection::default);
+            }
+            self.connections[index] = Connection::accepted();
             self.receive(slot)?;
         }
         if !cqueue::more(completion.flags()) {
