@@ -4,8 +4,11 @@
 
 mod backends;
 mod config;
+mod ctrl_c;
 mod policy;
+mod runner;
 mod selection;
+mod tasks;
 
 pub use anyloop_api::{
     AnyProtocol, AnyTask, BackendDescriptor, Bind, BufferedProtocol, CallbackId, Cancelled,
@@ -24,4 +27,6 @@ pub use policy::{
     DefaultPolicy, get_event_loop, get_event_loop_policy, get_running_loop, new_event_loop,
     new_event_loop_with, reset_event_loop_policy, set_event_loop, set_event_loop_policy,
 };
+pub use runner::{Runner, run, run_with};
 pub use selection::{Reason, Selection, select, selection};
+pub use tasks::{all_tasks, create_task};
