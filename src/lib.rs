@@ -1,5 +1,114 @@
 //! asyncio for Rust: write the program once, choose the event loop (mio, io_uring, polling) when it
 //! runs.
+//!
+//! A loop is a value behind one object-safe trait, [`EventLoop`]. Tasks, streams, timers and signals
+//! are written against that trait alone, so a program runs unchanged on each of our loops, on one that
+//! you wrote, or on one that a third party publishes. Names and behaviour are asyncio's; a conformance
+//! suite checks them clause by clause on every loop.
+//!
+//! The one thing to know before using it: a loop and everything on it stay on one thread. Futures need
+//! not be `Send`; the only door from other threads is [`RemoteHandle`].
+//!
+//! ```text
+//!   your program ──▶ run, streams, tasks ──▶ dyn EventLoop ◀── anyloop-uring   io_uring
+//!        │               (this crate)              ▲      ◀── anyloop-mio     epoll, kqueue
+//!        │                                         │      ◀── anyloop-polling epoll, kqueue, …
+//!        └── other threads ──▶ RemoteHandle ───────┘      ◀── yours
+//! ```
+//!
+//! # Quick start
+//!
+//! ```no_run
+//! fn main() -> anyloop::Result<()> {
+//!     anyloop::run(async {
+//!         let server = anyloop::start_server("127.0.0.1:8888", |reader, writer| async move {
+//!             while let Some(line) = reader.next_line().await? {
+//!                 writer.write(&line);
+//!                 writer.drain().await?;
+//!             }
+//!             Ok(())
+//!         })
+//!         .await?;
+//!         server.serve_forever().await
+//!     })?
+//! }
+//! ```
+//!
+//! The same with callbacks and a loop in one's own hands:
+//!
+//! ```
+//! use std::time::Duration;
+//! use anyloop::EventLoopExt;
+//!
+//! let lp = anyloop::new_event_loop()?;
+//! let l2 = lp.clone();
+//! lp.call_later(Duration::from_millis(10), move || l2.stop())?;
+//! let task = lp.create_task(async { 6 * 7 })?;
+//! lp.run_forever()?;
+//! assert_eq!(task.result()?, 42);
+//! lp.close()?;
+//! # Ok::<(), anyloop::Error>(())
+//! ```
+//!
+//! # Which backend?
+//!
+//! | name | kernel interface | needs |
+//! | --- | --- | --- |
+//! | `uring` | io_uring: completions, multishot accept and receive | Linux 5.19; all of it from 6.1 |
+//! | `mio` | epoll through [mio](https://docs.rs/mio) | any Linux |
+//! | `polling` | epoll through [polling](https://docs.rs/polling) | any Linux |
+//!
+//! Who decides, first to last:
+//!
+//! 1. the program, by value: [`new_event_loop_with`], [`run_with`], [`Runner::backend`], [`select`];
+//! 2. the policy that was set: [`set_event_loop_policy`];
+//! 3. the environment: `ANYLOOP_BACKEND=mio`, or `-uring` to exclude one (see [`Config`]);
+//! 4. otherwise the first of uring, mio, polling that works on this machine.
+//!
+//! A backend asked for by name is never replaced by another one: if it cannot be had, the error lists
+//! every backend with the reason. [`selection`] says what would be chosen, and why. Third parties'
+//! backends are made known with [`register`].
+//!
+//! # Cancellation
+//!
+//! [`Task::cancel`] asks a task to end, as in asyncio. The task sees it at its current await: the
+//! innermost [`catch_cancel`] scope drops its inner future and yields [`Cancelled`]; without a scope the
+//! whole future is dropped. [`on_cancel`] and [`with_cleanup`] await a clean-up, [`uncancellable`] and
+//! [`shield`] hold a request back. Every async method says under *Cancel safety* what dropping it loses.
+//!
+//! # Threads
+//!
+//! [`RemoteHandle`] (from [`EventLoop::remote`]) is `Send + Sync`: it runs a callback or a task on the
+//! loop and wakes it. Blocking functions go to a pool of threads with
+//! [`run_in_executor`](EventLoopExt::run_in_executor). To use more cores run one loop per thread.
+//!
+//! # Panics in callbacks
+//!
+//! A panic in a callback, task, protocol method or destructor is caught and reported to the loop's
+//! exception handler ([`EventLoop::set_exception_handler`]; the default writes to standard error), and
+//! the loop lives on. Misuse of this crate is an [`Error`], not a panic. All of this presupposes
+//! `panic = "unwind"`.
+//!
+//! # Feature flags
+//!
+//! | feature | default | adds |
+//! | --- | --- | --- |
+//! | `mio` | yes | the backend on mio |
+//! | `uring` | yes | the backend on io_uring |
+//! | `polling` | yes | the backend on polling |
+//!
+//! Features add backends to the table; they never select one.
+//!
+//! # Writing libraries and loops
+//!
+//! A library that only uses loops depends on `anyloop-api`, which is slim, and leaves the choice to the
+//! application. Someone who writes a loop implements a driver for `anyloop-core`
+//! (`examples/custom_backend.rs` is a tutorial) or the trait itself, and proves it with
+//! `anyloop-conformance`.
+//!
+//! # Minimum supported Rust version
+//!
+//! 1.88 is declared; built and tested with 1.95, on Linux x86-64 only.
 #![forbid(unsafe_code)]
 
 mod backends;
@@ -8,6 +117,7 @@ mod ctrl_c;
 mod policy;
 mod runner;
 mod selection;
+mod streams;
 mod tasks;
 
 pub use anyloop_api::{
@@ -29,4 +139,9 @@ pub use policy::{
 };
 pub use runner::{Runner, run, run_with};
 pub use selection::{Reason, Selection, select, selection};
+pub use streams::{
+    ConnectionOutcome, DEFAULT_LIMIT, Fallible, Infallible, StreamReader, StreamReaderProtocol,
+    StreamWriter, Synchronous, TcpStream, open_connection, open_connection_with_limit,
+    start_server, start_server_with_limit,
+};
 pub use tasks::{all_tasks, create_task};

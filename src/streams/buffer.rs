@@ -1,0 +1,159 @@
+//! The bytes that arrived and were not read yet.
+
+use std::cell::RefCell;
+use std::io::BufRead;
+
+/// How many emptied buffers a thread keeps, and how big they may be: a connection that has nothing to
+/// read holds no memory, and a busy one does not allocate.
+const SPARES: usize = 16;
+const SPARE_MAX: usize = 256 * 1024;
+
+thread_local! {
+    static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A queue of bytes: in at the end, out at the front.
+#[derive(Debug, Default)]
+pub(super) struct Buffer {
+    bytes: Vec<u8>,
+    /// Bytes before this were read already.
+    start: usize,
+}
+
+impl Buffer {
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(super) fn as_slice(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
+    pub(super) fn push(&mut self, data: &[u8]) {
+        if self.bytes.capacity() == 0 {
+            let spare = SPARE.with_borrow_mut(Vec::pop);
+            // Exact, so that the whole can be handed to the reader without wasting memory.
+            self.bytes = spare.unwrap_or_else(|| Vec::with_capacity(data.len()));
+        } else if self.start > self.bytes.len() / 2
+            && self.bytes.len() + data.len() > self.bytes.capacity()
+        {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+        }
+        self.bytes.extend_from_slice(data);
+    }
+
+    /// The first `count` bytes, moved out; no copy if that is everything and the memory fits.
+    pub(super) fn take(&mut self, count: usize) -> Vec<u8> {
+        let whole = count == self.bytes.len();
+        if whole && self.bytes.capacity() <= count.saturating_mul(2) {
+            return std::mem::take(&mut self.bytes);
+        }
+        let taken = self.as_slice()[..count].to_vec();
+        self.skip(count);
+        taken
+    }
+
+    pub(super) fn skip(&mut self, count: usize) {
+        self.start += count;
+        if self.start == self.bytes.len() {
+            self.release();
+        }
+    }
+
+    /// Copies as much as fits to the front of `into`.
+    pub(super) fn copy(&mut self, into: &mut [u8]) -> usize {
+        let count = self.len().min(into.len());
+        into[..count].copy_from_slice(&self.as_slice()[..count]);
+        self.skip(count);
+        count
+    }
+
+    fn release(&mut self) {
+        self.start = 0;
+        let mut bytes = std::mem::take(&mut self.bytes);
+        if bytes.capacity() <= SPARE_MAX {
+            bytes.clear();
+            SPARE.with_borrow_mut(|spare| {
+                if spare.len() < SPARES {
+                    spare.push(bytes);
+                }
+            });
+        }
+    }
+}
+
+/// Where `separator` begins in `data`, looking from `from` on.
+pub(super) fn find(data: &[u8], separator: &[u8], from: usize) -> Option<usize> {
+    let (&first, rest) = separator.split_first()?;
+    let mut at = from;
+    while at + separator.len() <= data.len() {
+        at += find_byte(&data[at..data.len() - rest.len()], first)?;
+        if data[at + 1..].starts_with(rest) {
+            return Some(at);
+        }
+        at += 1;
+    }
+    None
+}
+
+/// The standard library's fast search shows itself only here.
+fn find_byte(mut data: &[u8], byte: u8) -> Option<usize> {
+    let all = data;
+    let seen = data.skip_until(byte).unwrap_or(0);
+    (seen > 0 && all[seen - 1] == byte).then(|| seen - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_separators() {
+        assert_eq!(find(b"ab\ncd", b"\n", 0), Some(2));
+        assert_eq!(find(b"ab\ncd", b"\n", 3), None);
+        assert_eq!(find(b"\n", b"\n", 0), Some(0));
+        assert_eq!(find(b"", b"\n", 0), None);
+        assert_eq!(find(b"a\r\r\nb", b"\r\n", 0), Some(2));
+        assert_eq!(find(b"a\r", b"\r\n", 0), None);
+        assert_eq!(find(b"aaab", b"aab", 0), Some(1));
+        assert_eq!(find(b"abab", b"ab", 1), Some(2));
+        assert_eq!(find(b"a", b"ab", 5), None);
+    }
+
+    #[test]
+    fn keeps_order_across_partial_reads() {
+        let mut buffer = Buffer::default();
+        let mut read = Vec::new();
+        for round in 0..1000_u32 {
+            buffer.push(&round.to_be_bytes());
+            if round % 3 == 0 {
+                read.extend(buffer.take(5.min(buffer.len())));
+            }
+            if round % 7 == 0 {
+                let mut into = [0; 9];
+                let count = buffer.copy(&mut into);
+                read.extend_from_slice(&into[..count]);
+            }
+        }
+        read.extend(buffer.take(buffer.len()));
+        let sent: Vec<u8> = (0..1000_u32).flat_map(u32::to_be_bytes).collect();
+        assert!(read == sent && buffer.is_empty());
+    }
+
+    #[test]
+    fn an_empty_buffer_holds_no_memory() {
+        let mut buffer = Buffer::default();
+        buffer.push(&[1; 5000]);
+        buffer.skip(5000);
+        assert_eq!(buffer.bytes.capacity(), 0);
+        buffer.push(b"again");
+        assert!(buffer.bytes.capacity() >= 5000, "the spare was not used");
+        assert_eq!(buffer.take(5), b"again");
+        assert_eq!(buffer.bytes.capacity(), 0);
+    }
+}

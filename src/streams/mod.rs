@@ -1,0 +1,28 @@
+//! Streams: reading and writing connections with `await`, on top of transports and protocols.
+//!
+//! ```text
+//!             data_received ┌──────────────────────┐ feed    ┌──────────────┐ read, next_line, …
+//!  transport ──────────────▶│ StreamReaderProtocol │────────▶│ StreamReader │──────────────────▶ task
+//!      ▲  ▲                 └──────────────────────┘         └──────────────┘
+//!      │  └── pause_reading above twice the limit ──────────────────┘
+//!      │                                          write, drain ┌──────────────┐
+//!      └───────────────────────────────────────────────────────│ StreamWriter │◀────────────── task
+//!                                                              └──────────────┘
+//! ```
+
+mod buffer;
+mod open;
+mod protocol;
+mod reader;
+mod tcp;
+mod waiters;
+mod writer;
+
+pub use open::{
+    ConnectionOutcome, Fallible, Infallible, Synchronous, open_connection,
+    open_connection_with_limit, start_server, start_server_with_limit,
+};
+pub use protocol::StreamReaderProtocol;
+pub use reader::{DEFAULT_LIMIT, StreamReader};
+pub use tcp::TcpStream;
+pub use writer::StreamWriter;

@@ -1,0 +1,197 @@
+//! `open_connection` and `start_server`.
+
+use std::future::Future;
+use std::rc::Rc;
+
+use anyloop_api::{
+    AnyProtocol, Bind, Connect, Error, EventLoopExt, LoopRef, Report, Result, Server, Task,
+    Transport,
+};
+
+use super::protocol::StreamReaderProtocol;
+use super::reader::{DEFAULT_LIMIT, StreamReader};
+use super::writer::StreamWriter;
+
+/// Connects and returns a reader and a writer, with the default limit of 64 KiB.
+///
+/// # Errors
+/// Contradictory options: `InvalidArg`; resolving or connecting: `Os`; outside a running loop: `Usage`.
+///
+/// # Cancel safety
+/// Dropping it closes what was opened so far.
+///
+/// # Examples
+/// ```no_run
+/// # fn main() -> anyloop::Result<()> {
+/// anyloop::run(async {
+///     let (reader, writer) = anyloop::open_connection("127.0.0.1:8888").await?;
+///     writer.write("hello\n");
+///     println!("{:?}", reader.read_line().await?);
+///     writer.close();
+///     writer.wait_closed().await
+/// })?
+/// # }
+/// ```
+pub async fn open_connection(to: impl Into<Connect>) -> Result<(StreamReader, StreamWriter)> {
+    open_connection_with_limit(to, DEFAULT_LIMIT).await
+}
+
+/// [`open_connection`] with a limit, in bytes, for the reader.
+///
+/// # Errors
+/// As [`open_connection`]; `InvalidArg` if the limit is 0.
+///
+/// # Cancel safety
+/// Dropping it closes what was opened so far.
+pub async fn open_connection_with_limit(
+    to: impl Into<Connect>,
+    limit: usize,
+) -> Result<(StreamReader, StreamWriter)> {
+    let lp = LoopRef::current()?;
+    let reader = StreamReader::new(limit)?;
+    let protocol = StreamReaderProtocol::new(reader.clone());
+    let made = protocol.clone();
+    let factory = Rc::new(move || AnyProtocol::Plain(made.clone()));
+    let (transport, _) = lp.create_connection(factory, to.into()).await?;
+    Ok((reader, StreamWriter::new(transport, protocol)))
+}
+
+/// Listens, and calls `callback` with a reader and a writer for every connection; with the default
+/// limit of 64 KiB.
+///
+/// An async callback runs as a task of its own; it returns `Result<()>` or `()`. Its error or panic is
+/// reported, its cancellation is not, and each closes the connection; when it is done and has dropped
+/// the writer, the connection is closed, too. A callback that is not async is called as it is.
+///
+/// # Errors
+/// Contradictory options: `InvalidArg`; resolving or binding: `Os`; outside a running loop: `Usage`.
+///
+/// # Cancel safety
+/// Dropping it closes what was opened so far.
+///
+/// # Examples
+/// ```no_run
+/// # fn main() -> anyloop::Result<()> {
+/// anyloop::run(async {
+///     let server = anyloop::start_server("127.0.0.1:8888", |reader, writer| async move {
+///         while let Some(line) = reader.next_line().await? {
+///             writer.write(&line);
+///             writer.drain().await?;
+///         }
+///         Ok(())
+///     })
+///     .await?;
+///     server.serve_forever().await
+/// })?
+/// # }
+/// ```
+pub async fn start_server<C, R, Kind>(at: impl Into<Bind>, callback: C) -> Result<Server>
+where
+    C: Fn(StreamReader, StreamWriter) -> R + 'static,
+    R: ConnectionOutcome<Kind>,
+{
+    start_server_with_limit(at, DEFAULT_LIMIT, callback).await
+}
+
+/// [`start_server`] with a limit, in bytes, for the readers.
+///
+/// # Errors
+/// As [`start_server`]; `InvalidArg` if the limit is 0.
+///
+/// # Cancel safety
+/// Dropping it closes what was opened so far.
+pub async fn start_server_with_limit<C, R, Kind>(
+    at: impl Into<Bind>,
+    limit: usize,
+    callback: C,
+) -> Result<Server>
+where
+    C: Fn(StreamReader, StreamWriter) -> R + 'static,
+    R: ConnectionOutcome<Kind>,
+{
+    let lp = LoopRef::current()?;
+    // Refuses a bad limit now rather than for every connection.
+    drop(StreamReader::new(limit)?);
+    let weak = lp.downgrade();
+    let connected: Rc<dyn Fn(StreamReader, StreamWriter)> = Rc::new(move |reader, writer| {
+        let transport = writer.transport().clone();
+        let outcome = callback(reader, writer);
+        let Some(lp) = weak.upgrade() else { return };
+        match outcome.start(&lp) {
+            Ok(None) => {}
+            Ok(Some(task)) => watch(&task, &lp, transport),
+            Err(error) => fail(&lp, transport, error),
+        }
+    });
+    let factory = Rc::new(move || {
+        let reader = StreamReader::build(limit);
+        AnyProtocol::Plain(StreamReaderProtocol::build(reader, Some(connected.clone())))
+    });
+    lp.create_server(factory, at.into()).await
+}
+
+/// STREAM-19: what becomes of the connection when the callback's task is done.
+fn watch(task: &Task<Result<()>>, lp: &LoopRef, transport: Transport) {
+    let weak = lp.downgrade();
+    task.add_done_callback(move |task| {
+        match (task.take_result().and_then(|result| result), weak.upgrade()) {
+            (Err(error), Some(lp)) if !error.is_cancelled() => fail(&lp, transport, error),
+            (Err(_), _) => transport.close(),
+            (Ok(()), _) => {}
+        }
+    });
+}
+
+fn fail(lp: &LoopRef, transport: Transport, error: Error) {
+    lp.call_exception_handler(
+        Report::new("the callback of a stream server failed")
+            .exception(error)
+            .transport(transport.clone()),
+    );
+    transport.close();
+}
+
+/// What the callback of [`start_server`] may return: a future of `Result<()>` or `()`, or nothing.
+///
+/// `Kind` only keeps the three apart; it is always inferred.
+pub trait ConnectionOutcome<Kind>: 'static {
+    /// Starts the task, if it is one.
+    ///
+    /// # Errors
+    /// As [`EventLoopExt::create_task`].
+    fn start(self, lp: &LoopRef) -> Result<Option<Task<Result<()>>>>;
+}
+
+/// The callback is async and may fail.
+#[derive(Debug)]
+pub enum Fallible {}
+
+/// The callback is async and returns nothing.
+#[derive(Debug)]
+pub enum Infallible {}
+
+/// The callback is not async.
+#[derive(Debug)]
+pub enum Synchronous {}
+
+impl<F: Future<Output = Result<()>> + 'static> ConnectionOutcome<Fallible> for F {
+    fn start(self, lp: &LoopRef) -> Result<Option<Task<Result<()>>>> {
+        lp.create_task(self).map(Some)
+    }
+}
+
+impl<F: Future<Output = ()> + 'static> ConnectionOutcome<Infallible> for F {
+    fn start(self, lp: &LoopRef) -> Result<Option<Task<Result<()>>>> {
+        let infallible = async move {
+            self.await;
+            Ok(())
+        };
+        lp.create_task(infallible).map(Some)
+    }
+}
+
+impl ConnectionOutcome<Synchronous> for () {
+    fn start(self, _: &LoopRef) -> Result<Option<Task<Result<()>>>> {
+        Ok(None)
+    }
+}

@@ -1,0 +1,264 @@
+//! `StreamWriter`: writing to a connection, and waiting when it is slow.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use anyloop_api::{Error, ExtraInfo, LoopRef, Report, Result, Transport, WeakLoop, yield_now};
+use futures_io::AsyncWrite;
+
+use super::protocol::StreamReaderProtocol;
+
+/// How much one `poll_write` accepts: what one call may take past the high-water mark.
+const POLL_WRITE_MAX: usize = 128 * 1024;
+
+/// Writes to a connection. A cheap handle; clones name the same connection.
+///
+/// `write` never waits; `drain` waits while the peer is slow. When the last handle goes away the
+/// connection is closed; other than in the callback of a server, where that is the usual end, this is
+/// reported as a warning: close it yourself.
+///
+/// ```
+/// # async fn example() -> anyloop::Result<()> {
+/// let (reader, writer) = anyloop::open_connection("127.0.0.1:7").await?;
+/// writer.write("hello\n");
+/// writer.drain().await?;
+/// assert_eq!(reader.read_line().await?, b"hello\n");
+/// writer.close();
+/// writer.wait_closed().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct StreamWriter(Rc<Inner>);
+
+struct Inner {
+    transport: Transport,
+    protocol: Rc<StreamReaderProtocol>,
+    /// The first call that was not legal, for `drain` to tell.
+    misuse: RefCell<Option<Error>>,
+    /// Dropping it unclosed is in order.
+    quiet: Cell<bool>,
+    lp: Option<WeakLoop>,
+}
+
+impl StreamWriter {
+    /// Writes to `transport`, whose protocol is `protocol`.
+    #[must_use]
+    pub fn new(transport: Transport, protocol: Rc<StreamReaderProtocol>) -> Self {
+        Self::build(transport, protocol, false)
+    }
+
+    pub(super) fn of_server(transport: Transport, protocol: Rc<StreamReaderProtocol>) -> Self {
+        Self::build(transport, protocol, true)
+    }
+
+    fn build(transport: Transport, protocol: Rc<StreamReaderProtocol>, quiet: bool) -> Self {
+        let lp = LoopRef::current().ok().map(|lp| lp.downgrade());
+        let quiet = Cell::new(quiet);
+        Self(Rc::new(Inner { transport, protocol, misuse: RefCell::default(), quiet, lp }))
+    }
+
+    /// Queues bytes and sends what the operating system takes at once. Never waits and never fails:
+    /// what is wrong (writing after [`StreamWriter::write_eof`]) is the next [`StreamWriter::drain`]'s
+    /// error.
+    pub fn write(&self, data: impl AsRef<[u8]>) {
+        self.remember(self.0.transport.write(data));
+    }
+
+    /// The same with an owned buffer: what cannot be sent at once is not copied.
+    pub fn write_vec(&self, data: Vec<u8>) {
+        self.remember(self.0.transport.write_vec(data));
+    }
+
+    /// As one write of the concatenation.
+    pub fn writelines(&self, parts: &[&[u8]]) {
+        self.remember(self.0.transport.writelines(parts));
+    }
+
+    /// Half-closes once everything queued is sent; reading goes on. Idempotent.
+    ///
+    /// # Errors
+    /// `Usage` if the transport cannot.
+    pub fn write_eof(&self) -> Result<()> {
+        self.0.transport.write_eof()
+    }
+
+    /// Whether [`StreamWriter::write_eof`] works.
+    #[must_use]
+    pub fn can_write_eof(&self) -> bool {
+        self.0.transport.can_write_eof()
+    }
+
+    /// Waits while more than the high-water mark is queued, until it is down to the low-water mark.
+    /// Returns at once otherwise.
+    ///
+    /// # Errors
+    /// The connection's error; `Os` with the kind `ConnectionReset` if it was lost without one; the
+    /// first misuse of a write before.
+    ///
+    /// # Cancel safety
+    /// Dropping it changes nothing: what is queued is sent all the same.
+    pub async fn drain(&self) -> Result<()> {
+        if let Some(error) = self.0.misuse.borrow_mut().take() {
+            return Err(error);
+        }
+        if let Some(error) = self.0.protocol.reader().exception() {
+            return Err(error);
+        }
+        if self.0.transport.is_closing() {
+            // Lets `connection_lost` come, so that a loop around write and drain ends (STREAM-16).
+            yield_now().await;
+        }
+        self.0.protocol.drained().await
+    }
+
+    /// Sends what is queued, then closes. Reads see the end of the stream. Idempotent.
+    pub fn close(&self) {
+        self.0.transport.close();
+    }
+
+    /// Whether the connection is closing or closed.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.0.transport.is_closing()
+    }
+
+    /// Waits until the connection is closed; any number of tasks may, any number of times.
+    ///
+    /// # Errors
+    /// The error that ended the connection, if one did.
+    ///
+    /// # Cancel safety
+    /// Dropping it changes nothing.
+    pub async fn wait_closed(&self) -> Result<()> {
+        self.0.protocol.lost().await
+    }
+
+    /// See [`Transport::get_extra_info`].
+    #[must_use]
+    pub fn get_extra_info(&self, name: &str) -> Option<ExtraInfo> {
+        self.0.transport.get_extra_info(name)
+    }
+
+    /// The peer's address, if it is an Internet address.
+    #[must_use]
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.0.transport.peer_addr()
+    }
+
+    /// Our address, if it is an Internet address.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.0.transport.local_addr()
+    }
+
+    /// The transport underneath.
+    #[must_use]
+    pub fn transport(&self) -> &Transport {
+        &self.0.transport
+    }
+
+    /// From now on dropping it unclosed is in order: for types that own the connection.
+    pub(super) fn silence(&self) {
+        self.0.quiet.set(true);
+    }
+
+    fn remember(&self, written: Result<()>) {
+        if let Err(error) = written {
+            self.0.misuse.borrow_mut().get_or_insert(error);
+        }
+    }
+
+    fn poll_writable(&self, cx: &Context<'_>) -> Poll<Result<()>> {
+        if self.is_closing() && self.0.protocol.ending().is_none() {
+            let closing = io::Error::from(io::ErrorKind::BrokenPipe);
+            return Poll::Ready(Err(Error::os("write: the stream is closing", closing)));
+        }
+        self.0.protocol.poll_drained(cx)
+    }
+
+    /// Sends everything, then half-closes.
+    fn poll_finish(&self, cx: &Context<'_>) -> Poll<Result<()>> {
+        let Inner { transport, protocol, .. } = &*self.0;
+        if let Some(ending) = protocol.ending() {
+            return Poll::Ready(ending);
+        }
+        if transport.is_closing() {
+            protocol.closed.register(cx);
+            return Poll::Pending;
+        }
+        if transport.get_write_buffer_size() > 0 {
+            // Resumed only when nothing is left.
+            transport.set_write_buffer_limits(Some(0), Some(0))?;
+            ready!(protocol.poll_drained(cx))?;
+        }
+        Poll::Ready(if transport.can_write_eof() { transport.write_eof() } else { Ok(()) })
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if self.transport.is_closing() {
+            return;
+        }
+        self.transport.close();
+        let Some(lp) = self.lp.as_ref().and_then(WeakLoop::upgrade) else { return };
+        if !self.quiet.get() || lp.get_debug() {
+            lp.call_exception_handler(
+                Report::warning("a stream was dropped without being closed")
+                    .transport(self.transport.clone()),
+            );
+        }
+    }
+}
+
+/// `poll_flush` waits while the transport asks not to write (what is queued below that is sent by
+/// itself); `poll_close` waits until everything is sent, and half-closes.
+impl AsyncWrite for StreamWriter {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_writable(cx))?;
+        let count = buf.len().min(POLL_WRITE_MAX);
+        self.0.transport.write(&buf[..count])?;
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_writable(cx))?;
+        let mut count = 0;
+        let mut parts = Vec::with_capacity(bufs.len());
+        for buf in bufs {
+            let part = &buf[..buf.len().min(POLL_WRITE_MAX - count)];
+            parts.push(part);
+            count += part.len();
+        }
+        self.0.transport.writelines(&parts)?;
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.protocol.poll_drained(cx).map_err(io::Error::from)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_finish(cx).map_err(io::Error::from)
+    }
+}
+
+impl fmt::Debug for StreamWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<StreamWriter {:?}>", self.0.transport)
+    }
+}
