@@ -113,7 +113,7 @@ impl Cancelled {
 /// Outside a task.
 pub async fn raise_interrupt<T>(interrupt: Interrupt) -> T {
     let task = current_task().expect("raise_interrupt: not inside a task");
-    *task.cell().core.end_with.borrow_mut() = Some(Error::Interrupt(interrupt.clone()));
+    task.cell().core.set_end_with(Error::Interrupt(interrupt.clone()));
     if let Some(lp) = task.get_loop() {
         lp.interrupt(interrupt);
     }

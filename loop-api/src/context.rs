@@ -25,15 +25,28 @@ pub struct Snapshot(Option<Arc<Map>>);
 impl Snapshot {
     /// Of this thread's current context.
     #[must_use]
+    #[inline]
     pub fn current() -> Self {
-        let map = CURRENT.take();
-        let copy = map.clone();
-        CURRENT.set(map);
-        Self(copy)
+        CURRENT.with(|current| {
+            let map = current.take();
+            if map.is_none() {
+                return Self(None);
+            }
+            let copy = map.clone();
+            current.set(map);
+            Self(copy)
+        })
+    }
+
+    /// Whether it holds nothing.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_none()
     }
 
     /// Runs `f` with this as the current context; what `f` changes is gone afterwards, also when it
     /// panics (CTX-09).
+    #[inline]
     pub fn run<R>(self, f: impl FnOnce() -> R) -> R {
         let guard = Restore(CURRENT.replace(self.0));
         let result = f();
@@ -45,10 +58,13 @@ impl Snapshot {
 struct Restore(Option<Arc<Map>>);
 
 impl Drop for Restore {
+    #[inline]
     fn drop(&mut self) {
         let inner = CURRENT.replace(self.0.take());
-        // Dropping values may run user code that reads a context variable: only after the restore.
-        drop(inner);
+        if inner.is_some() {
+            // Dropping values may run user code that reads a context variable: after the restore.
+            drop(inner);
+        }
     }
 }
 

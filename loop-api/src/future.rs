@@ -259,7 +259,8 @@ pub(crate) fn schedule(
 
 impl<T: 'static> Drop for State<T> {
     fn drop(&mut self) {
-        if let (Some(error), Some(lp)) = (self.outcome.lost_error(), self.lp.upgrade()) {
+        let Some(error) = self.outcome.lost_error() else { return };
+        if let Some(lp) = self.lp.upgrade() {
             lp.call_exception_handler(
                 Report::new("the error of a future was never retrieved")
                     .exception(error)

@@ -1,6 +1,6 @@
 //! Handles: a callback that waits for its turn, and may be cancelled.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
@@ -26,7 +26,8 @@ pub(crate) enum State {
 
 pub(crate) struct HandleCell<S: ?Sized> {
     pub(crate) state: Cell<State>,
-    context: RefCell<Captured>,
+    /// One word; nothing for the empty context, which is the usual one.
+    context: Cell<Option<Box<Captured>>>,
     created: &'static Location<'static>,
     pub(crate) slot: S,
 }
@@ -35,14 +36,15 @@ impl<S: Slot> HandleCell<S> {
     /// A cell whose callback needs no context.
     #[track_caller]
     pub(crate) fn new(slot: S) -> Rc<Self> {
-        Self::in_context(slot, Captured::Snapshot(Snapshot::default()))
+        Self::in_context(slot, None)
     }
 
     #[track_caller]
-    fn in_context(slot: S, context: Captured) -> Rc<Self> {
+    #[inline]
+    fn in_context(slot: S, context: Option<Box<Captured>>) -> Rc<Self> {
         Rc::new(Self {
             state: Cell::new(State::Pending),
-            context: RefCell::new(context),
+            context: Cell::new(context),
             created: Location::caller(),
             slot,
         })
@@ -52,6 +54,20 @@ impl<S: Slot> HandleCell<S> {
 enum Captured {
     Snapshot(Snapshot),
     Shared(Context),
+}
+
+impl Captured {
+    #[inline]
+    fn snapshot(snapshot: Snapshot) -> Option<Box<Self>> {
+        if snapshot.is_empty() { None } else { Some(Box::new(Self::Snapshot(snapshot))) }
+    }
+
+    fn run(&self, f: impl FnOnce()) {
+        match self {
+            Self::Snapshot(snapshot) => snapshot.clone().run(f),
+            Self::Shared(context) => context.run(f),
+        }
+    }
 }
 
 /// A closure that can be called or dropped through a shared reference.
@@ -79,23 +95,24 @@ impl Handle {
     /// [`EventLoop::call_soon_handle`](crate::EventLoop::call_soon_handle).
     #[track_caller]
     pub fn new(callback: impl FnOnce() + 'static) -> Self {
-        Self::build(callback, Captured::Snapshot(Snapshot::current()))
+        Self::build(callback, Captured::snapshot(Snapshot::current()))
     }
 
     /// The same with an explicit context.
     #[track_caller]
     pub fn with_context(callback: impl FnOnce() + 'static, context: Context) -> Self {
-        Self::build(callback, Captured::Shared(context))
+        Self::build(callback, Some(Box::new(Captured::Shared(context))))
     }
 
     /// The same with a snapshot taken earlier.
     #[track_caller]
     pub fn with_snapshot(callback: impl FnOnce() + 'static, snapshot: Snapshot) -> Self {
-        Self::build(callback, Captured::Snapshot(snapshot))
+        Self::build(callback, Captured::snapshot(snapshot))
     }
 
     #[track_caller]
-    fn build<F: FnOnce() + 'static>(callback: F, context: Captured) -> Self {
+    #[inline]
+    fn build<F: FnOnce() + 'static>(callback: F, context: Option<Box<Captured>>) -> Self {
         Self { cell: HandleCell::in_context(OnceSlot(Cell::new(Some(callback))), context) }
     }
 
@@ -109,7 +126,7 @@ impl Handle {
     pub fn cancel(&self) {
         if self.cell.state.get() == State::Pending {
             self.cell.state.set(State::Cancelled);
-            *self.cell.context.borrow_mut() = Captured::Snapshot(Snapshot::default());
+            drop(self.cell.context.take());
             self.cell.slot.clear();
         }
     }
@@ -135,10 +152,14 @@ impl Handle {
     /// The context in which it will run.
     #[must_use]
     pub fn get_context(&self) -> Context {
-        match &*self.cell.context.borrow() {
-            Captured::Snapshot(snapshot) => Context::from(snapshot.clone()),
-            Captured::Shared(context) => context.clone(),
-        }
+        let captured = self.cell.context.take();
+        let context = match captured.as_deref() {
+            None => Context::new(),
+            Some(Captured::Snapshot(snapshot)) => Context::from(snapshot.clone()),
+            Some(Captured::Shared(context)) => context.clone(),
+        };
+        self.cell.context.set(captured);
+        context
     }
 
     /// Calls the callback in its context, once; for the loop. Does nothing if it was cancelled or
@@ -151,18 +172,15 @@ impl Handle {
             return Ok(());
         }
         self.cell.state.set(State::Done);
-        let captured = std::mem::replace(
-            &mut *self.cell.context.borrow_mut(),
-            Captured::Snapshot(Snapshot::default()),
-        );
+        let captured = self.cell.context.take();
         let call = AssertUnwindSafe(|| match &captured {
-            Captured::Snapshot(snapshot) => snapshot.clone().run(|| self.cell.slot.call()),
-            Captured::Shared(context) => context.run(|| self.cell.slot.call()),
+            None => Snapshot::default().run(|| self.cell.slot.call()),
+            Some(captured) => captured.run(|| self.cell.slot.call()),
         });
         let result = catch_unwind(call).map_err(Panic::new);
         if result.is_err() {
             // A report wants to know the context (CTX-08).
-            *self.cell.context.borrow_mut() = captured;
+            self.cell.context.set(captured);
         }
         result
     }

@@ -16,7 +16,8 @@ pub(crate) enum Stage<T> {
     Ready(T),
     /// The value was moved out by an awaiter.
     Taken,
-    Failed(Error),
+    /// Boxed, so that the common outcomes stay small.
+    Failed(Box<Error>),
 }
 
 /// A done-callback; it is handed the owner of the outcome when it runs, so that a pending future
@@ -63,7 +64,7 @@ impl<T> Outcome<T> {
     }
 
     pub(crate) fn cancelled(&self) -> bool {
-        matches!(*self.stage.borrow(), Stage::Failed(Error::Cancelled(_)))
+        matches!(&*self.stage.borrow(), Stage::Failed(error) if error.is_cancelled())
     }
 
     /// Completes and tells everybody. `schedule` puts a done-callback into the ready queue.
@@ -82,11 +83,14 @@ impl<T> Outcome<T> {
             }
             *stage = match outcome {
                 Ok(value) => Stage::Ready(value),
-                Err(error) => Stage::Failed(error),
+                Err(error) => Stage::Failed(Box::new(error)),
             };
         }
         let (first, more) = {
             let mut entries = self.entries.borrow_mut();
+            if entries.first.is_none() && entries.more.is_empty() {
+                return Ok(());
+            }
             (entries.first.take(), std::mem::take(&mut entries.more))
         };
         for entry in first.into_iter().chain(more) {
@@ -169,12 +173,12 @@ impl<T> Outcome<T> {
         self.inspected.set(true);
         let mut stage = self.stage.borrow_mut();
         if let Stage::Failed(error) = &*stage {
-            if let Error::Cancelled(cancelled) = error
+            if let Error::Cancelled(cancelled) = &**error
                 && task_core::deliver_if_own(cancelled)
             {
                 return Poll::Pending;
             }
-            return Poll::Ready(Err(error.clone()));
+            return Poll::Ready(Err((**error).clone()));
         }
         Poll::Ready(value(&mut stage))
     }
@@ -197,7 +201,7 @@ impl<T> Outcome<T> {
     {
         match stage {
             Stage::Ready(value) => Ok(value.clone()),
-            Stage::Failed(error) => Err(error.clone()),
+            Stage::Failed(error) => Err((**error).clone()),
             _ => Err(Error::InvalidState(
                 format!("result: the value of the future is {}", describe(stage)).into(),
             )),
@@ -220,7 +224,7 @@ impl<T> Outcome<T> {
         let mut stage = self.stage.borrow_mut();
         if let Stage::Failed(error) = &*stage {
             self.inspected.set(true);
-            return Err(error.clone());
+            return Err((**error).clone());
         }
         if matches!(*stage, Stage::Ready(_)) {
             self.inspected.set(true);
@@ -237,10 +241,10 @@ impl<T> Outcome<T> {
             Stage::Ready(_) | Stage::Taken => Ok(None),
             Stage::Failed(error) => {
                 self.inspected.set(true);
-                match error {
-                    Error::Cancelled(_) => Err(error.clone()),
-                    _ => Ok(Some(error.clone())),
+                if error.is_cancelled() {
+                    return Err((**error).clone());
                 }
+                Ok(Some((**error).clone()))
             }
         }
     }
@@ -258,8 +262,8 @@ impl<T> Outcome<T> {
             return None;
         }
         match &*self.stage.borrow() {
-            Stage::Failed(Error::Cancelled(_)) | Stage::Pending | Stage::Taken => None,
-            Stage::Failed(error) => Some(error.clone()),
+            Stage::Pending | Stage::Taken => None,
+            Stage::Failed(error) => (!error.is_cancelled()).then(|| (**error).clone()),
             Stage::Ready(value) => error_in(value),
         }
     }
@@ -274,7 +278,7 @@ fn describe<T>(stage: &Stage<T>) -> &'static str {
         Stage::Pending => "not set yet",
         Stage::Ready(_) => "set",
         Stage::Taken => "taken by an earlier await",
-        Stage::Failed(Error::Cancelled(_)) => "cancelled",
+        Stage::Failed(error) if error.is_cancelled() => "cancelled",
         Stage::Failed(_) => "failed",
     }
 }

@@ -562,7 +562,7 @@ fn step<F: Future<Output = T>, T: 'static>(
     loop {
         if let Delivery::Root(reason) = delivery {
             drop_future(future, core);
-            let end = core.end_with.borrow_mut().take();
+            let end = core.take_end_with();
             return Some(Err(end.unwrap_or(Error::Cancelled(reason))));
         }
         let Some(inner) = future.as_mut().as_pin_mut() else {
@@ -617,8 +617,8 @@ fn finish<T: 'static>(cell: &Rc<TaskCell<Outcome<T>>>, outcome: Result<T>) {
 
 impl<O: ?Sized + AnyOutcome> Drop for TaskCell<O> {
     fn drop(&mut self) {
-        let Some(lp) = self.core.lp.upgrade() else { return };
-        if let Some(error) = self.outcome.lost_error() {
+        let Some(error) = self.outcome.lost_error() else { return };
+        if let Some(lp) = self.core.lp.upgrade() {
             lp.call_exception_handler(
                 Report::new("the error of a task was never retrieved")
                     .exception(error)

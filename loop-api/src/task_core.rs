@@ -67,9 +67,10 @@ impl Scope {
 }
 
 /// The part of a task that does not depend on its output.
+///
+/// A task that is never named, cancelled or scoped needs none of [`Rare`].
 pub(crate) struct TaskCore {
     pub(crate) id: u64,
-    name: RefCell<Option<Rc<str>>>,
     pub(crate) lp: WeakLoop,
     pub(crate) created: &'static Location<'static>,
     pub(crate) context: TaskContext,
@@ -77,22 +78,16 @@ pub(crate) struct TaskCore {
     pub(crate) index: Cell<usize>,
     waker: RefCell<Option<Waker>>,
     cancelling: Cell<u32>,
-    must_cancel: RefCell<Option<Cancelled>>,
-    /// A waiter took the cancellation; its await will ask for delivery.
-    forwarded: RefCell<Option<Cancelled>>,
-    /// An await asks for delivery in this very step.
-    deliver_now: RefCell<Option<Cancelled>>,
-    past_scopes: Cell<bool>,
+    /// Which requests of [`Rare`] are set: one byte to look at in every step.
+    due: Cell<u8>,
     waiter: RefCell<Option<Rc<dyn Cancellable>>>,
-    scopes: RefCell<Vec<Rc<Scope>>>,
+    rare: RefCell<Option<Box<Rare>>>,
     depth: Cell<u32>,
     pub(crate) started: Cell<bool>,
     running: Cell<bool>,
     finished: Cell<bool>,
     /// The loop closes: the next poll drops the future.
     pub(crate) aborted: Cell<bool>,
-    /// How the root ends when it is dropped for another reason than cancellation.
-    pub(crate) end_with: RefCell<Option<Error>>,
     /// `run_until_complete` and `gather` own it: no report when it is destroyed pending.
     pub(crate) internal: Cell<bool>,
 }
@@ -160,6 +155,25 @@ impl<O: ?Sized + AnyOutcome> Deref for TaskCell<O> {
     }
 }
 
+/// What few tasks need.
+#[derive(Default)]
+struct Rare {
+    name: Option<Rc<str>>,
+    must_cancel: Option<Cancelled>,
+    /// A waiter took the cancellation; its await will ask for delivery.
+    forwarded: Option<Cancelled>,
+    /// An await asks for delivery in this very step.
+    deliver_now: Option<Cancelled>,
+    past_scopes: bool,
+    scopes: Vec<Rc<Scope>>,
+    /// How the root ends when it is dropped for another reason than cancellation.
+    end_with: Option<Error>,
+}
+
+const MUST_CANCEL: u8 = 1;
+const FORWARDED: u8 = 1 << 1;
+const DELIVER_NOW: u8 = 1 << 2;
+
 thread_local! {
     static CURRENT: RefCell<Option<Rc<DynTask>>> = const { RefCell::new(None) };
 }
@@ -208,9 +222,9 @@ pub(crate) fn clear_joined(core: &TaskCore) {
 /// cancellation is then delivered by scope and the await stays pending.
 pub(crate) fn deliver_if_own(cancelled: &Cancelled) -> bool {
     with_current(|core| {
-        let Some(request) = core.forwarded.borrow_mut().take() else { return false };
+        let Some(request) = core.take_forwarded() else { return false };
         let reason = if request.message().is_some() { request } else { cancelled.clone() };
-        *core.deliver_now.borrow_mut() = Some(reason);
+        core.set_deliver_now(reason);
         true
     })
     .unwrap_or(false)
@@ -218,14 +232,14 @@ pub(crate) fn deliver_if_own(cancelled: &Cancelled) -> bool {
 
 /// Asks for delivery in this step: the cancellation continues outwards. False outside a task.
 pub(crate) fn deliver(cancelled: Cancelled) -> bool {
-    with_current(|core| *core.deliver_now.borrow_mut() = Some(cancelled)).is_some()
+    with_current(|core| core.set_deliver_now(cancelled)).is_some()
 }
 
 /// Asks for the root to be dropped in this step, past every scope.
 pub(crate) fn deliver_to_root(cancelled: Cancelled) {
     with_current(|core| {
-        core.past_scopes.set(true);
-        *core.deliver_now.borrow_mut() = Some(cancelled);
+        core.rare(|rare| rare.past_scopes = true);
+        core.set_deliver_now(cancelled);
     });
 }
 
@@ -260,38 +274,79 @@ impl TaskCore {
         context: Option<Context>,
         created: &'static Location<'static>,
     ) -> Self {
+        let rare = name.map(|name| Box::new(Rare { name: Some(name), ..Rare::default() }));
         Self {
             id,
-            name: RefCell::new(name),
             lp,
             created,
             context: TaskContext::new(context),
             index: Cell::new(usize::MAX),
             waker: RefCell::new(None),
             cancelling: Cell::new(0),
-            must_cancel: RefCell::new(None),
-            forwarded: RefCell::new(None),
-            deliver_now: RefCell::new(None),
-            past_scopes: Cell::new(false),
+            due: Cell::new(0),
             waiter: RefCell::new(None),
-            scopes: RefCell::new(Vec::new()),
+            rare: RefCell::new(rare),
             depth: Cell::new(0),
             started: Cell::new(false),
             running: Cell::new(false),
             finished: Cell::new(false),
             aborted: Cell::new(false),
-            end_with: RefCell::new(None),
             internal: Cell::new(false),
         }
     }
 
+    /// No user code runs inside `f`.
+    fn rare<R>(&self, f: impl FnOnce(&mut Rare) -> R) -> R {
+        f(self.rare.borrow_mut().get_or_insert_default())
+    }
+
+    fn is_due(&self, request: u8) -> bool {
+        self.due.get() & request != 0
+    }
+
+    /// Takes one of the requests, if it is set.
+    fn take_due(
+        &self,
+        request: u8,
+        take: impl FnOnce(&mut Rare) -> Option<Cancelled>,
+    ) -> Option<Cancelled> {
+        if !self.is_due(request) {
+            return None;
+        }
+        self.due.set(self.due.get() & !request);
+        self.rare(take)
+    }
+
+    fn take_forwarded(&self) -> Option<Cancelled> {
+        self.take_due(FORWARDED, |rare| rare.forwarded.take())
+    }
+
+    fn set_forwarded(&self, reason: Cancelled) {
+        self.due.set(self.due.get() | FORWARDED);
+        self.rare(|rare| rare.forwarded = Some(reason));
+    }
+
+    fn set_deliver_now(&self, reason: Cancelled) {
+        self.due.set(self.due.get() | DELIVER_NOW);
+        self.rare(|rare| rare.deliver_now = Some(reason));
+    }
+
+    pub(crate) fn set_end_with(&self, error: Error) {
+        self.rare(|rare| rare.end_with = Some(error));
+    }
+
+    pub(crate) fn take_end_with(&self) -> Option<Error> {
+        self.rare.borrow_mut().as_mut().and_then(|rare| rare.end_with.take())
+    }
+
     pub(crate) fn name(&self) -> Rc<str> {
-        let mut name = self.name.borrow_mut();
-        name.get_or_insert_with(|| format!("Task-{}", self.id).into()).clone()
+        self.rare(|rare| {
+            rare.name.get_or_insert_with(|| format!("Task-{}", self.id).into()).clone()
+        })
     }
 
     pub(crate) fn set_name(&self, name: Rc<str>) {
-        *self.name.borrow_mut() = Some(name);
+        self.rare(|rare| rare.name = Some(name));
     }
 
     pub(crate) fn finished(&self) -> bool {
@@ -327,11 +382,11 @@ impl TaskCore {
             let waiter = self.waiter.borrow().clone();
             if let Some(waiter) = waiter {
                 // Set first: ending the waiter may run the awaiting step's wake-up.
-                *self.forwarded.borrow_mut() = Some(reason.clone());
+                self.set_forwarded(reason.clone());
                 if waiter.cancel(&reason) {
                     return true;
                 }
-                *self.forwarded.borrow_mut() = None;
+                self.take_forwarded();
             }
         }
         self.request(reason);
@@ -339,13 +394,15 @@ impl TaskCore {
     }
 
     fn mask_above(&self, depth: u32) -> Option<Rc<Scope>> {
-        let scopes = self.scopes.borrow();
-        scopes.iter().find(|s| s.kind == ScopeKind::Mask && s.depth > depth).cloned()
+        let rare = self.rare.borrow();
+        let mut scopes = rare.as_ref()?.scopes.iter();
+        scopes.find(|s| s.kind == ScopeKind::Mask && s.depth > depth).cloned()
     }
 
     /// Sets the flag and makes sure that a step follows.
     pub(crate) fn request(&self, reason: Cancelled) {
-        *self.must_cancel.borrow_mut() = Some(reason);
+        self.due.set(self.due.get() | MUST_CANCEL);
+        self.rare(|rare| rare.must_cancel = Some(reason));
         self.wake();
     }
 
@@ -363,23 +420,28 @@ impl TaskCore {
         if !self.finished.get() {
             self.cancelling.set(self.cancelling.get().saturating_sub(1));
             if self.cancelling.get() == 0 {
-                *self.must_cancel.borrow_mut() = None;
-                for scope in self.scopes.borrow().iter().filter(|s| s.kind == ScopeKind::Mask) {
-                    *scope.delivered.borrow_mut() = None;
-                }
+                self.take_must_cancel();
+                self.rare(|rare| {
+                    for scope in rare.scopes.iter().filter(|s| s.kind == ScopeKind::Mask) {
+                        *scope.delivered.borrow_mut() = None;
+                    }
+                });
             }
         }
         self.cancelling.get() as usize
     }
 
     pub(crate) fn take_must_cancel(&self) -> Option<Cancelled> {
-        self.must_cancel.borrow_mut().take()
+        self.take_due(MUST_CANCEL, |rare| rare.must_cancel.take())
     }
 
     /// The step begins: nothing is awaited yet.
     pub(crate) fn resume(&self) -> Delivery {
         let waiter = self.waiter.borrow_mut().take();
         drop(waiter);
+        if self.due.get() == 0 {
+            return Delivery::None;
+        }
         match self.take_must_cancel() {
             Some(reason) => self.deliver_to_innermost(reason),
             None => Delivery::None,
@@ -389,9 +451,12 @@ impl TaskCore {
     /// The root future is pending: deliver what was asked for, or forward a request of the step's
     /// own to what it waits for.
     pub(crate) fn suspend(&self) -> Delivery {
-        let now = self.deliver_now.borrow_mut().take();
+        if self.due.get() == 0 {
+            return Delivery::None;
+        }
+        let now = self.take_due(DELIVER_NOW, |rare| rare.deliver_now.take());
         if let Some(reason) = now {
-            if self.past_scopes.get() {
+            if self.rare(|rare| rare.past_scopes) {
                 return Delivery::Root(reason);
             }
             return self.deliver_outwards(reason);
@@ -399,20 +464,21 @@ impl TaskCore {
         let Some(reason) = self.take_must_cancel() else { return Delivery::None };
         let waiter = self.waiter.borrow().clone();
         if let Some(waiter) = waiter {
-            *self.forwarded.borrow_mut() = Some(reason.clone());
+            self.set_forwarded(reason.clone());
             if waiter.cancel(&reason) {
                 return Delivery::None;
             }
-            *self.forwarded.borrow_mut() = None;
+            self.take_forwarded();
         }
         self.deliver_to_innermost(reason)
     }
 
     /// A request: a mask holds it back.
     fn deliver_to_innermost(&self, reason: Cancelled) -> Delivery {
-        *self.forwarded.borrow_mut() = None;
-        let scopes = self.scopes.borrow();
-        match scopes.iter().max_by_key(|scope| scope.depth) {
+        self.take_forwarded();
+        let innermost =
+            self.rare(|rare| rare.scopes.iter().max_by_key(|scope| scope.depth).cloned());
+        match innermost {
             None => Delivery::Root(reason),
             Some(mask) if mask.kind == ScopeKind::Mask => {
                 mask.delivered.borrow_mut().get_or_insert(reason);
@@ -424,10 +490,12 @@ impl TaskCore {
 
     /// A cancellation that the body itself lets through: it passes masks.
     fn deliver_outwards(&self, reason: Cancelled) -> Delivery {
-        *self.forwarded.borrow_mut() = None;
-        let scopes = self.scopes.borrow();
-        let catching = scopes.iter().filter(|scope| scope.kind == ScopeKind::Catch);
-        match catching.max_by_key(|scope| scope.depth) {
+        self.take_forwarded();
+        let innermost = self.rare(|rare| {
+            let catching = rare.scopes.iter().filter(|scope| scope.kind == ScopeKind::Catch);
+            catching.max_by_key(|scope| scope.depth).cloned()
+        });
+        match innermost {
             None => Delivery::Root(reason),
             Some(scope) => scope.tell(reason),
         }
@@ -466,12 +534,12 @@ impl TaskCore {
             delivered: RefCell::new(None),
             waker: RefCell::new(None),
         });
-        self.scopes.borrow_mut().push(scope.clone());
+        self.rare(|rare| rare.scopes.push(scope.clone()));
         scope
     }
 
     pub(crate) fn remove_scope(&self, scope: &Rc<Scope>) {
-        self.scopes.borrow_mut().retain(|mine| !Rc::ptr_eq(mine, scope));
+        self.rare(|rare| rare.scopes.retain(|mine| !Rc::ptr_eq(mine, scope)));
     }
 
     pub(crate) fn current_depth(&self) -> u32 {

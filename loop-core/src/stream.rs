@@ -345,9 +345,9 @@ impl Stream {
             let (count, room) = match protocol {
                 AnyProtocol::Plain(_) => {
                     let mut scratch = base.take_scratch();
-                    let count = recv(&socket, &mut scratch);
+                    let count = recv(&socket, scratch.bytes());
                     if let Ok(count @ 1..) = count {
-                        self.deliver(&scratch[..count]);
+                        self.deliver(&scratch.bytes()[..count]);
                     }
                     base.give_scratch(scratch);
                     (count, READ_SIZE)
