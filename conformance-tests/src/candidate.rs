@@ -1,5 +1,7 @@
 //! A backend under test, with the exemptions it claims.
 
+use anyloop_api::{BackendDescriptor, LoopConfig};
+
 use crate::case::{Case, cases};
 use crate::exemptions::Exemption;
 
@@ -7,27 +9,29 @@ use crate::exemptions::Exemption;
 #[derive(Clone, Debug)]
 pub struct Candidate {
     name: String,
-    probe: fn() -> Result<(), String>,
+    descriptor: &'static BackendDescriptor,
+    config: LoopConfig,
     environment: Vec<(&'static str, &'static str)>,
     exemptions: &'static [Exemption],
     own_cases: &'static [Case],
 }
 
-impl Candidate {
-    /// A candidate; `probe` says in words why the backend cannot be had on this machine.
-    #[must_use]
-    pub fn new(name: &str, probe: fn() -> Result<(), String>) -> Self {
+impl From<&'static BackendDescriptor> for Candidate {
+    fn from(descriptor: &'static BackendDescriptor) -> Self {
         Self {
-            name: name.to_owned(),
-            probe,
+            name: descriptor.name.to_owned(),
+            descriptor,
+            config: LoopConfig::default(),
             environment: Vec::new(),
             exemptions: &[],
             own_cases: &[],
         }
     }
+}
 
-    /// Declares which clauses it does not keep, and why. Only clauses of level S may be listed:
-    /// [`run`](crate::run) refuses a table with others.
+impl Candidate {
+    /// Declares which clauses the backend does not keep, and why. Only clauses of level S may be
+    /// listed: a table with others makes the suite fail.
     #[must_use]
     pub fn exempt(mut self, exemptions: &'static [Exemption]) -> Self {
         self.exemptions = exemptions;
@@ -51,6 +55,13 @@ impl Candidate {
         variant
     }
 
+    /// The configuration from which the cases' loops are made.
+    #[must_use]
+    pub fn config(mut self, config: LoopConfig) -> Self {
+        self.config = config;
+        self
+    }
+
     /// The name under which trials appear.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -62,13 +73,25 @@ impl Candidate {
     /// # Errors
     /// The reason why it does not.
     pub fn probe(&self) -> Result<(), String> {
-        (self.probe)()
+        (self.descriptor.probe)().map(drop)
     }
 
     /// The clauses it does not claim.
     #[must_use]
     pub fn exemptions(&self) -> &'static [Exemption] {
         self.exemptions
+    }
+
+    pub(crate) fn descriptor(&self) -> &'static BackendDescriptor {
+        self.descriptor
+    }
+
+    /// The configuration, with what the environment adds to it.
+    pub(crate) fn loop_config(&self) -> LoopConfig {
+        let config = self.config.clone();
+        let forced = std::env::var_os(POLL_ALWAYS).is_some_and(|value| value != "0");
+        let poll = config.poll_every_iteration || forced;
+        config.poll_every_iteration(poll)
     }
 
     /// The cases it is run through: the suite's, then its own.
@@ -80,3 +103,6 @@ impl Candidate {
         &self.environment
     }
 }
+
+/// Makes every loop of the suite poll in every iteration.
+const POLL_ALWAYS: &str = "ANYLOOP_CONFORMANCE_POLL_ALWAYS";

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::candidate::Candidate;
 use crate::case::{Case, Failure};
-use crate::context::Context;
+use crate::context::{Context, Watched};
 use crate::leaks::{Holdings, describe_threads};
 use crate::watchdog::{self, Watchdog};
 
@@ -44,11 +44,11 @@ pub(crate) fn run_if_asked(candidates: &[Candidate]) {
 fn run(candidate: &Candidate, case: &'static Case) -> (i32, String) {
     static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
 
-    let cx = Context::new(candidate.clone());
+    let cx = Context::new(candidate);
     let limit = watchdog::limit();
     let watchdog = {
-        let cx = cx.clone();
-        Watchdog::start(limit, move || bark(&cx, case, limit))
+        let watched = cx.watched();
+        Watchdog::start(limit, move || bark(&watched, case, limit))
     };
     // Cases panic on purpose: one line each, no backtrace that takes long and hides the rest.
     panic::set_hook(Box::new(|info| {
@@ -69,7 +69,7 @@ fn run(candidate: &Candidate, case: &'static Case) -> (i32, String) {
         )),
     };
     let outcome = outcome.and_then(|()| {
-        cx.forget();
+        cx.clean_up()?;
         before.leaked_since().map_or(Ok(()), |leaked| Err(Failure::new(leaked)))
     });
     match outcome {
@@ -80,8 +80,8 @@ fn run(candidate: &Candidate, case: &'static Case) -> (i32, String) {
 }
 
 /// The case hangs: says what is known and ends the process.
-fn bark(cx: &Context, case: &Case, limit: Duration) {
-    let state = format!("{}{}", cx.describe(), describe_threads());
+fn bark(watched: &Watched, case: &Case, limit: Duration) {
+    let state = format!("{watched}{}", describe_threads());
     exit(FAILED, &format!("{}: still running after {limit:?}\n{state}", case.clause()))
 }
 

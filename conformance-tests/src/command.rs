@@ -23,6 +23,7 @@ Checks event loops against the contract, clause by clause.
 
 Exit status: 0 if no clause failed, 1 if one did, 2 if nothing could be run.
 ANYLOOP_CONFORMANCE_TIMEOUT=SECONDS sets how long a case may take (30).
+ANYLOOP_CONFORMANCE_POLL_ALWAYS=1 makes loops poll the system in every iteration.
 ";
 
 #[derive(Debug, Default)]

@@ -23,7 +23,10 @@
 
 #[macro_use]
 mod case;
+#[macro_use]
+pub mod tools;
 
+mod builtin;
 mod candidate;
 mod child;
 pub mod clauses;
@@ -36,13 +39,13 @@ mod leaks;
 mod registry;
 mod report;
 mod runner;
-pub mod tools;
 mod watchdog;
 
+pub use crate::builtin::{builtin, builtin_variants};
 pub use crate::candidate::Candidate;
 pub use crate::case::{Case, Failure, Outcome, cases};
 pub use crate::command::command;
-pub use crate::context::Context;
+pub use crate::context::{Context, LoopFactory};
 pub use crate::exemptions::Exemption;
 pub use crate::harness::{check, run};
 pub use crate::registry::{Clause, Family, Level, clauses};

@@ -3,5 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    anyloop_conformance::command(&[])
+    let mut candidates = anyloop_conformance::builtin();
+    candidates.extend(anyloop_conformance::builtin_variants());
+    anyloop_conformance::command(&candidates)
 }

@@ -121,37 +121,22 @@ impl fmt::Display for Report {
                 }
             }
         }
-        writeln!(
-            f,
-            "{:<10}{:>8}{:>8}{:>8}{:>10}",
-            self.backend, "pass", "fail", "exempt", "untested"
-        )?;
+        let columns = [Status::Pass, Status::Fail, Status::Exempt, Status::Untested];
+        let width = self.backend.len().max(8) + 2;
+        write!(f, "{:<width$}", self.backend)?;
+        columns.iter().try_for_each(|status| write!(f, "{:>10}", status.as_str()))?;
         for family in FAMILIES {
+            let mine = |entry: &&Entry| entry.clause.family() == family.name();
             let count = |status| {
-                let mine = |entry: &&Entry| entry.clause.family() == family.name();
                 self.entries.iter().filter(mine).filter(|entry| entry.status == status).count()
             };
-            let untested = count(Status::Untested);
-            if untested < family.clauses().len() {
-                writeln!(
-                    f,
-                    "{:<10}{:>8}{:>8}{:>8}{untested:>10}",
-                    family.name(),
-                    count(Status::Pass),
-                    count(Status::Fail),
-                    count(Status::Exempt),
-                )?;
+            if count(Status::Untested) < family.clauses().len() {
+                write!(f, "\n{:<width$}", family.name())?;
+                columns.iter().try_for_each(|status| write!(f, "{:>10}", count(*status)))?;
             }
         }
-        write!(
-            f,
-            "{:<10}{:>8}{:>8}{:>8}{:>10}",
-            "all",
-            self.count(Status::Pass),
-            self.count(Status::Fail),
-            self.count(Status::Exempt),
-            self.count(Status::Untested),
-        )
+        write!(f, "\n{:<width$}", "all")?;
+        columns.iter().try_for_each(|status| write!(f, "{:>10}", self.count(*status)))
     }
 }
 
@@ -228,7 +213,16 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use anyloop_api::{BackendDescriptor, Error};
+
     use super::*;
+
+    static ABSENT: BackendDescriptor = BackendDescriptor {
+        name: "absent",
+        summary: "is not there",
+        probe: || Err("it is absent".to_owned()),
+        open: |_| Err(Error::Unavailable("it is absent".into())),
+    };
 
     #[test]
     fn json_strings_are_escaped() {
@@ -237,7 +231,7 @@ mod tests {
 
     #[test]
     fn every_clause_has_an_entry() {
-        let candidate = Candidate::new("absent", || Err("it is absent".to_owned()));
+        let candidate = Candidate::from(&ABSENT);
         let report = Report::unavailable(&candidate, "it is absent");
         assert_eq!(report.entries().len(), 597);
         assert_eq!(report.count(Status::Untested), 597);
@@ -249,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_clause_passes_if_none_of_its_cases_failed() {
-        let candidate = Candidate::new("any", || Ok(()));
+        let candidate = Candidate::from(&ABSENT);
         let Some(case) = cases().next() else { return };
         let status = |verdicts: &[Verdict]| {
             let results: Vec<_> = verdicts.iter().map(|verdict| (case, verdict.clone())).collect();

@@ -1,9 +1,19 @@
 //! What cases are made of: logs, counters and sockets to watch a loop with.
 
+#[macro_use]
+mod types;
+
 mod probe;
+mod reports;
+mod running;
 mod sockets;
 mod trace;
 
 pub use self::probe::{Counter, Token};
-pub use self::sockets::{Clogged, clogged_pair, socket_pair, tcp_pair};
+pub use self::reports::{Reports, Seen};
+pub use self::running::{
+    block_for, count_iterations, cpu_time, every_iteration, join, run_for, run_once, run_times,
+    sleeps, stop_after, wait_until,
+};
+pub use self::sockets::{Clogged, clogged_pair, on_readable, socket_pair, tcp_pair};
 pub use self::trace::Trace;

@@ -2,7 +2,10 @@
 
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+
+use anyloop_api::{EventLoopExt, LoopRef, Result};
 
 /// Two ends of a local stream, non-blocking.
 ///
@@ -59,6 +62,26 @@ pub fn clogged_pair() -> io::Result<Clogged> {
         }
     }
     Ok(Clogged { full, drain, unread })
+}
+
+/// Calls back once, when `fd` has become readable; the descriptor must stay open until then.
+///
+/// # Errors
+/// Those of `add_reader`.
+pub fn on_readable(
+    lp: &LoopRef,
+    fd: &impl AsRawFd,
+    callback: impl FnOnce() + 'static,
+) -> Result<()> {
+    let (weak, fd, mut callback) = (lp.downgrade(), fd.as_raw_fd(), Some(callback));
+    lp.add_reader(&fd, move || {
+        if let Some(lp) = weak.upgrade() {
+            let _ = lp.remove_reader(&fd);
+        }
+        if let Some(callback) = callback.take() {
+            callback();
+        }
+    })
 }
 
 #[cfg(test)]
