@@ -1,6 +1,14 @@
 //! The cases: one module per family, named as the family, listed here.
 
+mod fut;
+mod life;
+mod prelude;
+mod sched;
+mod thr;
+mod timer;
+
 use crate::case::Case;
 
 /// The tables of all families that have cases, in the contract's order.
-pub(crate) const FAMILIES: &[&[Case]] = &[];
+pub(crate) const FAMILIES: &[&[Case]] =
+    &[life::CASES, sched::CASES, thr::CASES, timer::CASES, fut::CASES];

@@ -1,0 +1,890 @@
+//! The life of a loop.
+
+use std::io::Write;
+use std::sync::mpsc;
+
+use anyloop_api::{Interrupt, raise_interrupt};
+
+use super::prelude::*;
+use crate::leaks::open_descriptors;
+use crate::tools::{on_readable, socket_pair};
+
+cases! {
+    LIFE_01 => a_fresh_loop_is_idle, running_exactly_inside_a_run;
+    LIFE_02 => an_idle_loop_sleeps_until_it_is_stopped;
+    LIFE_03 => stop_lets_the_batch_finish, stop_from_a_timer_lets_the_batch_finish;
+    LIFE_04 => handles_and_timers_survive_a_stop, tasks_and_watchers_survive_a_stop;
+    LIFE_05 => stop_before_the_run_means_one_iteration, even_with_nothing_to_do;
+    LIFE_06 => the_request_ends_with_the_run, many_stops_are_one;
+    LIFE_07 => readiness_seen_while_stopping_is_dispatched_once;
+    LIFE_08 => a_coroutine_runs_as_a_task, its_error_is_returned, its_panic_is_returned;
+    LIFE_09 => a_finished_future_still_takes_an_iteration;
+    LIFE_10 => a_stopped_future_stays_pending, a_stopped_task_stays_pending;
+    LIFE_11 => consecutive_calls_share_their_tasks;
+    LIFE_12 => a_late_completion_stops_nobody, completed_in_the_stopping_batch,
+        completed_and_interrupted_in_one_batch;
+    LIFE_13 => another_loops_future_is_refused;
+    LIFE_14 => no_loop_inside_itself, no_second_loop_on_the_thread;
+    LIFE_15 => close_is_refused_while_running;
+    LIFE_16 => close_is_idempotent, scheduling_fails_afterwards, running_fails_afterwards,
+        watching_fails_afterwards;
+    LIFE_17 => getters_work_afterwards, nothing_is_left_to_remove;
+    LIFE_18 => an_interrupt_leaves_at_once, a_resumed_panic_leaves_at_once;
+    LIFE_19 => a_tasks_interrupt_is_its_error_and_ends_the_run, no_stale_stop_is_left;
+    LIFE_20 => what_is_queued_is_dropped_not_run, tasks_are_dropped_not_run;
+    LIFE_21 => no_descriptor_is_left, a_remote_handle_keeps_none;
+    LIFE_22 => signal_handlers_are_removed;
+    LIFE_23 => close_does_not_wait_for_jobs;
+    LIFE_24 => dropping_an_open_loop_closes_it;
+    LIFE_25 => known_to_everything_it_calls, unknown_outside_and_elsewhere;
+    LIFE_26 => a_loop_lives_on_any_thread;
+}
+
+fn a_fresh_loop_is_idle(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    ensure!(!lp.is_running(), "a fresh loop is running");
+    ensure!(!lp.is_closed(), "a fresh loop is closed");
+    Ok(())
+}
+
+fn running_exactly_inside_a_run(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let seen = Rc::new(Cell::new(false));
+    let (inner, theirs) = (lp.clone(), seen.clone());
+    lp.call_soon(move || {
+        theirs.set(inner.is_running());
+        inner.stop();
+    })?;
+    ensure!(!lp.is_running(), "running before run_forever");
+    lp.run_forever()?;
+    ensure!(seen.get(), "not running inside run_forever");
+    ensure!(!lp.is_running(), "running after run_forever");
+    let inner = lp.clone();
+    ensure!(
+        lp.run_until_complete(async move { inner.is_running() })?,
+        "not running inside run_until_complete"
+    );
+    ensure!(!lp.is_running(), "running after run_until_complete");
+    lp.close()?;
+    ensure!(!lp.is_running() && lp.is_closed(), "not closed after close, or running");
+    Ok(())
+}
+
+fn an_idle_loop_sleeps_until_it_is_stopped(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let stopped = Counter::new();
+    let (remote, before) = (lp.remote(), stopped.clone());
+    let thread = thread::spawn(move || {
+        thread::sleep(ms(200));
+        before.add();
+        remote.stop();
+    });
+    let busy = cpu_time();
+    lp.run_forever()?;
+    let busy = cpu_time() - busy;
+    ensure_eq!(stopped.get(), 1, "calls of stop() when the run ended");
+    ensure!(busy < ms(50), "200 ms with nothing to do took {busy:?} of processor time");
+    join(thread)
+}
+
+fn stop_lets_the_batch_finish(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    let (inner, log) = (lp.clone(), trace.clone());
+    lp.call_soon(move || {
+        log.push("a");
+        let _ = inner.call_soon(log.pusher("late"));
+        inner.stop();
+        let _ = inner.call_soon(log.pusher("later"));
+    })?;
+    lp.call_soon(trace.pusher("b"))?;
+    lp.run_forever()?;
+    trace.expect(["a", "b"])?;
+    run_once(&lp)?;
+    trace.expect(["late", "later"])
+}
+
+fn stop_from_a_timer_lets_the_batch_finish(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    let (inner, log) = (lp.clone(), trace.clone());
+    let when = lp.time() + ms(5);
+    lp.call_at(when, move || {
+        log.push("first");
+        inner.stop();
+        let _ = inner.call_soon(log.pusher("late"));
+    })?;
+    lp.call_at(when, trace.pusher("second"))?;
+    lp.run_forever()?;
+    trace.expect(["first", "second"])?;
+    run_once(&lp)?;
+    trace.expect(["late"])
+}
+
+fn handles_and_timers_survive_a_stop(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    let (inner, log) = (lp.clone(), trace.clone());
+    lp.call_soon(move || {
+        let _ = inner.call_soon(log.pusher("handle"));
+        inner.stop();
+    })?;
+    let inner = lp.clone();
+    let log = trace.clone();
+    lp.call_later(ms(20), move || {
+        log.push("timer");
+        inner.stop();
+    })?;
+    lp.run_forever()?;
+    trace.expect([])?;
+    lp.run_forever()?;
+    trace.expect(["handle", "timer"])
+}
+
+fn tasks_and_watchers_survive_a_stop(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    let future = lp.create_future::<&str>();
+    let (waiting, log) = (future.clone(), trace.clone());
+    let task = lp.create_task(async move {
+        if let Ok(value) = waiting.await {
+            log.push(value);
+        }
+    })?;
+    let (near, mut far) = socket_pair()?;
+    let (inner, log) = (lp.clone(), trace.clone());
+    on_readable(&lp, &near, move || {
+        log.push("watcher");
+        inner.stop();
+    })?;
+    run_times(&lp, 3)?;
+    trace.expect([])?;
+    ensure!(!task.done(), "the task is done after the first runs");
+    future.set_result("task")?;
+    far.write_all(b"x")?;
+    lp.run_forever()?;
+    run_times(&lp, 2)?;
+    trace.expect_in_any_order(["task", "watcher"])?;
+    ensure!(task.done(), "the task is not done after the last run");
+    Ok(())
+}
+
+fn stop_before_the_run_means_one_iteration(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    let (inner, log) = (lp.clone(), trace.clone());
+    lp.call_later(FAR, || ())?;
+    lp.call_soon(move || {
+        log.push("a");
+        let _ = inner.call_soon(log.pusher("late"));
+    })?;
+    lp.stop();
+    lp.run_forever()?;
+    trace.expect(["a"])
+}
+
+fn even_with_nothing_to_do(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let begin = Instant::now();
+    for _ in 0..100 {
+        lp.stop();
+        lp.run_forever()?;
+    }
+    let took = begin.elapsed();
+    ensure!(took < ms(5000), "100 stopped runs with nothing to do took {took:?}");
+    Ok(())
+}
+
+fn the_request_ends_with_the_run(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    lp.stop();
+    lp.run_forever()?;
+    a_run_is_not_cut_short(&lp)
+}
+
+fn many_stops_are_one(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    for _ in 0..3 {
+        lp.stop();
+    }
+    let inner = lp.clone();
+    lp.call_soon(move || {
+        inner.stop();
+        inner.stop();
+        inner.remote().stop();
+    })?;
+    lp.run_forever()?;
+    a_run_is_not_cut_short(&lp)
+}
+
+fn readiness_seen_while_stopping_is_dispatched_once(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (near, mut far) = socket_pair()?;
+    let seen = Counter::new();
+    let (inner, theirs) = (lp.clone(), seen.clone());
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&near);
+    // Removed by its first call: a second dispatch of the same event is what must not happen.
+    lp.add_reader(&near, move || {
+        theirs.add();
+        let _ = inner.remove_reader(&fd);
+    })?;
+    run_once(&lp)?;
+    far.write_all(b"x")?;
+    run_once(&lp)?;
+    // Seen at the latest in the next iteration, for loops that look before they stop.
+    run_once(&lp)?;
+    ensure_eq!(seen.get(), 1, "calls of the watcher after the stopped runs");
+    let inner = lp.clone();
+    every_iteration(&lp, move |number| {
+        if number == 5 {
+            inner.stop();
+        }
+        number < 5
+    })?;
+    lp.run_forever()?;
+    ensure_eq!(seen.get(), 1, "calls of the watcher after a later run");
+    Ok(())
+}
+
+fn a_coroutine_runs_as_a_task(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let inner = lp.clone();
+    let found = lp.run_until_complete(async move {
+        yield_now().await;
+        let home = current_task().and_then(|task| task.get_loop());
+        (7, home.is_some_and(|lp| lp.same(&inner)))
+    })?;
+    ensure_eq!(found, (7, true), "the value, and whether it ran in a task of the loop");
+    Ok(())
+}
+
+fn its_error_is_returned(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let output = lp.run_until_complete(async {
+        yield_now().await;
+        Err::<(), _>("no luck")
+    })?;
+    ensure_eq!(output, Err("no luck"), "the output");
+    Ok(())
+}
+
+fn its_panic_is_returned(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let reports = Reports::of(&lp);
+    let result: Result<(), _> = lp.run_until_complete(async { panic!("on purpose") });
+    ensure_is!(result, Err(Error::Panicked(panic)) if panic.message() == "on purpose");
+    ensure_eq!(lp.run_until_complete(async { 1 })?, 1, "the value of the next run");
+    reports.none()
+}
+
+fn a_finished_future_still_takes_an_iteration(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    let future = lp.create_future();
+    future.set_result(3)?;
+    let (inner, log) = (lp.clone(), trace.clone());
+    lp.call_soon(move || {
+        log.push("queued");
+        let _ = inner.call_soon(log.pusher("late"));
+    })?;
+    ensure_eq!(lp.run_until_done(&future)?, 3, "the value");
+    trace.expect(["queued"])
+}
+
+fn a_stopped_future_stays_pending(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let future = lp.create_future();
+    let inner = lp.clone();
+    lp.call_soon(move || inner.stop())?;
+    ensure_is!(lp.run_until_done(&future), Err(Error::Usage(_)));
+    ensure!(!future.done(), "the future is done");
+    ensure_eq!(future.waiters(), 0, "callbacks left on the future");
+    let theirs = future.clone();
+    lp.call_soon(move || drop(theirs.set_result(5)))?;
+    ensure_eq!(lp.run_until_done(&future)?, 5, "the value of the resumed run");
+    Ok(())
+}
+
+fn a_stopped_task_stays_pending(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let inner = lp.clone();
+    let task = lp.create_task(async move {
+        inner.stop();
+        yield_now().await;
+        yield_now().await;
+        6
+    })?;
+    ensure_is!(lp.run_until_done(&task), Err(Error::Usage(_)));
+    ensure!(!task.done(), "the task is done");
+    ensure_eq!(lp.run_until_done(&task)?, 6, "the value of the resumed run");
+    // The same for a coroutine: its task goes on in a later run.
+    let trace = cx.trace();
+    let (inner, log) = (lp.clone(), trace.clone());
+    let result = lp.run_until_complete(async move {
+        inner.stop();
+        yield_now().await;
+        log.push("resumed");
+    });
+    ensure_is!(result, Err(Error::Usage(_)));
+    trace.expect([])?;
+    run_times(&lp, 2)?;
+    trace.expect(["resumed"])
+}
+
+fn consecutive_calls_share_their_tasks(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    let gate = lp.create_future::<()>();
+    let (waiting, log) = (gate.clone(), trace.clone());
+    let background = lp.create_task(async move {
+        log.push("begins");
+        let _ = waiting.await;
+        log.push("ends");
+    })?;
+    ensure_eq!(lp.run_until_complete(async { 1 })?, 1, "the first value");
+    trace.expect(["begins"])?;
+    gate.set_result(())?;
+    trace.expect([])?;
+    let theirs = background.clone();
+    let second = lp.run_until_complete(async move { theirs.await.map(|()| 2) })?;
+    ensure_eq!(second?, 2, "the second value");
+    trace.expect(["ends"])
+}
+
+/// Succeeds if a run of many iterations, with polls among them, is not cut short.
+fn a_run_is_not_cut_short(lp: &LoopRef) -> Outcome {
+    const MANY: usize = 300;
+    let last = Rc::new(Cell::new(0));
+    let (inner, theirs) = (lp.clone(), last.clone());
+    every_iteration(lp, move |number| {
+        theirs.set(number);
+        if number == MANY {
+            inner.stop();
+        }
+        number < MANY
+    })?;
+    lp.run_forever()?;
+    ensure_eq!(last.get(), MANY, "iterations of an unrelated run");
+    Ok(())
+}
+
+fn a_late_completion_stops_nobody(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let future = lp.create_future();
+    let inner = lp.clone();
+    lp.call_soon(move || inner.stop())?;
+    ensure_is!(lp.run_until_done(&future), Err(Error::Usage(_)));
+    let theirs = future.clone();
+    lp.call_soon(move || drop(theirs.set_result(())))?;
+    a_run_is_not_cut_short(&lp)?;
+    ensure!(future.done(), "the future was not completed");
+    Ok(())
+}
+
+fn completed_in_the_stopping_batch(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let future = lp.create_future();
+    let (inner, theirs) = (lp.clone(), future.clone());
+    lp.call_soon(move || {
+        inner.stop();
+        let _ = theirs.set_result(4);
+    })?;
+    // It is done when the run ends, so the stop was in vain.
+    ensure_eq!(lp.run_until_done(&future)?, 4, "the value");
+    a_run_is_not_cut_short(&lp)
+}
+
+fn completed_and_interrupted_in_one_batch(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let future = lp.create_future();
+    let (inner, theirs) = (lp.clone(), future.clone());
+    lp.call_soon(move || {
+        let _ = theirs.set_result(4);
+        inner.interrupt(Interrupt::new("on purpose"));
+    })?;
+    ensure_is!(lp.run_until_done(&future), Err(Error::Interrupt(_)));
+    a_run_is_not_cut_short(&lp)
+}
+
+fn another_loops_future_is_refused(cx: &Context) -> Outcome {
+    let (lp, other) = (cx.new_loop()?, cx.new_loop()?);
+    let trace = cx.trace();
+    lp.call_soon(trace.pusher("ran"))?;
+    other.call_soon(trace.pusher("the other ran"))?;
+    let future = other.create_future::<()>();
+    ensure_is!(lp.run_until_done(&future), Err(Error::InvalidArg(_)));
+    let task = other.create_task(async {})?;
+    ensure_is!(lp.run_until_done(&task), Err(Error::InvalidArg(_)));
+    trace.expect([])?;
+    ensure!(!future.done() && future.waiters() == 0, "the refused future was touched");
+    run_once(&lp)?;
+    run_once(&other)?;
+    trace.expect(["ran", "the other ran"])
+}
+
+/// What running `target` gives, from a callback and from a task of `lp`, and whether `lp` went on.
+fn refuses_to_run(lp: &LoopRef, target: &LoopRef, cx: &Context) -> Outcome {
+    let trace = cx.trace();
+    let (polled, freed) = (Counter::new(), Counter::new());
+    let results = Rc::new(RefCell::new(Vec::new()));
+    let attempt = {
+        let (target, polled, freed) = (target.clone(), polled.clone(), freed.clone());
+        let results = results.clone();
+        move || {
+            let (polled, token) = (polled.clone(), freed.token());
+            let result = target.run_until_complete(async move {
+                token.keep();
+                polled.add();
+            });
+            results.borrow_mut().push(result);
+            results.borrow_mut().push(target.run_forever());
+        }
+    };
+    let again = attempt.clone();
+    lp.call_soon(attempt)?;
+    lp.create_task(async move { again() })?;
+    let (inner, log) = (lp.clone(), trace.clone());
+    lp.call_soon(move || {
+        log.push(if inner.is_running() { "still running" } else { "running no more" });
+        let stop = inner.clone();
+        let _ = inner.call_soon(move || stop.stop());
+    })?;
+    lp.run_forever()?;
+    let results = results.take();
+    ensure_eq!(results.len(), 4, "attempts to run");
+    for result in results {
+        ensure_is!(result, Err(Error::AlreadyRunning(_)));
+    }
+    ensure_eq!((polled.get(), freed.get()), (0, 2), "coroutines polled and freed");
+    trace.expect(["still running"])
+}
+
+fn no_loop_inside_itself(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    refuses_to_run(&lp, &lp, cx)
+}
+
+fn no_second_loop_on_the_thread(cx: &Context) -> Outcome {
+    let (lp, other) = (cx.new_loop()?, cx.new_loop()?);
+    refuses_to_run(&lp, &other, cx)?;
+    ensure!(!other.is_running(), "the refused loop is running");
+    ensure_eq!(other.run_until_complete(async { 8 })?, 8, "the refused loop's own run, later");
+    // Running one loop on two threads does not compile: a loop does not leave its thread.
+    assert_not_impl!(LoopRef: Send);
+    Ok(())
+}
+
+fn close_is_refused_while_running(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    let result = Rc::new(RefCell::new(None));
+    let (inner, theirs) = (lp.clone(), result.clone());
+    lp.call_soon(move || *theirs.borrow_mut() = Some(inner.close()))?;
+    lp.call_soon(trace.pusher("after"))?;
+    run_once(&lp)?;
+    ensure_is!(result.take(), Some(Err(Error::Usage(_))));
+    ensure!(!lp.is_closed(), "the loop is closed");
+    lp.call_soon(trace.pusher("later"))?;
+    run_once(&lp)?;
+    trace.expect(["after", "later"])
+}
+
+fn close_is_idempotent(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    for _ in 0..3 {
+        lp.close()?;
+        ensure!(lp.is_closed(), "not closed after close()");
+    }
+    let never_ran = cx.new_loop()?;
+    run_once(&never_ran)?;
+    never_ran.close()?;
+    Ok(never_ran.close()?)
+}
+
+fn scheduling_fails_afterwards(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let remote = lp.remote();
+    let (called, freed) = (Counter::new(), Counter::new());
+    lp.close()?;
+    let callback = || {
+        let (called, token) = (called.clone(), freed.token());
+        move || {
+            token.keep();
+            called.add();
+        }
+    };
+    ensure_is!(lp.call_soon(callback()), Err(Error::Closed(_)));
+    ensure_is!(lp.call_soon_in(Vars::new(), callback()), Err(Error::Closed(_)));
+    ensure_is!(lp.call_later(ms(1), callback()), Err(Error::Closed(_)));
+    ensure_is!(lp.call_at(lp.time(), callback()), Err(Error::Closed(_)));
+    ensure_is!(remote.call_soon_threadsafe(callback()), Err(Error::Closed(_)));
+    ensure_is!(lp.run_in_executor(None, callback()), Err(Error::Closed(_)));
+    let coroutine = callback();
+    ensure_is!(lp.create_task(async move { coroutine() }), Err(Error::Closed(_)));
+    let coroutine = callback();
+    ensure_is!(lp.task().eager(true).spawn(async move { coroutine() }), Err(Error::Closed(_)));
+    let coroutine = callback();
+    ensure_is!(remote.spawn(async move { coroutine() }), Err(Error::Closed(_)));
+    ensure_eq!((called.get(), freed.get()), (0, 9), "callbacks called and freed");
+    Ok(())
+}
+
+fn running_fails_afterwards(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (polled, freed) = (Counter::new(), Counter::new());
+    let future = lp.create_future::<()>();
+    lp.close()?;
+    ensure_is!(lp.run_forever(), Err(Error::Closed(_)));
+    let (token, count) = (freed.token(), polled.clone());
+    let coroutine = async move {
+        token.keep();
+        count.add();
+    };
+    ensure_is!(lp.run_until_complete(coroutine), Err(Error::Closed(_)));
+    ensure_is!(lp.run_until_done(&future), Err(Error::Closed(_)));
+    ensure_eq!((polled.get(), freed.get()), (0, 1), "coroutines polled and freed");
+    ensure!(!lp.is_running(), "a closed loop is running");
+    Ok(())
+}
+
+fn watching_fails_afterwards(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (near, _far) = socket_pair()?;
+    lp.close()?;
+    ensure_is!(lp.add_reader(&near, || ()), Err(Error::Closed(_)));
+    ensure_is!(lp.add_writer(&near, || ()), Err(Error::Closed(_)));
+    ensure_is!(lp.add_signal_handler(SIGUSR1, || ()), Err(Error::Closed(_)));
+    Ok(())
+}
+
+fn getters_work_afterwards(cx: &Context) -> Outcome {
+    let lp = cx.new_loop_with(|config| config.debug(true))?;
+    let handle = lp.call_soon(|| ())?;
+    let timer = lp.call_later(FAR, || ())?;
+    let when = timer.when();
+    let done = lp.create_future();
+    done.set_result(1)?;
+    let before = lp.time();
+    lp.close()?;
+    lp.stop();
+    ensure!(lp.is_closed() && !lp.is_running(), "is_closed() or is_running() is wrong");
+    ensure!(lp.time() >= before, "time() went back");
+    ensure!(lp.get_debug(), "get_debug() forgot that debug mode is on");
+    ensure!(!handle.is_pending() && !timer.is_pending(), "something is pending on a closed loop");
+    ensure_eq!(timer.when(), when, "the deadline of a timer");
+    handle.cancel();
+    timer.cancel();
+    ensure_eq!(done.result()?, 1, "the value of a future");
+    let fresh = lp.create_future();
+    fresh.add_done_callback(|_| ());
+    fresh.set_result(2)?;
+    ensure_eq!(fresh.result()?, 2, "the value of a future made afterwards");
+    ensure_eq!(lp.all_tasks().len(), 0, "tasks");
+    Ok(())
+}
+
+fn nothing_is_left_to_remove(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (near, _far) = socket_pair()?;
+    lp.add_reader(&near, || ())?;
+    lp.add_writer(&near, || ())?;
+    lp.close()?;
+    ensure_eq!(lp.remove_reader(&near)?, false, "remove_reader on a closed loop");
+    ensure_eq!(lp.remove_writer(&near)?, false, "remove_writer on a closed loop");
+    Ok(())
+}
+
+fn an_interrupt_leaves_at_once(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    let reports = Reports::of(&lp);
+    let (inner, log) = (lp.clone(), trace.clone());
+    lp.call_soon(move || {
+        inner.interrupt(Interrupt::new("on purpose"));
+        log.push("a");
+    })?;
+    lp.call_soon(trace.pusher("b"))?;
+    lp.call_soon(trace.pusher("c"))?;
+    ensure_is!(lp.run_forever(), Err(Error::Interrupt(why)) if why.reason() == "on purpose");
+    trace.expect(["a"])?;
+    ensure!(!lp.is_closed() && !lp.is_running(), "the loop is closed, or running");
+    ensure_is!(LoopRef::current(), Err(Error::Usage(_)));
+    run_once(&lp)?;
+    trace.expect(["b", "c"])?;
+    reports.none()?;
+    a_run_is_not_cut_short(&lp)
+}
+
+fn a_resumed_panic_leaves_at_once(cx: &Context) -> Outcome {
+    let lp = cx.new_loop_with(|config| config.resume_panics(true))?;
+    let trace = cx.trace();
+    lp.call_soon(trace.pusher("a"))?;
+    lp.call_soon(|| panic!("on purpose"))?;
+    lp.call_soon(trace.pusher("b"))?;
+    let run = std::panic::AssertUnwindSafe(|| lp.run_forever());
+    let unwound = std::panic::catch_unwind(run);
+    let text = unwound.err().and_then(|payload| payload.downcast_ref::<&str>().copied());
+    ensure_eq!(text, Some("on purpose"), "the panic that left run_forever");
+    trace.expect(["a"])?;
+    ensure!(!lp.is_closed() && !lp.is_running(), "the loop is closed, or running");
+    run_once(&lp)?;
+    trace.expect(["b"])?;
+    a_run_is_not_cut_short(&lp)
+}
+
+fn a_tasks_interrupt_is_its_error_and_ends_the_run(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    let log = trace.clone();
+    let task = lp.create_task(async move {
+        yield_now().await;
+        raise_interrupt::<()>(Interrupt::new("on purpose")).await;
+        log.push("went on");
+    })?;
+    ensure_is!(lp.run_forever(), Err(Error::Interrupt(why)) if why.reason() == "on purpose");
+    ensure!(task.done(), "the task is not done");
+    ensure_is!(task.exception(), Ok(Some(Error::Interrupt(_))));
+    trace.expect([])?;
+    a_run_is_not_cut_short(&lp)
+}
+
+fn no_stale_stop_is_left(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let result = lp.run_until_complete(raise_interrupt::<()>(Interrupt::new("on purpose")));
+    ensure_is!(result, Err(Error::Interrupt(_)));
+    a_run_is_not_cut_short(&lp)?;
+    ensure_eq!(lp.run_until_complete(async { 9 })?, 9, "the value of a later run");
+    Ok(())
+}
+
+fn what_is_queued_is_dropped_not_run(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    let freed = Counter::new();
+    let callback = || {
+        let (token, call) = (freed.token(), trace.pusher("called"));
+        move || {
+            token.keep();
+            call();
+        }
+    };
+    let kept = lp.call_soon(callback())?;
+    let timer = lp.call_later(ms(1), callback())?;
+    lp.call_soon(callback())?;
+    lp.call_later(FAR, callback())?;
+    lp.remote().call_soon_threadsafe(callback())?;
+    block_for(ms(2));
+    lp.close()?;
+    // While the handles are still there.
+    ensure_eq!(freed.get(), 5, "closures freed by close()");
+    drop((kept, timer));
+    trace.expect([])
+}
+
+fn tasks_are_dropped_not_run(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    let _reports = Reports::of(&lp);
+    let freed = Counter::new();
+    let (token, log) = (freed.token(), trace.clone());
+    let fresh = lp.create_future::<()>();
+    let waiting = fresh.clone();
+    let suspended = lp.create_task(async move {
+        token.keep();
+        let _ = waiting.await;
+        log.push("resumed");
+    })?;
+    run_once(&lp)?;
+    let (token, log) = (freed.token(), trace.clone());
+    let new = lp.create_task(async move {
+        token.keep();
+        log.push("started");
+    })?;
+    fresh.set_result(())?;
+    lp.close()?;
+    ensure_eq!(freed.get(), 2, "task bodies freed by close()");
+    drop((suspended, new));
+    trace.expect([])
+}
+
+fn no_descriptor_is_left(cx: &Context) -> Outcome {
+    let round = || -> Outcome {
+        let lp = cx.new_loop()?;
+        let (near, far) = socket_pair()?;
+        let drop_far = Cell::new(Some(far));
+        lp.add_reader(&near, move || drop(drop_far.take()))?;
+        lp.call_later(ms(1), || ())?;
+        lp.remote().call_soon_threadsafe(|| ())?;
+        lp.run_until_complete(yield_now())?;
+        Ok(lp.close()?)
+    };
+    round()?;
+    let before = open_descriptors();
+    let Some(before) = before else {
+        return Err(Failure::skip("the system does not list descriptors"));
+    };
+    (0..100).try_for_each(|_| round())?;
+    ensure_eq!(open_descriptors(), Some(before), "open descriptors after 100 loops");
+    // A closed loop keeps none even while somebody holds it.
+    let loops = (0..20).map(|_| cx.new_loop()).collect::<Result<Vec<_>, _>>()?;
+    loops.iter().try_for_each(|lp| lp.close())?;
+    ensure_eq!(open_descriptors(), Some(before), "open descriptors beside 20 closed loops");
+    Ok(())
+}
+
+fn a_remote_handle_keeps_none(cx: &Context) -> Outcome {
+    let Some(before) = open_descriptors() else {
+        return Err(Failure::skip("the system does not list descriptors"));
+    };
+    let factory = cx.factory();
+    // On a thread of its own, so that nothing else of the case is counted.
+    let (remote, open) = join(thread::spawn(move || {
+        let lp = factory.new_loop()?;
+        let remote = lp.remote();
+        remote.call_soon_threadsafe(|| ())?;
+        run_once(&lp)?;
+        lp.close()?;
+        Ok::<_, Error>((remote, open_descriptors()))
+    }))??;
+    ensure_eq!(open, Some(before), "open descriptors beside a closed loop's remote handle");
+    ensure_is!(remote.call_soon_threadsafe(|| ()), Err(Error::Closed(_)));
+    Ok(())
+}
+
+/// A signal that nobody else uses; the number is the same on all systems this runs on.
+const SIGUSR1: i32 = rustix::process::Signal::USR1.as_raw();
+
+/// Whether the process has a handler for `SIGUSR1`, where the system tells.
+fn handled() -> Option<bool> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+    let mask = u64::from_str_radix(mask.trim(), 16).ok()?;
+    Some(mask >> (SIGUSR1 - 1) & 1 == 1)
+}
+
+fn signal_handlers_are_removed(cx: &Context) -> Outcome {
+    let Some(false) = handled() else {
+        return Err(Failure::skip("the system does not tell which signals are handled"));
+    };
+    let lp = cx.new_loop()?;
+    lp.add_signal_handler(SIGUSR1, || ())?;
+    ensure_eq!(handled(), Some(true), "whether SIGUSR1 is handled while the loop is open");
+    lp.close()?;
+    ensure_eq!(handled(), Some(false), "whether SIGUSR1 is handled after close()");
+    Ok(())
+}
+
+fn close_does_not_wait_for_jobs(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let reports = Reports::of(&lp);
+    let (release, released) = mpsc::channel::<()>();
+    let (tell, told) = mpsc::channel();
+    let future = lp.run_in_executor(None, move || {
+        let _ = tell.send("started");
+        let _ = released.recv();
+        let _ = tell.send("ended");
+    })?;
+    ensure_eq!(told.recv_timeout(Duration::from_secs(10)), Ok("started"), "the job");
+    // Waiting for the job would never end.
+    lp.close()?;
+    release.send(())?;
+    ensure_eq!(told.recv_timeout(Duration::from_secs(10)), Ok("ended"), "the job");
+    ensure!(!future.done(), "the result of the job was delivered");
+    reports.none()
+}
+
+fn dropping_an_open_loop_closes_it(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let freed = Counter::new();
+    let token = freed.token();
+    lp.call_later(FAR, move || token.keep())?;
+    let (near, _far) = socket_pair()?;
+    lp.add_reader(&near, || ())?;
+    let remote = lp.remote();
+    ensure!(!remote.is_closed(), "the remote handle of an open loop says closed");
+    drop(lp);
+    ensure!(remote.is_closed(), "the loop is not closed");
+    ensure_eq!(freed.get(), 1, "closures freed");
+    ensure_is!(remote.call_soon_threadsafe(|| ()), Err(Error::Closed(_)));
+    let log = std::fs::read_to_string("/proc/self/fd/2")
+        .map_err(|error| Failure::skip(format!("the log cannot be read: {error}")))?;
+    ensure!(!log.is_empty(), "no warning was written");
+    Ok(())
+}
+
+fn known_to_everything_it_calls(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    let known = {
+        let (home, log) = (lp.clone(), trace.clone());
+        move |what: &'static str| {
+            let here = LoopRef::current().is_ok_and(|lp| lp.same(&home));
+            log.push(if here { what } else { "unknown" });
+        }
+    };
+    let known = Rc::new(known);
+    let call = |what| {
+        let known = known.clone();
+        move || known(what)
+    };
+    lp.call_soon(call("callback"))?;
+    lp.call_later(ms(1), call("timer"))?;
+    let in_task = call("task");
+    lp.create_task(async move { in_task() })?;
+    let future = lp.create_future();
+    let in_done = call("done-callback");
+    future.add_done_callback(move |_| in_done());
+    future.set_result(())?;
+    let (near, mut far) = socket_pair()?;
+    on_readable(&lp, &near, call("watcher"))?;
+    far.write_all(b"x")?;
+    let theirs = known.clone();
+    lp.set_exception_handler(Some(Rc::new(move |_, _| theirs("exception handler"))));
+    lp.call_soon(|| panic!("on purpose"))?;
+    run_for(&lp, ms(20))?;
+    trace.expect_in_any_order([
+        "callback",
+        "done-callback",
+        "exception handler",
+        "task",
+        "timer",
+        "watcher",
+    ])
+}
+
+fn unknown_outside_and_elsewhere(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    ensure_is!(LoopRef::current(), Err(Error::Usage(_)));
+    let elsewhere = Rc::new(Cell::new(None));
+    let theirs = elsewhere.clone();
+    lp.call_soon(move || {
+        let thread = thread::spawn(|| matches!(LoopRef::current(), Err(Error::Usage(_))));
+        theirs.set(thread.join().ok());
+    })?;
+    run_once(&lp)?;
+    ensure_eq!(elsewhere.get(), Some(true), "whether another thread sees no running loop");
+    ensure_is!(LoopRef::current(), Err(Error::Usage(_)));
+    Ok(())
+}
+
+fn a_loop_lives_on_any_thread(cx: &Context) -> Outcome {
+    // In Rust: a loop is made inside the thread that will run it, whichever that is.
+    for round in 0..5 {
+        let factory = cx.factory();
+        let value = join(thread::spawn(move || {
+            let lp = factory.new_loop()?;
+            let (near, mut far) = socket_pair()?;
+            let readable = lp.create_future();
+            let theirs = readable.clone();
+            on_readable(&lp, &near, move || drop(theirs.set_result(round)))?;
+            far.write_all(b"x")?;
+            let value = lp.run_until_done(&readable)?;
+            lp.close()?;
+            Ok::<_, Failure>(value)
+        }))??;
+        ensure_eq!(value, round, "the value from a thread of its own");
+    }
+    let lp = cx.new_loop()?;
+    ensure_eq!(lp.run_until_complete(async { 3 })?, 3, "the value from the first thread");
+    Ok(())
+}
