@@ -1,0 +1,97 @@
+//! The seed programs of the contract's part 4, on every backend, with what is to be observed.
+#![cfg(all(feature = "mio", feature = "uring", feature = "polling"))]
+#![allow(missing_docs, reason = "a test")]
+
+#[macro_use]
+mod support;
+
+macro_rules! seed {
+    ($name:ident, $path:literal) => {
+        #[path = $path]
+        #[allow(dead_code, reason = "the example's own main")]
+        mod $name;
+    };
+}
+
+seed!(a_run_forever, "../examples/seeds/a_run_forever.rs");
+seed!(b_nested, "../examples/seeds/b_nested.rs");
+seed!(c_future, "../examples/seeds/c_future.rs");
+seed!(d_protocol_echo, "../examples/seeds/d_protocol_echo.rs");
+seed!(e_stream_lines, "../examples/seeds/e_stream_lines.rs");
+seed!(h_two_runs, "../examples/seeds/h_two_runs.rs");
+seed!(i_graceful_shutdown, "../examples/seeds/i_graceful_shutdown.rs");
+
+use std::time::Duration;
+
+use anyloop::Result;
+
+on_every_backend! {
+    fn a(backend) {
+        let seen = a_run_forever::run(backend)?;
+        // One tick at the start, then one per period; a busy machine makes them fewer.
+        assert!((5..=11).contains(&seen.ticks.0), "{seen:?}");
+        assert!((3..=5).contains(&seen.ticks.1), "{seen:?}");
+        assert!(seen.took >= Duration::from_millis(100), "{seen:?}");
+        assert!(seen.pending, "{seen:?}");
+        assert!(seen.resumed.0 > seen.ticks.0 && seen.resumed.1 > seen.ticks.1, "{seen:?}");
+        let destroyed = "a task was destroyed while it was pending";
+        assert_eq!(seen.reports, [destroyed, destroyed]);
+        Ok(())
+    }
+
+    fn b(backend) {
+        let seen = b_nested::run(backend)?;
+        assert_eq!(seen.result, 41);
+        // As many iterations more as there are suspensions.
+        assert_eq!(seen.iterations.1 - seen.iterations.0, 3, "{seen:?}");
+        assert_eq!(seen.failure, "leaf: zero");
+        Ok(())
+    }
+
+    fn c(backend) {
+        let seen = c_future::run(backend)?;
+        assert_eq!(seen.log, ["set_result returned", "callback: Future is done!"]);
+        assert_eq!(seen.result, "Future is done!");
+        assert_eq!(seen.twice, "set_result: the future is already set");
+        Ok(())
+    }
+
+    fn d(backend) {
+        let seen = d_protocol_echo::run(backend)?;
+        let order = ["connection_made", "data_received Hello World!", "connection_lost None"];
+        assert_eq!(seen.client, order);
+        assert_eq!(seen.server, order);
+        Ok(())
+    }
+
+    fn e(backend) {
+        let seen = e_stream_lines::run(backend)?;
+        assert_eq!(seen.lines, ["ONE\n", "TWO\n", "THREE"]);
+        assert!(seen.at_eof, "{seen:?}");
+        assert_eq!(seen.closed, (true, true));
+        Ok(())
+    }
+
+    fn h(backend) {
+        let seen = h_two_runs::run(backend)?;
+        let at = |text| seen.log.iter().position(|line| line == text);
+        // Nothing happens between the runs; the timer that came due there fires first thing, before
+        // anything that the second run has to wait for.
+        assert!(at("background done") > at("between the runs"), "{seen:?}");
+        assert!(at("background done") < at("second done"), "{seen:?}");
+        assert_eq!(at("background done").zip(at("second")).map(|(a, b)| a.abs_diff(b)), Some(1));
+        assert!(seen.finished);
+        Ok(())
+    }
+
+    fn i(backend) {
+        let seen = i_graceful_shutdown::run(backend)?;
+        assert_eq!(seen.log, ["flushed", "all ended", "closed"]);
+        assert!(seen.flusher_cancelled);
+        assert_eq!(seen.stubborn?, "a value after all");
+        let failure = seen.failing.unwrap_err().to_string();
+        assert_eq!(failure, "could not clean up");
+        assert_eq!(seen.reports, [""; 0]);
+        Ok(())
+    }
+}

@@ -1,0 +1,74 @@
+//! Mounts a test once per backend, each under a name of its own.
+
+use std::future::Future;
+use std::time::Duration;
+
+use anyloop::{LoopRef, Result};
+
+/// Runs `test` on a backend, unless this machine does not let it work; then says why.
+pub(crate) fn mount<T>(backend: &'static str, test: impl FnOnce(&'static str) -> T) -> T
+where
+    T: Default,
+{
+    match anyloop::select(backend) {
+        Ok(_) => test(backend),
+        Err(error) => {
+            eprintln!("ignored: {error}");
+            T::default()
+        }
+    }
+}
+
+/// Runs `main` on a loop of `backend`; fails instead of hanging.
+#[allow(dead_code, reason = "not every test file needs it")]
+pub(crate) fn run<F>(backend: &'static str, main: F) -> Result<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    anyloop::run_with(backend, async move {
+        let lp = LoopRef::current()?;
+        let watchdog = give_up(lp);
+        let output = main.await;
+        watchdog.cancel();
+        Ok(output)
+    })?
+}
+
+fn give_up(lp: LoopRef) -> anyloop::TimerHandle {
+    use anyloop::EventLoopExt;
+    let l2 = lp.clone();
+    lp.call_later(Duration::from_secs(30), move || {
+        eprintln!("the test hangs:\n{}", l2.describe());
+        l2.stop();
+    })
+    .expect("the loop is open")
+}
+
+/// `on_every_backend! { fn name(backend) { … } }`: tests that return `Result<()>`.
+#[allow(unused_macros, reason = "not every test file needs it")]
+macro_rules! on_every_backend {
+    ($($(#[$meta:meta])* fn $name:ident($backend:ident) $body:block)+) => {
+        $($(#[$meta])* mod $name {
+            #[allow(unused_imports, reason = "not every test needs all of them")]
+            use super::*;
+
+            fn test($backend: &'static str) -> Result<()> $body
+
+            #[test]
+            fn mio() -> Result<()> {
+                support::mount("mio", |backend| Some(test(backend))).unwrap_or(Ok(()))
+            }
+
+            #[test]
+            fn polling() -> Result<()> {
+                support::mount("polling", |backend| Some(test(backend))).unwrap_or(Ok(()))
+            }
+
+            #[test]
+            fn uring() -> Result<()> {
+                support::mount("uring", |backend| Some(test(backend))).unwrap_or(Ok(()))
+            }
+        })+
+    };
+}
