@@ -1,6 +1,6 @@
 //! What the driver may use, and how much of it.
 
-use std::fmt;
+use anyloop_core::switches::{self, Switch};
 
 /// Settings of the io_uring backend.
 ///
@@ -11,7 +11,7 @@ use std::fmt;
 /// use anyloop_uring::Config;
 ///
 /// let config = Config::new().multishot_recv(false).cq_entries(1024);
-/// assert_eq!(config, Config::from_env_value("no-multishot-recv,cq=1024").unwrap());
+/// assert_eq!(config, Config::parse("no-multishot-recv,cq=1024").unwrap());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -61,8 +61,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Where [`Config::from_env`] looks.
-    pub const VARIABLE: &'static str = "ANYLOOP_URING";
+    /// The variable that [`Config::from_env`] reads.
+    pub const VARIABLE: &str = "ANYLOOP_URING";
 
     /// The defaults.
     #[must_use]
@@ -153,7 +153,8 @@ impl Config {
         self
     }
 
-    /// The wait takes its timeout as an argument (5.11). Off: by `ppoll` on the ring.
+    /// The wait takes its timeout as an argument (5.11). Off: each wait with a timeout is two more
+    /// requests, a timer and its removal.
     #[must_use]
     pub fn ext_arg(mut self, on: bool) -> Self {
         self.ext_arg = on;
@@ -206,85 +207,62 @@ impl Config {
         self
     }
 
-    /// The settings in the environment variable `ANYLOOP_URING`, if it is set.
+    /// The defaults, changed by the words in `ANYLOOP_URING`, if it is set.
     ///
     /// # Errors
-    /// As [`Config::from_env_value`].
-    pub fn from_env() -> Result<Self, ConfigError> {
-        match std::env::var_os(Self::VARIABLE) {
-            Some(value) => Self::from_env_value(&value.to_string_lossy()),
-            None => Ok(Self::default()),
-        }
+    /// Names a word that is not known and lists those that are.
+    pub fn from_env() -> Result<Self, String> {
+        switches::from_env(Self::VARIABLE, Self::parse)
     }
 
-    /// The defaults, changed by a list of words separated by commas or spaces:
+    /// The defaults, changed by comma-separated words: `no-recv,sq=2`.
     ///
-    /// * `no-accept`, `no-recv`, `no-send`, `no-multishot-accept`, `no-multishot-recv`,
-    ///   `no-multishot-poll`, `no-buffer-ring`, `no-incremental`, `no-single-issuer`, `no-defer`,
-    ///   `no-sqarray-elision`, `no-ext-arg`, `no-registered-ring`: the switch of that name, off;
-    /// * `poll-before-accept`: that switch, on;
-    /// * `sq=N`, `cq=N`, `buffers=N`, `buffer-size=N`: the sizes.
+    /// Switched off are `no-accept`, `no-recv`, `no-send`, `no-multishot-accept`,
+    /// `no-multishot-recv`, `no-multishot-poll`, `no-buffer-ring`, `no-incremental`,
+    /// `no-single-issuer`, `no-defer`, `no-ext-arg`, `no-registered-ring` and, by `sqarray`,
+    /// [`no_sqarray`](Self::no_sqarray). Switched on is `poll-before-accept`. Sizes are `sq=N`, `cq=N`,
+    /// `buffers=N` and `buffer-size=N`.
     ///
     /// # Errors
-    /// A word that is not known, or a size that is not a number; the error lists the known words.
-    pub fn from_env_value(value: &str) -> Result<Self, ConfigError> {
+    /// Names a word that is not known and lists those that are.
+    pub fn parse(words: &str) -> Result<Self, String> {
         let mut config = Self::default();
-        let words = value.split([',', ' ']).map(str::trim).filter(|word| !word.is_empty());
-        for word in words {
-            config = config.with_word(word).ok_or_else(|| ConfigError(word.to_owned()))?;
+        let (mut sq, mut cq) = (config.sq_entries as usize, config.cq_entries as usize);
+        let (mut buffers, mut buffer_size) = (0, 0);
+        switches::apply(
+            words,
+            &mut [
+                ("no-accept", Switch::Off(&mut config.accept)),
+                ("no-recv", Switch::Off(&mut config.recv)),
+                ("no-send", Switch::Off(&mut config.send)),
+                ("no-multishot-accept", Switch::Off(&mut config.multishot_accept)),
+                ("no-multishot-recv", Switch::Off(&mut config.multishot_recv)),
+                ("no-multishot-poll", Switch::Off(&mut config.multishot_poll)),
+                ("no-buffer-ring", Switch::Off(&mut config.buffer_ring)),
+                ("no-incremental", Switch::Off(&mut config.incremental_buffers)),
+                ("no-single-issuer", Switch::Off(&mut config.single_issuer)),
+                ("no-defer", Switch::Off(&mut config.defer_taskrun)),
+                ("no-ext-arg", Switch::Off(&mut config.ext_arg)),
+                ("no-registered-ring", Switch::Off(&mut config.registered_ring_fd)),
+                ("sqarray", Switch::Off(&mut config.no_sqarray)),
+                ("poll-before-accept", Switch::On(&mut config.poll_before_accept)),
+                ("sq", Switch::Count(&mut sq)),
+                ("cq", Switch::Count(&mut cq)),
+                ("buffers", Switch::Count(&mut buffers)),
+                ("buffer-size", Switch::Count(&mut buffer_size)),
+            ],
+        )?;
+        let saturate = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        config = config.sq_entries(saturate(sq)).cq_entries(saturate(cq));
+        if buffers > 0 {
+            config = config.buffer_count(u16::try_from(buffers).unwrap_or(u16::MAX));
+        }
+        if buffer_size > 0 {
+            config = config.buffer_size(saturate(buffer_size));
         }
         Ok(config)
     }
-
-    fn with_word(self, word: &str) -> Option<Self> {
-        if let Some((name, number)) = word.split_once('=') {
-            return Some(match name {
-                "sq" => self.sq_entries(number.parse().ok()?),
-                "cq" => self.cq_entries(number.parse().ok()?),
-                "buffers" => self.buffer_count(number.parse().ok()?),
-                "buffer-size" => self.buffer_size(number.parse().ok()?),
-                _ => return None,
-            });
-        }
-        let (_, set) = SWITCHES.iter().find(|(name, _)| *name == word)?;
-        Some(set(self))
-    }
 }
-
-type Setter = fn(Config) -> Config;
-
-const SWITCHES: &[(&str, Setter)] = &[
-    ("no-accept", |config| config.accept(false)),
-    ("no-recv", |config| config.recv(false)),
-    ("no-send", |config| config.send(false)),
-    ("no-multishot-accept", |config| config.multishot_accept(false)),
-    ("no-multishot-recv", |config| config.multishot_recv(false)),
-    ("no-multishot-poll", |config| config.multishot_poll(false)),
-    ("no-buffer-ring", |config| config.buffer_ring(false)),
-    ("no-incremental", |config| config.incremental_buffers(false)),
-    ("no-single-issuer", |config| config.single_issuer(false)),
-    ("no-defer", |config| config.defer_taskrun(false)),
-    ("no-sqarray-elision", |config| config.no_sqarray(false)),
-    ("no-ext-arg", |config| config.ext_arg(false)),
-    ("no-registered-ring", |config| config.registered_ring_fd(false)),
-    ("poll-before-accept", |config| config.poll_before_accept(true)),
-];
-
-/// A word in `ANYLOOP_URING` that means nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError(String);
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: `{}` is not known; known are ", Config::VARIABLE, self.0)?;
-        for (name, _) in SWITCHES {
-            write!(f, "{name}, ")?;
-        }
-        write!(f, "sq=N, cq=N, buffers=N, buffer-size=N")
-    }
-}
-
-impl std::error::Error for ConfigError {}
 
 #[cfg(test)]
 mod tests {
@@ -292,27 +270,30 @@ mod tests {
 
     #[test]
     fn words_are_the_builder_in_text() {
-        let config =
-            Config::from_env_value(" no-recv, sq=2 cq=4,buffers=2,buffer-size=16,").unwrap();
+        let config = Config::parse(" no-recv, sq=2, cq=4,buffers=2,buffer-size=16,").unwrap();
         let built =
             Config::new().recv(false).sq_entries(2).cq_entries(4).buffer_count(2).buffer_size(16);
         assert_eq!(config, built);
-        assert_eq!(Config::from_env_value("").unwrap(), Config::default());
+        assert_eq!(Config::parse(""), Ok(Config::default()));
     }
 
     #[test]
-    fn every_switch_changes_something() {
-        for (name, _) in SWITCHES {
-            assert_ne!(Config::from_env_value(name).unwrap(), Config::default(), "{name}");
+    fn an_unknown_word_is_answered_with_the_known_ones() {
+        let error = Config::parse("no-teleport").unwrap_err();
+        assert!(error.contains("\"no-teleport\"; known are: no-accept, no-recv"), "{error}");
+        for (word, setter) in [
+            ("no-multishot-recv", Config::multishot_recv as fn(Config, bool) -> Config),
+            ("sqarray", Config::no_sqarray),
+            ("no-defer", Config::defer_taskrun),
+        ] {
+            assert!(error.contains(word), "{error}");
+            assert_eq!(Config::parse(word), Ok(setter(Config::new(), false)));
         }
     }
 
     #[test]
-    fn an_unknown_word_is_named_beside_the_known_ones() {
-        for bad in ["no-teleport", "sq=many", "sq", "cq=-1", "bufers=2"] {
-            let text = Config::from_env_value(bad).unwrap_err().to_string();
-            assert!(text.contains(&format!("`{bad}`")), "{text}");
-            assert!(text.contains("no-multishot-recv") && text.contains("buffer-size=N"), "{text}");
-        }
+    fn sizes_are_kept_within_what_the_kernel_takes() {
+        let config = Config::parse("buffers=99999,buffer-size=999999999999").unwrap();
+        assert_eq!((config.buffer_count, config.buffer_size), (Some(1 << 15), Some(1 << 24)));
     }
 }

@@ -1,10 +1,11 @@
 //! The driver: what the loop calls, and the completions that follow.
 
+use std::cell::OnceCell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -40,6 +41,8 @@ pub struct UringDriver {
     pub(crate) lapsed: Vec<OpId>,
     pub(crate) finished: bool,
     waker: Arc<EventFd>,
+    /// What a foreign loop watches, if there is one.
+    watch: OnceCell<EventFd>,
     owner: Option<ThreadMark>,
     failure: Option<&'static str>,
     config: Config,
@@ -105,6 +108,7 @@ impl UringDriver {
             lapsed: Vec::new(),
             finished: false,
             waker: Arc::new(EventFd::new()?),
+            watch: OnceCell::new(),
             owner: None,
             failure: None,
             config: config.clone(),
@@ -215,6 +219,9 @@ impl UringDriver {
     }
 
     fn poll_once(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+        if let Some(watch) = self.watch.get() {
+            watch.drain();
+        }
         let before = events.len();
         events.append(&mut self.stash);
         let mut woken = std::mem::take(&mut self.woken);
@@ -312,11 +319,25 @@ impl Driver for UringDriver {
             self.attach()?;
         }
         self.check_owner()?;
-        self.poll_once(timeout, events)
+        let result = self.poll_once(timeout, events);
+        if let Some(watch) = self.watch.get()
+            && (self.ring.has_completions() || self.ring.has_business())
+        {
+            watch.wake();
+        }
+        result
     }
 
     fn as_fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.ring.as_fd())
+        if self.watch.get().is_none() {
+            // The ring's own descriptor does not become readable for completions that wait to be
+            // worked off; the kernel tells an eventfd. It costs something, so only on request.
+            let watch = EventFd::new().ok()?;
+            self.ring.io().submitter().register_eventfd(watch.raw()).ok()?;
+            watch.wake();
+            self.watch.set(watch).ok()?;
+        }
+        self.watch.get().map(AsFd::as_fd)
     }
 
     fn register(&mut self, fd: Fd, key: Key, interest: Interest) -> io::Result<()> {

@@ -2,7 +2,7 @@
 
 mod config;
 
-pub use config::{Config, ConfigError};
+pub use config::Config;
 
 mod accept;
 mod buffers;

@@ -3,18 +3,22 @@
 use std::collections::VecDeque;
 use std::io;
 use std::mem::{ManuallyDrop, MaybeUninit, size_of};
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 use std::time::Duration;
 
 use io_uring::types::{SubmitArgs, Timespec};
-use io_uring::{EnterFlags, IoUring, cqueue, squeue};
+use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 
 use crate::config::Config;
 use crate::setup::{self, Refusal, Rung};
+use crate::slot::Kind;
 
 /// Completions that are taken out at a time.
 pub(crate) const BATCH: usize = 64;
+
+/// Longer waits are cut to this, which the kernel's clock can hold; the loop just polls again.
+const LONGEST: Duration = Duration::from_secs(1 << 30);
 
 /// The two queues shared with the kernel, and the system call between them.
 ///
@@ -29,6 +33,9 @@ pub(crate) struct Ring {
     /// The number by which the owning thread enters.
     index: Option<u32>,
     ext_arg: bool,
+    /// Where a timer request finds its time, and the number of the last one.
+    timer: Box<Timespec>,
+    timers: u64,
     /// Flags of each entry.
     flags: EnterFlags,
     pub(crate) counters: Counters,
@@ -71,6 +78,8 @@ impl Ring {
             enabled: false,
             index: None,
             ext_arg,
+            timer: Box::default(),
+            timers: 0,
             flags,
             counters: Counters::default(),
         })
@@ -204,19 +213,29 @@ impl Ring {
     /// # Errors
     /// As [`Ring::submit`].
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Waited> {
-        if timeout.is_some() && !self.ext_arg {
-            return self.wait_by_poll(timeout);
+        let timespec = timeout.map(|timeout| Timespec::from(timeout.min(LONGEST)));
+        match timespec {
+            Some(timespec) if self.ext_arg => {
+                let args = SubmitArgs::new().timespec(&timespec);
+                self.wait_with(EnterFlags::EXT_ARG, Some(&args))
+            }
+            Some(timespec) => self.wait_with_timer(timespec),
+            None => self.wait_with(EnterFlags::empty(), None),
         }
-        let timespec = timeout.map(Timespec::from);
-        let args = timespec.as_ref().map(|timespec| SubmitArgs::new().timespec(timespec));
+    }
+
+    fn wait_with(
+        &mut self,
+        extra: EnterFlags,
+        args: Option<&SubmitArgs<'_, '_>>,
+    ) -> io::Result<Waited> {
         loop {
             let count = self.fill();
             if !self.backlog.is_empty() {
                 self.submit()?;
                 continue;
             }
-            let extra = if args.is_some() { EnterFlags::EXT_ARG } else { EnterFlags::empty() };
-            match self.enter(count, 1, extra, args.as_ref()) {
+            match self.enter(count, 1, extra, args) {
                 // With requests left over the kernel does not wait.
                 Ok(taken) if taken < count && taken > 0 => {}
                 Ok(_) => return Ok(Waited::Returned),
@@ -230,25 +249,25 @@ impl Ring {
         }
     }
 
-    /// The same where an entry takes no timeout.
-    fn wait_by_poll(&mut self, timeout: Option<Duration>) -> io::Result<Waited> {
-        self.submit()?;
-        if !self.has_completions() && !self.is_overflown() {
-            let mut fds = libc::pollfd { fd: self.fd(), events: libc::POLLIN, revents: 0 };
-            let timespec = timeout.map(|timeout| libc::timespec {
-                tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
-                tv_nsec: timeout.subsec_nanos().into(),
-            });
-            let timespec = timespec.as_ref().map_or(ptr::null(), ptr::from_ref);
-            // SAFETY: `ppoll` reads one `pollfd` and a `timespec` and writes `revents`, all on our
-            // stack, and uses none of them after it returned.
-            let ready = unsafe { libc::ppoll(&raw mut fds, 1, timespec, ptr::null()) };
-            if ready <= 0 {
-                return Ok(Waited::Ended);
-            }
-            self.enter(0, 0, EnterFlags::empty(), None)?;
-        }
-        Ok(Waited::Returned)
+    /// The same where an entry takes no timeout: a request that completes when time is up. (Waiting
+    /// for the ring's descriptor with `ppoll` will not do: completions that are to be worked off on
+    /// request do not make it readable.)
+    fn wait_with_timer(&mut self, timespec: Timespec) -> io::Result<Waited> {
+        *self.timer = timespec;
+        self.timers = self.timers.wrapping_add(1);
+        let user_data = (Kind::Ignore as u64) << 56 | self.timers;
+        let timer = opcode::Timeout::new(&raw const *self.timer).build().user_data(user_data);
+        // SAFETY: `timer` is read when the request is submitted. It stays where it is until then: in
+        // a box that lives as long as the queue.
+        unsafe { self.push(timer) };
+        let waited = self.wait_with(EnterFlags::empty(), None);
+        let remove = opcode::TimeoutRemove::new(user_data)
+            .build()
+            .flags(squeue::Flags::SKIP_SUCCESS)
+            .user_data(Kind::Ignore as u64);
+        // SAFETY: the request points to no memory.
+        unsafe { self.push(remove) };
+        waited
     }
 
     fn enter(
@@ -292,15 +311,6 @@ impl Ring {
         batch: &'a mut [MaybeUninit<cqueue::Entry>; BATCH],
     ) -> &'a [cqueue::Entry] {
         self.io.completion().fill(batch)
-    }
-
-    pub(crate) fn fd(&self) -> RawFd {
-        self.io.as_raw_fd()
-    }
-
-    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the descriptor stays open as long as `self` is borrowed.
-        unsafe { BorrowedFd::borrow_raw(self.fd()) }
     }
 
     pub(crate) fn sizes(&self) -> (u32, u32) {

@@ -1,11 +1,13 @@
 //! Ending the driver's sleep from another thread.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use anyloop_core::driver::Waker;
 
-/// An eventfd on which the ring keeps a poll. Nobody reads it: each write fires the poll again.
+/// An eventfd.
+///
+/// As the waker: the ring keeps a poll on it, and nobody reads it, for each write fires the poll again.
 #[derive(Debug)]
 pub(crate) struct EventFd(OwnedFd);
 
@@ -36,6 +38,12 @@ impl EventFd {
         let one = 1_u64;
         // SAFETY: writes 8 bytes from a local of 8 bytes.
         unsafe { libc::write(self.raw(), (&raw const one).cast(), size_of::<u64>()) == 8 }
+    }
+}
+
+impl AsFd for EventFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

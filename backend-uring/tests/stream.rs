@@ -236,7 +236,7 @@ fn receiving_from_what_is_no_socket_fails() {
 
 #[test]
 fn without_the_capability_the_engine_says_so() {
-    let mut rig = Rig::words("no-recv no-send no-accept");
+    let mut rig = Rig::words("no-recv,no-send,no-accept");
     let caps = rig.driver.caps();
     assert!(!caps.recv && !caps.send && !caps.accept);
     let (ours, _peer) = pair();
@@ -304,7 +304,7 @@ fn chunks_outlive_the_driver() {
 
 #[test]
 fn more_streams_than_buffers_all_get_their_bytes() {
-    for words in ["buffers=2 buffer-size=16 no-incremental", "buffers=2 buffer-size=16", ""] {
+    for words in ["buffers=2,buffer-size=16,no-incremental", "buffers=2,buffer-size=16", ""] {
         let mut rig = Rig::words(words);
         const STREAMS: usize = 100;
         let mut ours = Vec::new();

@@ -31,24 +31,24 @@ pub(crate) fn configs() -> Vec<(&'static str, Config)> {
         "no-incremental",
         "no-single-issuer",
         "no-defer",
-        "no-sqarray-elision",
+        "sqarray",
         "no-ext-arg",
         "no-registered-ring",
         "poll-before-accept",
-        "buffers=2 buffer-size=16",
-        "buffers=2 buffer-size=16 no-incremental",
-        "buffers=2 buffer-size=16 no-multishot-recv",
-        "buffers=1 buffer-size=1",
+        "buffers=2,buffer-size=16",
+        "buffers=2,buffer-size=16,no-incremental",
+        "buffers=2,buffer-size=16,no-multishot-recv",
+        "buffers=1,buffer-size=1",
         "sq=2",
-        "sq=1 cq=1",
-        "sq=2 cq=4",
-        "sq=2 cq=4 buffers=2 buffer-size=16",
-        "sq=2 cq=4 no-defer",
-        "sq=2 cq=4 no-single-issuer buffers=2 buffer-size=16 no-incremental",
-        "no-multishot-accept no-multishot-recv no-multishot-poll no-single-issuer no-ext-arg \
-         no-registered-ring no-incremental no-sqarray-elision sq=2 cq=4",
+        "sq=1,cq=1",
+        "sq=2,cq=4",
+        "sq=2,cq=4,buffers=2,buffer-size=16",
+        "sq=2,cq=4,no-defer",
+        "sq=2,cq=4,no-single-issuer,buffers=2,buffer-size=16,no-incremental",
+        "no-multishot-accept,no-multishot-recv,no-multishot-poll,no-single-issuer,no-ext-arg,\
+         no-registered-ring,no-incremental,sqarray,sq=2,cq=4",
     ];
-    words.into_iter().map(|word| (word, Config::from_env_value(word).unwrap())).collect()
+    words.into_iter().map(|word| (word, Config::parse(word).unwrap())).collect()
 }
 
 /// Runs a test under every configuration, with its name on the error stream should it fail.
@@ -75,7 +75,7 @@ impl Rig {
     }
 
     pub(crate) fn words(words: &str) -> Self {
-        Self::new(&Config::from_env_value(words).unwrap())
+        Self::new(&Config::parse(words).unwrap())
     }
 
     /// Polls once.
