@@ -53,7 +53,7 @@ impl UringDriver {
         let entry = opcode::AsyncCancel::new(user_data)
             .build()
             .flags(squeue::Flags::SKIP_SUCCESS)
-            .user_data(Kind::Ignore as u64);
+            .user_data(Kind::Ignore.alone());
         // SAFETY: the request points to no memory.
         unsafe { self.ring.push(entry) };
     }
@@ -108,7 +108,7 @@ impl UringDriver {
         if self.ring.is_enabled() {
             let cancel_all = opcode::AsyncCancel2::new(CancelBuilder::any())
                 .build()
-                .user_data(Kind::Ignore as u64);
+                .user_data(Kind::Ignore.alone());
             // SAFETY: the request points to no memory.
             unsafe { self.ring.push(cancel_all) };
             self.drain(Instant::now() + PATIENCE);

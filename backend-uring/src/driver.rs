@@ -1,11 +1,10 @@
 //! The driver: what the loop calls, and the completions that follow.
 
-use std::cell::OnceCell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +17,7 @@ use crate::config::Config;
 use crate::probe;
 use crate::ring::{BATCH, Ring, Waited};
 use crate::slot::{KeyOps, Keys, Kind, OpId, Slots};
-use crate::waker::EventFd;
+use crate::waker::RingWaker;
 
 /// Completions handled in one poll, so that a flood of them does not keep the loop from its timers.
 const MOST_PER_POLL: usize = 8192;
@@ -40,9 +39,7 @@ pub struct UringDriver {
     /// One-shot polls that fired.
     pub(crate) lapsed: Vec<OpId>,
     pub(crate) finished: bool,
-    waker: Arc<EventFd>,
-    /// What a foreign loop watches, if there is one.
-    watch: OnceCell<EventFd>,
+    waker: Arc<RingWaker>,
     owner: Option<ThreadMark>,
     failure: Option<&'static str>,
     config: Config,
@@ -107,8 +104,7 @@ impl UringDriver {
             starved: VecDeque::new(),
             lapsed: Vec::new(),
             finished: false,
-            waker: Arc::new(EventFd::new()?),
-            watch: OnceCell::new(),
+            waker: Arc::new(RingWaker::new()?),
             owner: None,
             failure: None,
             config: config.clone(),
@@ -153,7 +149,7 @@ impl UringDriver {
         let entry = opcode::PollAdd::new(types::Fd(self.waker.raw()), libc::POLLIN as u32)
             .multi(self.features.multishot_poll)
             .build()
-            .user_data((Kind::Wake as u64) << 56);
+            .user_data(Kind::Wake.alone());
         // SAFETY: the request points to no memory.
         unsafe { self.ring.push(entry) };
     }
@@ -219,9 +215,7 @@ impl UringDriver {
     }
 
     fn poll_once(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
-        if let Some(watch) = self.watch.get() {
-            watch.drain();
-        }
+        self.waker.watch_anew(self.ring.io());
         let before = events.len();
         events.append(&mut self.stash);
         let mut woken = std::mem::take(&mut self.woken);
@@ -229,11 +223,10 @@ impl UringDriver {
         let mut deadline = None;
         loop {
             self.rearm();
-            let wait = events.len() == before
-                && !woken
-                && timeout != Some(Duration::ZERO)
-                && !self.ring.has_completions();
-            let mut ended = !wait;
+            let may_wait = events.len() == before && !woken && timeout != Some(Duration::ZERO);
+            // What is there already may be of our own, and no reason to return.
+            let wait = may_wait && !self.ring.has_completions();
+            let mut ended = !may_wait;
             let entered = if wait {
                 if deadline.is_none() {
                     // Too far to be computed is as good as never.
@@ -249,14 +242,12 @@ impl UringDriver {
             match entered {
                 Ok(()) => {}
                 // Room was made just now; what did not go in goes in next time.
-                Err(error) if matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EAGAIN)) => {
-                    ended |= reaped.count == 0;
-                }
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EAGAIN)) => {}
                 Err(error) => return Err(error),
             }
             self.check_health()?;
             woken |= reaped.woken;
-            if ended || woken || events.len() > before || reaped.count == 0 {
+            if ended || woken || events.len() > before || (wait && reaped.count == 0) {
                 return Ok(());
             }
             // Only completions of our own: on with the wait.
@@ -320,24 +311,14 @@ impl Driver for UringDriver {
         }
         self.check_owner()?;
         let result = self.poll_once(timeout, events);
-        if let Some(watch) = self.watch.get()
-            && (self.ring.has_completions() || self.ring.has_business())
-        {
-            watch.wake();
+        if self.waker.is_watched() && (self.ring.has_completions() || self.ring.has_business()) {
+            self.waker.watch_more();
         }
         result
     }
 
     fn as_fd(&self) -> Option<BorrowedFd<'_>> {
-        if self.watch.get().is_none() {
-            // The ring's own descriptor does not become readable for completions that wait to be
-            // worked off; the kernel tells an eventfd. It costs something, so only on request.
-            let watch = EventFd::new().ok()?;
-            self.ring.io().submitter().register_eventfd(watch.raw()).ok()?;
-            watch.wake();
-            self.watch.set(watch).ok()?;
-        }
-        self.watch.get().map(AsFd::as_fd)
+        self.waker.watch(self.ring.io())
     }
 
     fn register(&mut self, fd: Fd, key: Key, interest: Interest) -> io::Result<()> {

@@ -255,7 +255,7 @@ impl Ring {
     fn wait_with_timer(&mut self, timespec: Timespec) -> io::Result<Waited> {
         *self.timer = timespec;
         self.timers = self.timers.wrapping_add(1);
-        let user_data = (Kind::Ignore as u64) << 56 | self.timers;
+        let user_data = Kind::Ignore.alone() | self.timers;
         let timer = opcode::Timeout::new(&raw const *self.timer).build().user_data(user_data);
         // SAFETY: `timer` is read when the request is submitted. It stays where it is until then: in
         // a box that lives as long as the queue.
@@ -264,7 +264,7 @@ impl Ring {
         let remove = opcode::TimeoutRemove::new(user_data)
             .build()
             .flags(squeue::Flags::SKIP_SUCCESS)
-            .user_data(Kind::Ignore as u64);
+            .user_data(Kind::Ignore.alone());
         // SAFETY: the request points to no memory.
         unsafe { self.push(remove) };
         waited

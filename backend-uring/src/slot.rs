@@ -40,6 +40,11 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// The number of a request that has no slot.
+    pub(crate) const fn alone(self) -> u64 {
+        (self as u64) << 56
+    }
+
     pub(crate) fn of(user_data: u64) -> Self {
         match (user_data >> 56) as u8 {
             1 => Self::Wake,
@@ -66,7 +71,7 @@ impl OpId {
     }
 
     pub(crate) fn user_data(self, kind: Kind) -> u64 {
-        (kind as u64) << 56 | u64::from(self.generation) << 32 | u64::from(self.slot)
+        kind.alone() | u64::from(self.generation) << 32 | u64::from(self.slot)
     }
 }
 
@@ -317,6 +322,7 @@ mod tests {
         let bits = id.user_data(Kind::Send);
         assert_eq!(Kind::of(bits), Kind::Send);
         assert_eq!(OpId::of(bits), id);
+        assert_eq!(Kind::of(Kind::Wake.alone()), Kind::Wake);
     }
 
     #[test]

@@ -1,0 +1,190 @@
+//! Sleeping exactly as long as asked, and no wake is ever lost.
+
+mod common;
+
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyloop_core::driver::{Driver, Event};
+use anyloop_uring::UringDriver;
+use common::{MOMENT, PATIENCE, Rig, each_config, key, pair, say};
+
+#[test]
+fn a_wait_is_as_long_as_asked_and_no_shorter() {
+    each_config(|rig| {
+        for micros in [0, 1, 50, 500, 3000] {
+            let asked = Duration::from_micros(micros);
+            let start = Instant::now();
+            assert_eq!(rig.poll(asked), 0);
+            let took = start.elapsed();
+            assert!(took >= asked, "asked {asked:?}, took {took:?}");
+        }
+    });
+}
+
+#[test]
+fn completions_of_our_own_do_not_shorten_a_wait() {
+    each_config(|rig| {
+        let (ours, _peer) = pair();
+        let start = Instant::now();
+        // Cancelled things complete, but nobody is told.
+        rig.recv_start(&ours, key(1));
+        rig.poll(Duration::ZERO);
+        rig.close(ours, key(1));
+        assert_eq!(rig.poll(MOMENT), 0);
+        assert!(start.elapsed() >= MOMENT);
+    });
+}
+
+#[test]
+fn absurd_timeouts_are_long_ones() {
+    each_config(|rig| {
+        let waker = rig.driver.waker();
+        waker.wake();
+        assert_eq!(rig.poll(Duration::MAX), 0);
+        waker.wake();
+        let mut events = Vec::new();
+        rig.driver.poll(None, &mut events).unwrap();
+        assert!(events.is_empty());
+    });
+}
+
+#[test]
+fn a_wake_ends_the_next_wait_even_before_the_first_run() {
+    for (_, config) in common::configs() {
+        let driver = UringDriver::new(&config).unwrap();
+        driver.waker().wake();
+        let mut rig = Rig { driver, events: Default::default() };
+        let start = Instant::now();
+        rig.poll(PATIENCE);
+        for _ in 0..20 {
+            rig.driver.waker().wake();
+            rig.driver.waker().wake();
+            rig.poll(PATIENCE);
+            // A second wake may end one more.
+            rig.poll(Duration::ZERO);
+        }
+        assert!(start.elapsed() < PATIENCE);
+    }
+}
+
+#[test]
+fn a_wake_during_a_close_is_kept() {
+    each_config(|rig| {
+        let start = Instant::now();
+        for round in 0..20 {
+            let (ours, _peer) = pair();
+            rig.recv_start(&ours, key(round));
+            rig.poll(Duration::ZERO);
+            rig.driver.waker().wake();
+            rig.close(ours, key(round));
+            rig.poll(PATIENCE);
+        }
+        assert!(start.elapsed() < PATIENCE);
+    });
+}
+
+#[test]
+fn no_wake_from_another_thread_is_lost() {
+    each_config(|rig| {
+        const ROUNDS: u32 = 2000;
+        let waker = rig.driver.waker();
+        let turn = Arc::new(AtomicU32::new(0));
+        let theirs = Arc::clone(&turn);
+        // The other thread wakes once per turn and waits for the next; a lost wake is a wait of ten
+        // seconds.
+        let thread = thread::spawn(move || {
+            for round in 0..ROUNDS {
+                while theirs.load(Ordering::Acquire) != 2 * round + 1 {
+                    std::hint::spin_loop();
+                    thread::yield_now();
+                }
+                theirs.store(2 * round + 2, Ordering::Release);
+                waker.wake();
+            }
+        });
+        let start = Instant::now();
+        for round in 0..ROUNDS {
+            turn.store(2 * round + 1, Ordering::Release);
+            while turn.load(Ordering::Acquire) != 2 * round + 2 {
+                assert_eq!(rig.poll(PATIENCE), 0);
+            }
+        }
+        assert!(start.elapsed() < PATIENCE, "a wake was lost");
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn the_descriptor_of_the_driver_is_readable_when_there_is_something() {
+    each_config(|rig| {
+        let (ours, mut peer) = pair();
+        rig.recv_start(&ours, key(1));
+        let fd = rig.driver.as_fd().expect("a descriptor").as_raw_fd();
+        for round in 0..20 {
+            // What a foreign loop does: poll until nothing comes, then watch.
+            while rig.poll(Duration::ZERO) > 0 {
+                rig.events.clear();
+            }
+            while readable(fd, Duration::ZERO) {
+                rig.poll(Duration::ZERO);
+            }
+            assert!(rig.events.is_empty());
+            if round % 2 == 0 {
+                say(&mut peer, b"x");
+            } else {
+                rig.driver.waker().wake();
+            }
+            assert!(readable(fd, PATIENCE), "round {round}");
+            rig.poll(Duration::ZERO);
+            let data = matches!(rig.events.pop_front(), Some(Event::Data { .. }));
+            assert_eq!(data, round % 2 == 0);
+        }
+        rig.close(ours, key(1));
+    });
+}
+
+fn readable(fd: i32, timeout: Duration) -> bool {
+    let mut fds = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    // SAFETY: one `pollfd` on our stack.
+    unsafe { libc::poll(&raw mut fds, 1, timeout.as_millis() as i32) == 1 }
+}
+
+#[test]
+fn a_driver_stays_on_its_thread() {
+    struct Carried(UringDriver);
+    // SAFETY: the point of the test: the driver must notice. Nothing of it is shared while it moves.
+    unsafe impl Send for Carried {}
+
+    for (words, config) in common::configs() {
+        let driver = UringDriver::new(&config).unwrap();
+        let carried = Carried(driver);
+        // Made here, first run there: that thread is the owner.
+        let carried = thread::spawn(move || {
+            let mut carried = carried;
+            carried.0.attach().unwrap();
+            carried.0.attach().unwrap();
+            carried.0.poll(Some(Duration::ZERO), &mut Vec::new()).unwrap();
+            // Another thread is refused, with words.
+            thread::spawn(move || {
+                let mut carried = carried;
+                let error = carried.0.poll(Some(Duration::ZERO), &mut Vec::new()).unwrap_err();
+                assert!(error.to_string().contains("belongs to another thread"), "{error}");
+                if !words.contains("no-single-issuer") {
+                    let error = carried.0.attach().unwrap_err();
+                    assert!(error.to_string().contains("belongs to another thread"), "{error}");
+                }
+                carried
+            })
+            .join()
+            .unwrap()
+        })
+        .join()
+        .unwrap();
+        // Shut down on the wrong thread: slow at worst, never wrong.
+        drop(carried);
+    }
+}
