@@ -1,6 +1,7 @@
 //! What the driver may use, and how much of it.
 
-use anyloop_core::switches::{self, Switch};
+pub use anyloop_core::switches::ConfigError;
+use anyloop_core::switches::{self, Word};
 
 /// Settings of the io_uring backend.
 ///
@@ -11,7 +12,7 @@ use anyloop_core::switches::{self, Switch};
 /// use anyloop_uring::Config;
 ///
 /// let config = Config::new().multishot_recv(false).cq_entries(1024);
-/// assert_eq!(config, Config::parse("no-multishot-recv,cq=1024").unwrap());
+/// assert_eq!(config, Config::from_env_value("no-multishot-recv,cq=1024").unwrap());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -61,8 +62,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The variable that [`Config::from_env`] reads.
-    pub const VARIABLE: &str = "ANYLOOP_URING";
+    /// Where [`Config::from_env`] looks.
+    pub const VARIABLE: &'static str = "ANYLOOP_URING";
 
     /// The defaults.
     #[must_use]
@@ -195,8 +196,8 @@ impl Config {
     /// Number of receive buffers, shared by all streams; rounded up to a power of two, at most
     /// 32,768. Default: 4 if incremental, else 64.
     #[must_use]
-    pub fn buffer_count(mut self, count: u16) -> Self {
-        self.buffer_count = Some(count.clamp(1, 1 << 15));
+    pub fn buffer_count(mut self, count: u32) -> Self {
+        self.buffer_count = Some(count.clamp(1, 1 << 15) as u16);
         self
     }
 
@@ -207,62 +208,50 @@ impl Config {
         self
     }
 
-    /// The defaults, changed by the words in `ANYLOOP_URING`, if it is set.
+    /// The settings in the environment variable `ANYLOOP_URING`, if it is set.
     ///
     /// # Errors
-    /// Names a word that is not known and lists those that are.
-    pub fn from_env() -> Result<Self, String> {
-        switches::from_env(Self::VARIABLE, Self::parse)
+    /// As [`Config::from_env_value`].
+    pub fn from_env() -> Result<Self, ConfigError> {
+        switches::apply_env(Self::default(), Self::VARIABLE, WORDS)
     }
 
-    /// The defaults, changed by comma-separated words: `no-recv,sq=2`.
+    /// The defaults, changed by a list of words separated by commas or spaces:
     ///
-    /// Switched off are `no-accept`, `no-recv`, `no-send`, `no-multishot-accept`,
-    /// `no-multishot-recv`, `no-multishot-poll`, `no-buffer-ring`, `no-incremental`,
-    /// `no-single-issuer`, `no-defer`, `no-ext-arg`, `no-registered-ring` and, by `sqarray`,
-    /// [`no_sqarray`](Self::no_sqarray). Switched on is `poll-before-accept`. Sizes are `sq=N`, `cq=N`,
-    /// `buffers=N` and `buffer-size=N`.
+    /// * `no-accept`, `no-recv`, `no-send`, `no-multishot-accept`, `no-multishot-recv`,
+    ///   `no-multishot-poll`, `no-buffer-ring`, `no-incremental`, `no-single-issuer`, `no-defer`,
+    ///   `no-ext-arg`, `no-registered-ring`: the switch of that name, off;
+    /// * `sqarray`: [`no_sqarray`](Self::no_sqarray), off;
+    /// * `poll-before-accept`: that switch, on;
+    /// * `sq=N`, `cq=N`, `buffers=N`, `buffer-size=N`: the sizes.
     ///
     /// # Errors
-    /// Names a word that is not known and lists those that are.
-    pub fn parse(words: &str) -> Result<Self, String> {
-        let mut config = Self::default();
-        let (mut sq, mut cq) = (config.sq_entries as usize, config.cq_entries as usize);
-        let (mut buffers, mut buffer_size) = (0, 0);
-        switches::apply(
-            words,
-            &mut [
-                ("no-accept", Switch::Off(&mut config.accept)),
-                ("no-recv", Switch::Off(&mut config.recv)),
-                ("no-send", Switch::Off(&mut config.send)),
-                ("no-multishot-accept", Switch::Off(&mut config.multishot_accept)),
-                ("no-multishot-recv", Switch::Off(&mut config.multishot_recv)),
-                ("no-multishot-poll", Switch::Off(&mut config.multishot_poll)),
-                ("no-buffer-ring", Switch::Off(&mut config.buffer_ring)),
-                ("no-incremental", Switch::Off(&mut config.incremental_buffers)),
-                ("no-single-issuer", Switch::Off(&mut config.single_issuer)),
-                ("no-defer", Switch::Off(&mut config.defer_taskrun)),
-                ("no-ext-arg", Switch::Off(&mut config.ext_arg)),
-                ("no-registered-ring", Switch::Off(&mut config.registered_ring_fd)),
-                ("sqarray", Switch::Off(&mut config.no_sqarray)),
-                ("poll-before-accept", Switch::On(&mut config.poll_before_accept)),
-                ("sq", Switch::Count(&mut sq)),
-                ("cq", Switch::Count(&mut cq)),
-                ("buffers", Switch::Count(&mut buffers)),
-                ("buffer-size", Switch::Count(&mut buffer_size)),
-            ],
-        )?;
-        let saturate = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        config = config.sq_entries(saturate(sq)).cq_entries(saturate(cq));
-        if buffers > 0 {
-            config = config.buffer_count(u16::try_from(buffers).unwrap_or(u16::MAX));
-        }
-        if buffer_size > 0 {
-            config = config.buffer_size(saturate(buffer_size));
-        }
-        Ok(config)
+    /// A word that is not known, or a size that is not a number; the error lists the known words.
+    pub fn from_env_value(value: &str) -> Result<Self, ConfigError> {
+        switches::apply(Self::default(), Self::VARIABLE, value, WORDS)
     }
 }
+
+const WORDS: &[(&str, Word<Config>)] = &[
+    ("no-accept", Word::Flag(|config| config.accept(false))),
+    ("no-recv", Word::Flag(|config| config.recv(false))),
+    ("no-send", Word::Flag(|config| config.send(false))),
+    ("no-multishot-accept", Word::Flag(|config| config.multishot_accept(false))),
+    ("no-multishot-recv", Word::Flag(|config| config.multishot_recv(false))),
+    ("no-multishot-poll", Word::Flag(|config| config.multishot_poll(false))),
+    ("no-buffer-ring", Word::Flag(|config| config.buffer_ring(false))),
+    ("no-incremental", Word::Flag(|config| config.incremental_buffers(false))),
+    ("no-single-issuer", Word::Flag(|config| config.single_issuer(false))),
+    ("no-defer", Word::Flag(|config| config.defer_taskrun(false))),
+    ("no-ext-arg", Word::Flag(|config| config.ext_arg(false))),
+    ("no-registered-ring", Word::Flag(|config| config.registered_ring_fd(false))),
+    ("sqarray", Word::Flag(|config| config.no_sqarray(false))),
+    ("poll-before-accept", Word::Flag(|config| config.poll_before_accept(true))),
+    ("sq", Word::Number(Config::sq_entries)),
+    ("cq", Word::Number(Config::cq_entries)),
+    ("buffers", Word::Number(Config::buffer_count)),
+    ("buffer-size", Word::Number(Config::buffer_size)),
+];
 
 #[cfg(test)]
 mod tests {
@@ -270,30 +259,36 @@ mod tests {
 
     #[test]
     fn words_are_the_builder_in_text() {
-        let config = Config::parse(" no-recv, sq=2, cq=4,buffers=2,buffer-size=16,").unwrap();
+        let words = " no-recv, sq=2 cq=4,buffers=2,buffer-size=16,";
         let built =
             Config::new().recv(false).sq_entries(2).cq_entries(4).buffer_count(2).buffer_size(16);
-        assert_eq!(config, built);
-        assert_eq!(Config::parse(""), Ok(Config::default()));
+        assert_eq!(Config::from_env_value(words), Ok(built));
+        assert_eq!(Config::from_env_value(""), Ok(Config::default()));
     }
 
     #[test]
-    fn an_unknown_word_is_answered_with_the_known_ones() {
-        let error = Config::parse("no-teleport").unwrap_err();
-        assert!(error.contains("\"no-teleport\"; known are: no-accept, no-recv"), "{error}");
-        for (word, setter) in [
-            ("no-multishot-recv", Config::multishot_recv as fn(Config, bool) -> Config),
-            ("sqarray", Config::no_sqarray),
-            ("no-defer", Config::defer_taskrun),
-        ] {
-            assert!(error.contains(word), "{error}");
-            assert_eq!(Config::parse(word), Ok(setter(Config::new(), false)));
+    fn every_word_changes_something() {
+        for (name, word) in WORDS {
+            let text =
+                if matches!(word, Word::Flag(_)) { (*name).into() } else { format!("{name}=7") };
+            assert_ne!(Config::from_env_value(&text), Ok(Config::default()), "{text}");
         }
     }
 
     #[test]
+    fn an_unknown_word_is_named_beside_the_known_ones() {
+        let error = Config::from_env_value("no-teleport").unwrap_err().to_string();
+        assert!(
+            error.starts_with("ANYLOOP_URING: `no-teleport` is not known; known are no-accept, "),
+            "{error}"
+        );
+        assert!(error.ends_with("sq=N, cq=N, buffers=N, buffer-size=N"), "{error}");
+    }
+
+    #[test]
     fn sizes_are_kept_within_what_the_kernel_takes() {
-        let config = Config::parse("buffers=99999,buffer-size=999999999999").unwrap();
+        let config = Config::from_env_value("buffers=99999,buffer-size=4294967295,sq=0").unwrap();
         assert_eq!((config.buffer_count, config.buffer_size), (Some(1 << 15), Some(1 << 24)));
+        assert_eq!(config.sq_entries, 1);
     }
 }

@@ -1,7 +1,7 @@
 //! The driver: what the loop calls, and the completions that follow.
 
 use std::collections::VecDeque;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -14,10 +14,11 @@ use io_uring::{cqueue, opcode, types};
 
 use crate::buffers::{Buffers, Inconsistent};
 use crate::config::Config;
-use crate::probe;
+use crate::poll::Watched;
 use crate::ring::{BATCH, Ring, Waited};
 use crate::slot::{KeyOps, Keys, Kind, OpId, Slots};
 use crate::waker::RingWaker;
+use crate::{NAME, probe};
 
 /// Completions handled in one poll, so that a flood of them does not keep the loop from its timers.
 const MOST_PER_POLL: usize = 8192;
@@ -38,6 +39,8 @@ pub struct UringDriver {
     pub(crate) starved: VecDeque<OpId>,
     /// One-shot polls that fired.
     pub(crate) lapsed: Vec<OpId>,
+    /// By descriptor number.
+    pub(crate) watched: Vec<Watched>,
     pub(crate) finished: bool,
     waker: Arc<RingWaker>,
     owner: Option<ThreadMark>,
@@ -103,6 +106,7 @@ impl UringDriver {
             woken: false,
             starved: VecDeque::new(),
             lapsed: Vec::new(),
+            watched: Vec::new(),
             finished: false,
             waker: Arc::new(RingWaker::new()?),
             owner: None,
@@ -110,6 +114,35 @@ impl UringDriver {
             config: config.clone(),
             caps,
         })
+    }
+
+    /// What is in use, in words.
+    pub(crate) fn features(&self) -> String {
+        let rung = self.ring.rung();
+        let caps = self.caps;
+        let incremental = self.buffers.as_ref().is_some_and(|buffers| buffers.is_incremental());
+        let marks = [
+            (rung.single_issuer, "single issuer"),
+            (rung.defer_taskrun, "deferred task work"),
+            (rung.no_sqarray, "no sq array"),
+            (self.ring.has_index(), "registered ring"),
+            (self.ring.has_ext_arg(), "timed enter"),
+            (self.ring.has_no_iowait(), "no iowait"),
+            (true, if self.features.multishot_poll { "multishot poll" } else { "one-shot poll" }),
+            (caps.accept && self.features.poll_before_accept, "poll before accept"),
+            (
+                caps.accept,
+                if self.features.multishot_accept { "multishot accept" } else { "one-shot accept" },
+            ),
+            (
+                caps.recv,
+                if self.features.multishot_recv { "multishot recv" } else { "one-shot recv" },
+            ),
+            (incremental, "incremental buffers"),
+            (caps.send, "send"),
+        ];
+        let marks = marks.into_iter().filter(|(on, _)| *on).map(|(_, mark)| mark);
+        marks.collect::<Vec<_>>().join(", ")
     }
 
     /// The operations of a key, if it has an entry.
@@ -215,7 +248,7 @@ impl UringDriver {
     }
 
     fn poll_once(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
-        self.waker.watch_anew(self.ring.io());
+        self.waker.watch_anew(&self.ring);
         let before = events.len();
         events.append(&mut self.stash);
         let mut woken = std::mem::take(&mut self.woken);
@@ -277,7 +310,7 @@ impl UringDriver {
 
 impl Driver for UringDriver {
     fn name(&self) -> &'static str {
-        "uring"
+        NAME
     }
 
     fn caps(&self) -> Caps {
@@ -311,14 +344,14 @@ impl Driver for UringDriver {
         }
         self.check_owner()?;
         let result = self.poll_once(timeout, events);
-        if self.waker.is_watched() && (self.ring.has_completions() || self.ring.has_business()) {
+        if self.waker.is_watched() && self.ring.has_news() {
             self.waker.watch_more();
         }
         result
     }
 
     fn as_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.waker.watch(self.ring.io())
+        self.waker.watch(&self.ring)
     }
 
     fn register(&mut self, fd: Fd, key: Key, interest: Interest) -> io::Result<()> {
@@ -369,50 +402,18 @@ impl Driver for UringDriver {
     }
 
     fn describe(&self) -> String {
-        self.to_string()
-    }
-}
-
-impl Drop for UringDriver {
-    fn drop(&mut self) {
-        self.wind_down();
-    }
-}
-
-impl fmt::Display for UringDriver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rung = self.ring.rung();
         let (sq, cq) = self.ring.sizes();
-        write!(f, "io_uring sq {sq} cq {cq}")?;
-        let marks = [
-            (rung.single_issuer, "single-issuer"),
-            (rung.defer_taskrun, "defer-taskrun"),
-            (rung.no_sqarray, "no-sqarray"),
-            (self.ring.has_index(), "registered-ring"),
-            (self.ring.has_ext_arg(), "ext-arg"),
-            (self.ring.has_no_iowait(), "no-iowait"),
-            (self.features.multishot_poll, "multishot-poll"),
-            (self.caps.accept && self.features.multishot_accept, "multishot-accept"),
-            (self.caps.accept && self.features.poll_before_accept, "poll-before-accept"),
-            (self.caps.accept, "accept"),
-            (self.caps.recv && self.features.multishot_recv, "multishot-recv"),
-            (self.caps.recv, "recv"),
-            (self.caps.send, "send"),
-        ];
-        for (_, mark) in marks.into_iter().filter(|(on, _)| *on) {
-            write!(f, " {mark}")?;
-        }
+        let mut line = format!("uring: {}; sq {sq}, cq {cq}", self.features());
         if let Some(buffers) = &self.buffers {
             let (count, size) = buffers.shape();
-            let kind = if buffers.is_incremental() { " incremental" } else { "" };
             let (free, copied) = (buffers.in_ring(), buffers.copied());
-            write!(f, "; buffers {count} x {size}{kind}, {free} in ring, {copied} copies")?;
+            let _ = write!(line, ", {count} buffers of {size}, {free} free, {copied} copies");
         }
         let counters = self.ring.counters;
-        write!(
-            f,
-            "; operations {}, in the kernel {} (poll {} accept {} recv {} send {}), starved {}; \
-             enters {} sq-overflow {} (waiting {}) cq-overflow {}",
+        let _ = write!(
+            line,
+            "; {} operations, {} in the kernel ({} poll, {} accept, {} recv, {} send), {} starved; \
+             {} enters, sq full {} times ({} waiting), cq overflown {} times",
             self.ops.live(),
             self.ops.in_kernel(),
             self.ops.count(Kind::Poll),
@@ -424,13 +425,20 @@ impl fmt::Display for UringDriver {
             counters.backlogged,
             self.ring.backlog(),
             counters.overflows,
-        )
+        );
+        line
+    }
+}
+
+impl Drop for UringDriver {
+    fn drop(&mut self) {
+        self.wind_down();
     }
 }
 
 impl fmt::Debug for UringDriver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "UringDriver({self})")
+        write!(f, "UringDriver({})", self.describe())
     }
 }
 

@@ -24,7 +24,19 @@ impl UringDriver {
         if self.key_ops(key).is_some_and(|ops| !ops.poll.is_none()) {
             return Err(io::Error::from_raw_os_error(libc::EEXIST));
         }
-        check_pollable(fd.as_fd())?;
+        let file = identify(fd.as_fd())?;
+        let number = fd.as_raw_fd() as usize;
+        if number >= self.watched.len() {
+            self.watched.resize(number + 1, Watched { key, file: 0 });
+        }
+        if file != 0 && self.watched[number].file == file {
+            let other = self.watched[number].key;
+            let current = self.key_ops(other).map_or(OpRef::NONE, |ops| ops.poll);
+            if self.ops.at(current).is_some_and(|(_, op)| op.fd == fd.as_raw_fd()) {
+                return Err(io::Error::from_raw_os_error(libc::EEXIST));
+            }
+        }
+        self.watched[number] = Watched { key, file };
         self.poll_begin(fd.as_raw_fd(), key, interest);
         Ok(())
     }
@@ -140,9 +152,17 @@ fn seen(result: i32, wanted: u32) -> Option<Readiness> {
     })
 }
 
-/// Refuses what cannot be polled. io_uring would call a file on disk always ready; the other
-/// backends, and so ours, answer `EPERM`.
-fn check_pollable(fd: BorrowedFd<'_>) -> io::Result<()> {
+/// Under which key a descriptor was registered last. The key may have been deregistered since.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Watched {
+    key: Key,
+    /// Tells the file from others that had the same number; 0 if it cannot be told.
+    file: u64,
+}
+
+/// Identifies a file, and refuses what cannot be polled: io_uring would call a file on disk always
+/// ready, where the other backends answer `EPERM`.
+fn identify(fd: BorrowedFd<'_>) -> io::Result<u64> {
     // SAFETY: zeroes are a valid `stat`, which is plain data.
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
     // SAFETY: `fd` is open, and `stat` is ours to be written to.
@@ -150,10 +170,11 @@ fn check_pollable(fd: BorrowedFd<'_>) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     match stat.st_mode & libc::S_IFMT {
-        libc::S_IFSOCK | libc::S_IFIFO => Ok(()),
+        libc::S_IFSOCK => Ok(stat.st_ino),
+        libc::S_IFIFO => Ok(0),
         libc::S_IFREG | libc::S_IFDIR => Err(io::Error::from_raw_os_error(libc::EPERM)),
         // Devices and anonymous inodes differ; epoll knows.
-        _ => ask_epoll(fd),
+        _ => ask_epoll(fd).map(|()| 0),
     }
 }
 

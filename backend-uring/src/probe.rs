@@ -2,34 +2,25 @@
 
 use std::fs;
 use std::io;
+use std::time::Duration;
 
-use io_uring::{EnterFlags, opcode};
+use anyloop_core::driver::Driver;
 
 use crate::config::Config;
-use crate::setup::{self, Refusal};
+use crate::driver::UringDriver;
+use crate::setup::Refusal;
 
-/// Tries a ring as the driver would make it, with a request that does nothing.
+/// Makes a driver, polls once, and frees it again. `Ok` says what it found.
 ///
 /// # Errors
 /// A sentence that says what refused, names the running kernel, and what could be done.
-pub fn probe() -> Result<(), String> {
+pub fn probe() -> Result<String, String> {
     let small = Config::new().sq_entries(2).cq_entries(2);
-    try_ring(&small).map_err(|refusal| explain(&refusal))
-}
-
-fn try_ring(config: &Config) -> Result<(), Refusal> {
-    let (mut ring, rung) = setup::build(config)?;
-    let refuse = |call| move |error| Refusal { call, error };
-    if rung.single_issuer {
-        ring.submitter().register_enable_rings().map_err(refuse("io_uring_register"))?;
-    }
-    // SAFETY: the request points to no memory.
-    let pushed = unsafe { ring.submission().push(&opcode::Nop::new().build()) };
-    debug_assert!(pushed.is_ok(), "the queue is new");
-    // SAFETY: no argument is passed.
-    unsafe { ring.submitter().enter::<()>(1, 1, EnterFlags::GETEVENTS.bits(), None) }
-        .map_err(refuse("io_uring_enter"))?;
-    Ok(())
+    let mut driver = UringDriver::new(&small).map_err(|error| error.to_string())?;
+    driver
+        .poll(Some(Duration::ZERO), &mut Vec::new())
+        .map_err(|error| explain(&Refusal { call: "io_uring_enter", error }))?;
+    Ok(driver.features())
 }
 
 /// What a refusal means.

@@ -183,6 +183,14 @@ impl Ring {
         !self.io.completion().is_empty()
     }
 
+    /// Whether an entry without waiting would bring completions, or there are some.
+    pub(crate) fn has_news(&self) -> bool {
+        // SAFETY: no other view of either queue exists: each is dropped in the method that makes it.
+        let (submissions, completions) =
+            unsafe { (self.io.submission_shared(), self.io.completion_shared()) };
+        !completions.is_empty() || submissions.taskrun() || submissions.cq_overflow()
+    }
+
     /// Completions that are gone for good, for the kernel had no memory for them.
     pub(crate) fn lost(&mut self) -> u32 {
         self.io.completion().overflow()

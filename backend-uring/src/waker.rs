@@ -5,7 +5,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 
 use anyloop_core::driver::Waker;
-use io_uring::IoUring;
+
+use crate::ring::Ring;
 
 /// The driver's waker: an eventfd on which the ring keeps a poll. Nobody reads it, for each write
 /// fires the poll again.
@@ -35,24 +36,25 @@ impl RingWaker {
     ///
     /// The ring's own is not: not for completions that are to be worked off on request. The kernel
     /// tells an eventfd, but this costs something with each completion, hence only when asked for.
-    pub(crate) fn watch(&self, ring: &IoUring) -> Option<BorrowedFd<'_>> {
+    pub(crate) fn watch(&self, ring: &Ring) -> Option<BorrowedFd<'_>> {
         if self.watch.get().is_none() {
             let watch = EventFd::new().ok()?;
-            ring.submitter().register_eventfd(watch.raw()).ok()?;
-            // What is there already would not be told.
-            watch.signal();
+            ring.io().submitter().register_eventfd(watch.raw()).ok()?;
+            if ring.has_news() {
+                watch.signal();
+            }
             self.watch.set(watch).ok()?;
         }
         self.watch.get().map(|watch| watch.0.as_fd())
     }
 
     /// To be called before looking for completions: from now on, new ones are told again.
-    pub(crate) fn watch_anew(&self, ring: &IoUring) {
+    pub(crate) fn watch_anew(&self, ring: &Ring) {
         let Some(watch) = self.watch.get() else { return };
         watch.drain();
         // A completion caused by a write to *another* eventfd is told by a detour that the kernel
         // takes once per registration (6.18: `io_eventfd_do_signal` leaves its bit set).
-        let submitter = ring.submitter();
+        let submitter = ring.io().submitter();
         let _ = submitter.unregister_eventfd();
         let _ = submitter.register_eventfd(watch.raw());
     }

@@ -79,7 +79,7 @@ fn a_thousand_connections_leave_nothing_behind() {
         rig.silent();
         assert_eq!(open_fds(), fds, "{words}");
         let line = rig.driver.describe();
-        assert!(line.contains("operations 1, in the kernel 1 "), "{words}: {line}");
+        assert!(line.contains("; 1 operations, 1 in the kernel "), "{words}: {line}");
         rig.close(listener, key(0));
     }
 }
@@ -112,7 +112,7 @@ fn shutdown_ends_everything_in_flight() {
         rig.driver.shutdown();
         assert!(start.elapsed() < Duration::from_secs(1), "{words}: {:?}", start.elapsed());
         let line = rig.driver.describe();
-        assert!(line.contains("operations 0, in the kernel 0 "), "{words}: {line}");
+        assert!(line.contains("; 0 operations, 0 in the kernel "), "{words}: {line}");
         drop(rig);
         drop(kept);
         // The ring's own descriptors are gone at once, those in dying sockets with them.

@@ -48,7 +48,7 @@ pub(crate) fn configs() -> Vec<(&'static str, Config)> {
         "no-multishot-accept,no-multishot-recv,no-multishot-poll,no-single-issuer,no-ext-arg,\
          no-registered-ring,no-incremental,sqarray,sq=2,cq=4",
     ];
-    words.into_iter().map(|word| (word, Config::parse(word).unwrap())).collect()
+    words.into_iter().map(|word| (word, Config::from_env_value(word).unwrap())).collect()
 }
 
 /// Runs a test under every configuration, with its name on the error stream should it fail.
@@ -75,7 +75,7 @@ impl Rig {
     }
 
     pub(crate) fn words(words: &str) -> Self {
-        Self::new(&Config::parse(words).unwrap())
+        Self::new(&Config::from_env_value(words).unwrap())
     }
 
     /// Polls once.

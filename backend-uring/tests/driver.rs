@@ -1,0 +1,41 @@
+//! The suite that every driver passes, with each feature off and on the smallest rings.
+
+use anyloop_uring::{Config, UringDriver};
+
+fn driver(words: &str) -> impl Fn() -> UringDriver {
+    let config = Config::from_env_value(words).expect("known words");
+    move || UringDriver::new(&config).expect("a driver")
+}
+
+macro_rules! suites {
+    ($($name:ident: $words:literal,)*) => {$(
+        mod $name {
+            use super::*;
+            anyloop_core::driver_tests!(driver($words));
+        }
+    )*};
+}
+
+suites! {
+    default: "",
+    no_accept: "no-accept",
+    no_recv: "no-recv",
+    no_send: "no-send",
+    no_multishot_accept: "no-multishot-accept",
+    no_multishot_recv: "no-multishot-recv",
+    no_multishot_poll: "no-multishot-poll",
+    no_buffer_ring: "no-buffer-ring",
+    no_incremental: "no-incremental",
+    no_single_issuer: "no-single-issuer",
+    no_defer: "no-defer",
+    no_ext_arg: "no-ext-arg",
+    no_registered_ring: "no-registered-ring",
+    sqarray: "sqarray",
+    poll_before_accept: "poll-before-accept",
+    tiny_buffers: "buffers=2,buffer-size=16",
+    tiny_plain_buffers: "buffers=2,buffer-size=16,no-incremental",
+    tiny_rings: "sq=2,cq=4",
+    tiny_everything: "sq=2,cq=4,buffers=2,buffer-size=16",
+    everything_off: "no-accept no-recv no-send no-multishot-poll no-single-issuer no-ext-arg \
+                     no-registered-ring sqarray",
+}
