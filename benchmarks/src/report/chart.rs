@@ -116,6 +116,7 @@ const fn colour(kind: Kind) -> &'static str {
     match kind {
         Kind::Line => "#999999",
         Kind::Peer => "#4878a8",
+        Kind::Ours => "#c0504d",
     }
 }
 

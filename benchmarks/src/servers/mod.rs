@@ -4,6 +4,7 @@
 //! it until the process is killed. Every server answers with exactly the bytes it received, sets
 //! `TCP_NODELAY`, and uses what its runtime's own documentation would use.
 
+mod anyloop;
 #[cfg(feature = "peers")]
 mod compio;
 mod epoll;
@@ -46,11 +47,17 @@ pub(crate) enum Kind {
     Line,
     /// Another runtime.
     Peer,
+    /// One of our loops.
+    Ours,
 }
 
 impl Server {
     const fn line(name: &'static str, serve: Serve) -> Self {
         Self { name, kind: Kind::Line, serve }
+    }
+
+    const fn ours(name: &'static str, serve: Serve) -> Self {
+        Self { name, kind: Kind::Ours, serve }
     }
 
     const fn peer(name: &'static str, serve: Serve) -> Self {
@@ -64,6 +71,16 @@ pub(crate) fn all() -> Vec<Server> {
         Server::line("epoll", epoll::serve),
         Server::line("uring", uring::serve),
         Server::line("mio", mio::serve),
+        Server::ours("anyloop-uring", |l, _| anyloop::protocol("uring", l)),
+        Server::ours("anyloop-uring-buffered", |l, _| anyloop::buffered("uring", l)),
+        Server::ours("anyloop-uring-streams", |l, _| anyloop::streams("uring", l)),
+        Server::ours("anyloop-uring-futures", |l, b| anyloop::futures("uring", l, b)),
+        Server::ours("anyloop-mio", |l, _| anyloop::protocol("mio", l)),
+        Server::ours("anyloop-mio-buffered", |l, _| anyloop::buffered("mio", l)),
+        Server::ours("anyloop-mio-streams", |l, _| anyloop::streams("mio", l)),
+        Server::ours("anyloop-mio-futures", |l, b| anyloop::futures("mio", l, b)),
+        Server::ours("anyloop-polling", |l, _| anyloop::protocol("polling", l)),
+        Server::ours("anyloop-polling-streams", |l, _| anyloop::streams("polling", l)),
         Server::peer("tokio", tokio::serve),
         #[cfg(feature = "peers")]
         Server::peer("smol", smol::serve),

@@ -1,5 +1,6 @@
 //! The runtimes that can be measured: one file each, one row each.
 
+mod anyloop;
 #[cfg(feature = "peers")]
 mod compio;
 #[cfg(feature = "peers")]
@@ -16,6 +17,9 @@ use crate::servers::Kind;
 /// Every runtime of this build.
 pub(super) fn all() -> Vec<Subject> {
     vec![
+        Subject::new::<anyloop::Uring>("anyloop-uring", Kind::Ours),
+        Subject::new::<anyloop::Mio>("anyloop-mio", Kind::Ours),
+        Subject::new::<anyloop::Polling>("anyloop-polling", Kind::Ours),
         Subject::new::<tokio::Tokio>("tokio", Kind::Peer),
         #[cfg(feature = "peers")]
         Subject::new::<smol::Smol>("smol", Kind::Peer),
