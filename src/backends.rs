@@ -7,6 +7,8 @@ use anyloop_api::{BackendDescriptor, Error, Result};
 
 /// Ours that are compiled in, in the order in which automatic choice tries them.
 static BUILT_IN: &[&BackendDescriptor] = &[
+    #[cfg(feature = "uring")]
+    &anyloop_uring::DESCRIPTOR,
     #[cfg(feature = "mio")]
     &anyloop_mio::DESCRIPTOR,
     #[cfg(feature = "polling")]
