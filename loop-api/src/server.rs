@@ -84,8 +84,8 @@ impl Server {
         self.0.start_serving()
     }
 
-    /// Serves until the server is closed or the task is cancelled; a cancellation closes the server,
-    /// waits for it, and then continues outwards.
+    /// Serves until the server is closed or the task is cancelled; a cancellation closes the server and
+    /// its connections, waits for that, and then continues outwards.
     ///
     /// # Errors
     /// `Usage` if the server is closed or is being served already.

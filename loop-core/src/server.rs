@@ -162,6 +162,8 @@ impl RawServer for ServerState {
                 Ok(served) => served,
                 Err(cancelled) => {
                     this.close();
+                    // Idle clients would keep us here for ever.
+                    this.close_clients();
                     let _ = this.wait_closed().await;
                     cancelled.resume().await
                 }
