@@ -1,0 +1,79 @@
+//! Streams, on every backend.
+#![cfg(all(feature = "mio", feature = "uring", feature = "polling"))]
+#![allow(missing_docs, reason = "a test")]
+
+#[macro_use]
+mod support;
+
+#[path = "streams/connection.rs"]
+mod connection;
+#[path = "streams/futures_io.rs"]
+mod futures_io_traits;
+#[path = "streams/reader.rs"]
+mod reader;
+#[path = "streams/server.rs"]
+mod server;
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use anyloop::{
+    Error, EventLoopExt, LoopRef, Result, Server, StreamReader, StreamWriter, open_connection,
+    start_server_with_limit,
+};
+
+type Half = (StreamReader, StreamWriter);
+
+/// A connection: the server, the client's end, the server's end with the given limit.
+async fn pair(limit: usize) -> Result<(Server, Half, Half)> {
+    let lp = LoopRef::current()?;
+    let accepted = lp.create_future();
+    let told = accepted.clone();
+    let connected = move |reader, writer| {
+        told.set_unless_done(Ok((reader, writer)));
+    };
+    let server = start_server_with_limit("127.0.0.1:0", limit, connected).await?;
+    let client = open_connection(address(&server)).await?;
+    let accepted = accepted.await?;
+    Ok((server, client, accepted))
+}
+
+fn address(server: &Server) -> SocketAddr {
+    server.local_addr().expect("a TCP server has an address")
+}
+
+/// Collects what is reported.
+fn reports() -> Result<Rc<RefCell<Vec<String>>>> {
+    let reports: Rc<RefCell<Vec<String>>> = Rc::default();
+    let seen = reports.clone();
+    LoopRef::current()?.set_exception_handler(Some(Rc::new(move |_, report| {
+        seen.borrow_mut().push(report.to_string());
+    })));
+    Ok(reports)
+}
+
+/// Polls a future once; `None` if it is pending. Dropping it afterwards is a cancellation.
+async fn once<F: Future>(future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
+}
+
+/// Waits until `condition` holds.
+async fn until(condition: impl Fn() -> bool) {
+    while !condition() {
+        anyloop::sleep(std::time::Duration::from_millis(1)).await;
+    }
+}
+
+#[track_caller]
+fn failed<T: std::fmt::Debug>(outcome: Result<T>) -> Error {
+    outcome.expect_err("this should have failed")
+}

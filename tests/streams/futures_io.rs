@@ -1,0 +1,133 @@
+//! `AsyncRead` and `AsyncWrite` of our streams, with nothing but the traits.
+
+use std::io;
+use std::pin::Pin;
+
+use futures_io::{AsyncRead, AsyncWrite};
+
+use super::*;
+use anyloop::{TcpStream, create_task, start_server};
+
+async fn read(stream: &mut (impl AsyncRead + Unpin), buf: &mut [u8]) -> io::Result<usize> {
+    poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, buf)).await
+}
+
+async fn write_all(stream: &mut (impl AsyncWrite + Unpin), mut data: &[u8]) -> io::Result<()> {
+    while !data.is_empty() {
+        let count = poll_fn(|cx| Pin::new(&mut *stream).poll_write(cx, data)).await?;
+        data = &data[count..];
+    }
+    poll_fn(|cx| Pin::new(&mut *stream).poll_flush(cx)).await
+}
+
+async fn finish(stream: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+    poll_fn(|cx| Pin::new(&mut *stream).poll_close(cx)).await
+}
+
+async fn echo(reader: StreamReader, writer: StreamWriter) -> Result<()> {
+    let mut stream = TcpStream::from_split(reader, writer);
+    let mut data = vec![0; 10_000];
+    loop {
+        let count = read(&mut stream, &mut data).await?;
+        if count == 0 {
+            finish(&mut stream).await?;
+            return Ok(());
+        }
+        write_all(&mut stream, &data[..count]).await?;
+    }
+}
+
+on_every_backend! {
+    fn ten_megabytes_there_and_back(backend) {
+        support::run(backend, async {
+            let server = start_server("127.0.0.1:0", echo).await?;
+            let stream = TcpStream::connect(address(&server)).await?;
+            assert_eq!(stream.peer_addr(), server.local_addr());
+            let (mut reader, mut writer) = stream.into_split();
+            let sent: Vec<u8> = (0..10_000_000_u32).map(|n| (n / 7) as u8).collect();
+            let sending = sent.clone();
+            let sender = create_task(async move {
+                write_all(&mut writer, &sending).await?;
+                finish(&mut writer).await?;
+                assert_eq!(writer.transport().get_write_buffer_size(), 0, "close sends everything");
+                Ok::<_, Error>(writer)
+            })?;
+            let mut received = Vec::new();
+            let mut data = vec![0; 50_000];
+            loop {
+                let count = read(&mut reader, &mut data).await?;
+                if count == 0 {
+                    break;
+                }
+                received.extend_from_slice(&data[..count]);
+            }
+            assert!(received == sent, "{} bytes came back", received.len());
+            sender.await??.close();
+            server.close();
+            server.wait_closed().await
+        })?
+    }
+
+    fn vectored(backend) {
+        support::run(backend, async {
+            let (_server, mut client, accepted) = pair(1024).await?;
+            let parts = [io::IoSlice::new(b"one"), io::IoSlice::new(b""), io::IoSlice::new(b"two")];
+            let count = poll_fn(|cx| Pin::new(&mut client.1).poll_write_vectored(cx, &parts)).await?;
+            assert_eq!(count, 6);
+            assert_eq!(accepted.0.read_exact(6).await?, b"onetwo");
+            client.1.close();
+            accepted.1.close();
+            Ok(())
+        })?
+    }
+
+    fn a_dropped_poll_loses_nothing(backend) {
+        support::run(backend, async {
+            let (_server, mut client, accepted) = pair(1024).await?;
+            let mut buf = [0; 8];
+            assert!(once(read(&mut client.0, &mut buf)).await.is_none());
+            accepted.1.write("later");
+            assert_eq!(read(&mut client.0, &mut buf).await?, 5);
+            assert_eq!(&buf[..5], b"later");
+            assert!(once(read(&mut client.0, &mut buf)).await.is_none());
+            accepted.1.write("again");
+            // An awaiting method takes over from a poll that was given up.
+            assert_eq!(client.0.read(10).await?, b"again");
+            client.1.close();
+            accepted.1.close();
+            Ok(())
+        })?
+    }
+
+    fn dropping_it_closes_quietly(backend) {
+        support::run(backend, async {
+            let reports = reports()?;
+            let server = start_server("127.0.0.1:0", echo).await?;
+            let mut stream = TcpStream::connect(address(&server)).await?;
+            write_all(&mut stream, b"x").await?;
+            let mut buf = [0; 8];
+            assert_eq!(read(&mut stream, &mut buf).await?, 1);
+            drop(stream);
+            server.close();
+            server.wait_closed().await?;
+            assert!(reports.borrow().is_empty(), "{reports:?}");
+            Ok(())
+        })?
+    }
+
+    fn a_closed_stream_refuses_writes(backend) {
+        support::run(backend, async {
+            let (_server, mut client, accepted) = pair(1024).await?;
+            client.1.close();
+            let error = write_all(&mut client.1, b"x").await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::BrokenPipe, "{error}");
+            client.1.wait_closed().await?;
+            let error = write_all(&mut client.1, b"x").await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{error}");
+            finish(&mut client.1).await?;
+            assert_eq!(read(&mut client.0, &mut [0; 8]).await?, 0);
+            accepted.1.close();
+            Ok(())
+        })?
+    }
+}
