@@ -10,6 +10,8 @@ pub(crate) fn mount<T>(backend: &'static str, test: impl FnOnce(&'static str) ->
 where
     T: Default,
 {
+    let known = anyloop::backends().iter().any(|known| known.name == backend);
+    assert!(known, "the table has no {backend}");
     match anyloop::select(backend) {
         Ok(_) => test(backend),
         Err(error) => {
