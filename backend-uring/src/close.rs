@@ -104,6 +104,11 @@ impl UringDriver {
             return;
         }
         self.stash.clear();
+        if !self.is_ours() {
+            self.ring.disown();
+            mem::forget(mem::take(&mut self.ops));
+            return;
+        }
         self.ops.orphan_all();
         if self.ring.is_enabled() {
             let cancel_all = opcode::AsyncCancel2::new(CancelBuilder::any())

@@ -12,13 +12,15 @@ use std::time::{Duration, Instant};
 use anyloop_core::driver::{Caps, Driver, Event, Fd, Interest, Key, Trigger, Waker};
 use io_uring::{cqueue, opcode, types};
 
+use crate::NAME;
 use crate::buffers::{Buffers, Inconsistent};
 use crate::config::Config;
+use crate::fork::Process;
 use crate::poll::Watched;
 use crate::ring::{BATCH, Ring, Waited};
+use crate::setup::Refusal;
 use crate::slot::{KeyOps, Keys, Kind, OpId, Slots};
 use crate::waker::RingWaker;
-use crate::{NAME, probe};
 
 /// Completions handled in one poll, so that a flood of them does not keep the loop from its timers.
 const MOST_PER_POLL: usize = 8192;
@@ -44,6 +46,7 @@ pub struct UringDriver {
     pub(crate) finished: bool,
     waker: Arc<RingWaker>,
     owner: Option<ThreadMark>,
+    process: Process,
     failure: Option<&'static str>,
     config: Config,
     caps: Caps,
@@ -81,10 +84,13 @@ impl UringDriver {
     /// # Errors
     /// As [`probe`](crate::probe), in the same words; or the process is out of descriptors or memory.
     pub fn new(config: &Config) -> io::Result<Self> {
-        let ring = Ring::new(config)
-            .map_err(|refusal| io::Error::new(refusal.error.kind(), probe::explain(&refusal)))?;
+        let ring = Ring::new(config).map_err(Refusal::into_error)?;
         let wants_buffers = config.recv && config.buffer_ring;
-        let buffers = if wants_buffers { Buffers::register(ring.io(), config)? } else { None };
+        let buffers = if wants_buffers {
+            Buffers::register(ring.io(), config).map_err(Refusal::of("io_uring_register"))?
+        } else {
+            None
+        };
         let features = Features {
             multishot_accept: config.multishot_accept,
             multishot_recv: config.multishot_recv,
@@ -110,6 +116,7 @@ impl UringDriver {
             finished: false,
             waker: Arc::new(RingWaker::new()?),
             owner: None,
+            process: Process::current(),
             failure: None,
             config: config.clone(),
             caps,
@@ -168,7 +175,23 @@ impl UringDriver {
         self.failure = Some("io_uring: a completion names bytes that are not in the buffer ring");
     }
 
+    /// Whether this process made the ring. If not, nothing of it may be touched.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.process == Process::current()
+    }
+
+    fn check_process(&self) -> io::Result<()> {
+        if self.is_ours() {
+            return Ok(());
+        }
+        Err(io::Error::other(
+            "this io_uring belongs to the parent process: a child that was forked makes a loop of its \
+             own",
+        ))
+    }
+
     fn check_owner(&self) -> io::Result<()> {
+        self.check_process()?;
         match self.owner {
             Some(owner) if owner != ThreadMark::current() => Err(io::Error::other(
                 "this io_uring belongs to another thread: a loop stays on the thread that ran it \
@@ -318,6 +341,7 @@ impl Driver for UringDriver {
     }
 
     fn attach(&mut self) -> io::Result<()> {
+        self.check_process()?;
         let here = ThreadMark::current();
         if self.owner == Some(here) {
             return Ok(());
@@ -326,7 +350,7 @@ impl Driver for UringDriver {
             self.check_owner()?;
         }
         let first = !self.ring.is_enabled();
-        self.ring.enable(&self.config)?;
+        self.ring.enable(&self.config).map_err(Refusal::of("io_uring_register"))?;
         self.owner = Some(here);
         if first {
             self.arm_waker();
@@ -351,19 +375,24 @@ impl Driver for UringDriver {
     }
 
     fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.check_process().ok()?;
         self.waker.watch(&self.ring)
     }
 
     fn register(&mut self, fd: Fd, key: Key, interest: Interest) -> io::Result<()> {
+        self.check_process()?;
         self.poll_register(fd, key, interest)
     }
 
     fn modify(&mut self, fd: Fd, key: Key, interest: Interest) -> io::Result<()> {
+        self.check_process()?;
         self.poll_modify(fd, key, interest)
     }
 
     fn deregister(&mut self, _fd: Fd, key: Key) -> io::Result<()> {
-        self.poll_deregister(key);
+        if self.is_ours() {
+            self.poll_deregister(key);
+        }
         Ok(())
     }
 
@@ -371,30 +400,38 @@ impl Driver for UringDriver {
         if !self.caps.accept {
             return Err(io::ErrorKind::Unsupported.into());
         }
+        self.check_process()?;
         self.accept_begin(fd, key)
     }
 
     fn accept_stop(&mut self, _fd: Fd, key: Key) {
-        self.inward_stop(key);
+        if self.is_ours() {
+            self.inward_stop(key);
+        }
     }
 
     fn recv_start(&mut self, fd: Fd, key: Key) -> io::Result<()> {
         if !self.caps.recv {
             return Err(io::ErrorKind::Unsupported.into());
         }
+        self.check_process()?;
         self.recv_begin(fd, key)
     }
 
     fn recv_stop(&mut self, _fd: Fd, key: Key) {
-        self.inward_stop(key);
+        if self.is_ours() {
+            self.inward_stop(key);
+        }
     }
 
     fn send(&mut self, fd: Fd, key: Key, buffer: Vec<u8>, offset: usize) -> Result<(), Vec<u8>> {
-        self.send_begin(fd, key, buffer, offset)
+        if self.is_ours() { self.send_begin(fd, key, buffer, offset) } else { Err(buffer) }
     }
 
     fn close(&mut self, fd: OwnedFd, key: Key) {
-        self.close_key(fd, key);
+        if self.is_ours() {
+            self.close_key(fd, key);
+        }
     }
 
     fn shutdown(&mut self) {

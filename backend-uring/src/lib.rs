@@ -57,6 +57,7 @@ mod buffers;
 mod close;
 mod config;
 mod driver;
+mod fork;
 mod policy;
 mod poll;
 mod probe;

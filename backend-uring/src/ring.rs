@@ -30,6 +30,7 @@ pub(crate) struct Ring {
     /// Requests that did not fit, in order.
     backlog: VecDeque<squeue::Entry>,
     enabled: bool,
+    disowned: bool,
     /// The number by which the owning thread enters.
     index: Option<u32>,
     ext_arg: bool,
@@ -76,6 +77,7 @@ impl Ring {
             rung,
             backlog: VecDeque::new(),
             enabled: false,
+            disowned: false,
             index: None,
             ext_arg,
             timer: Box::default(),
@@ -338,8 +340,24 @@ impl Ring {
     }
 }
 
+impl Ring {
+    /// Lets go of the ring in a process that did not make it: of the descriptor only, for the memory is
+    /// not there, and its addresses may be used for something else.
+    pub(crate) fn disown(&mut self) {
+        if !self.disowned {
+            self.disowned = true;
+            // SAFETY: the descriptor is not used again: every method but this is kept from being called by
+            // the driver, and `drop` does nothing.
+            unsafe { libc::close(self.io.as_raw_fd()) };
+        }
+    }
+}
+
 impl Drop for Ring {
     fn drop(&mut self) {
+        if self.disowned {
+            return;
+        }
         self.wind_down();
         // SAFETY: this is the only place where `io` is dropped, and nothing uses it afterwards.
         unsafe { ManuallyDrop::drop(&mut self.io) };

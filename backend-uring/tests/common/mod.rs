@@ -15,7 +15,7 @@ use anyloop_uring::{Config, UringDriver};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Short, for proving that nothing comes.
-pub(crate) const MOMENT: Duration = Duration::from_millis(20);
+pub(crate) const MOMENT: Duration = Duration::from_millis(10);
 
 pub(crate) fn key(slot: u32) -> Key {
     Key { slot, generation: 1 }
