@@ -52,26 +52,46 @@
 //! Or hand [`EventLoopPolicy`] to `anyloop::set_event_loop_policy`, or choose it at run time with
 //! `ANYLOOP_BACKEND=uring`.
 
-mod accept;
-mod buffers;
-mod close;
 mod config;
-mod driver;
-mod fork;
 mod policy;
-mod poll;
-mod probe;
-mod recv;
-mod ring;
-mod send;
-mod setup;
-mod slot;
-mod waker;
 
 pub use config::{Config, ConfigError};
-pub use driver::UringDriver;
 pub use policy::{DESCRIPTOR, EventLoopPolicy, new_event_loop, open};
-pub use probe::probe;
 
 /// The name of this backend, as in `ANYLOOP_BACKEND`.
 pub const NAME: &str = "uring";
+
+#[cfg(has_io_uring)]
+mod accept;
+#[cfg(has_io_uring)]
+mod buffers;
+#[cfg(has_io_uring)]
+mod close;
+#[cfg(has_io_uring)]
+mod driver;
+#[cfg(has_io_uring)]
+mod fork;
+#[cfg(has_io_uring)]
+mod poll;
+#[cfg(has_io_uring)]
+mod probe;
+#[cfg(has_io_uring)]
+mod recv;
+#[cfg(has_io_uring)]
+mod ring;
+#[cfg(has_io_uring)]
+mod send;
+#[cfg(has_io_uring)]
+mod setup;
+#[cfg(has_io_uring)]
+mod slot;
+#[cfg(has_io_uring)]
+mod waker;
+
+#[cfg(has_io_uring)]
+pub use self::{driver::UringDriver, probe::probe};
+
+#[cfg(not(has_io_uring))]
+mod elsewhere;
+#[cfg(not(has_io_uring))]
+pub use elsewhere::{UringDriver, probe};

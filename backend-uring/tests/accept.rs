@@ -1,4 +1,5 @@
 //! Accepting, under every configuration.
+#![cfg(target_os = "linux")]
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! What is said where io_uring is denied. A seccomp filter holds for the thread that installs it, so
 //! each test runs in a thread of its own.
+#![cfg(target_os = "linux")]
 
 use std::thread;
 

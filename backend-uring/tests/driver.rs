@@ -1,4 +1,5 @@
 //! The suite that every driver passes, with each feature off and on the smallest rings.
+#![cfg(target_os = "linux")]
 
 use anyloop_uring::{Config, UringDriver};
 

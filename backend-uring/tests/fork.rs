@@ -1,4 +1,5 @@
 //! A forked child neither crashes nor touches the parent's ring.
+#![cfg(target_os = "linux")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Descriptors are counted here, so the tests take turns: the count is the process's.
+#![cfg(target_os = "linux")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Closing, shutting down, reusing numbers; nothing leaks and nothing comes back.
+#![cfg(target_os = "linux")]
 
 mod common;
 

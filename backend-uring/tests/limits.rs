@@ -1,4 +1,5 @@
 //! Out of descriptors. In a process of its own, for the limit is the process's.
+#![cfg(target_os = "linux")]
 
 mod common;
 

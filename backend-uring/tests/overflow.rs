@@ -1,4 +1,5 @@
 //! Queues that are too small: slower, never wrong.
+#![cfg(target_os = "linux")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! The backend as a value.
+#![cfg(target_os = "linux")]
 
 use anyloop_api::{EventLoopExt, EventLoopPolicy as _, LoopConfig, LoopRef};
 use anyloop_uring::{Config, DESCRIPTOR, EventLoopPolicy};

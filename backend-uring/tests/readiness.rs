@@ -1,4 +1,5 @@
 //! Tier 1 under every configuration.
+#![cfg(target_os = "linux")]
 
 mod common;
 

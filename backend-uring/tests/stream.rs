@@ -1,4 +1,5 @@
 //! Receiving and sending, under every configuration.
+#![cfg(target_os = "linux")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Sleeping exactly as long as asked, and no wake is ever lost.
+#![cfg(target_os = "linux")]
 
 mod common;
 
