@@ -180,8 +180,13 @@ pub trait EventLoop: fmt::Debug {
 
     /// Runs `callback` as an ordinary callback after `signal` arrived; replaces an earlier one.
     ///
+    /// Deliveries may merge, but a call follows the last one (SIG-07). While any loop has a handler
+    /// for a signal, its default does not happen; when the last one goes, the default is back.
+    ///
     /// # Errors
-    /// `Closed`; `InvalidArg` for a number that is no signal; `Usage` for one that cannot be caught.
+    /// `Closed`; `InvalidArg` for a number that is no signal; `Usage` for one that cannot be caught, or
+    /// on a thread whose loop the implementation lets handle none. (Loops over `anyloop-core` handle
+    /// signals on any thread.)
     fn add_signal_handler_fn(&self, signal: i32, callback: Box<dyn FnMut()>) -> Result<()>;
 
     /// Forgets it and restores the default disposition. True if there was one.

@@ -408,7 +408,8 @@ impl BaseLoop {
     fn close_now(&self) {
         self.state.set_closed();
         let lp = self.state.weak().upgrade();
-        drop(self.signals.borrow_mut().take());
+        let signals = self.signals.borrow_mut().take();
+        self.quietly(|| drop(signals));
         if let Some(executor) = self.executor.borrow_mut().take() {
             executor.shutdown();
         }

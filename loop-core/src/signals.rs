@@ -48,14 +48,22 @@ impl Signals {
         let channel = Self::channel(base)?;
         let callback = Rc::new(RefCell::new(Some(callback)));
         let context = Snapshot::current();
-        if let Some(handler) = channel.handlers.borrow_mut().get_mut(&signal) {
-            handler.context = context;
-            let old = std::mem::replace(&mut handler.callback, callback);
-            drop(old);
+        let known = channel.handlers.borrow_mut().get_mut(&signal).map(|handler| {
+            let old = std::mem::replace(&mut handler.callback, callback.clone());
+            (old, std::mem::replace(&mut handler.context, context.clone()))
+        });
+        if known.is_some() {
+            // What was replaced is dropped here, where its destructor may call the loop.
             return Ok(());
         }
         let flag = Arc::new(AtomicBool::new(false));
-        let fail = |error| Error::os(format!("add_signal_handler: signal {signal}"), error);
+        let fail = |error: io::Error| match error.raw_os_error() {
+            // The platform's library keeps some numbers to itself.
+            Some(libc::EINVAL) => Error::invalid_arg(format!(
+                "add_signal_handler: {signal} is not the number of a signal that can be handled"
+            )),
+            _ => Error::os(format!("add_signal_handler: signal {signal}"), error),
+        };
         // The flag first: when the pipe wakes us, it is set (SIG-07).
         let sender = channel.sender.try_clone().map_err(fail)?;
         let set = signal_hook::flag::register(signal, flag.clone()).map_err(fail)?;
@@ -66,8 +74,12 @@ impl Signals {
                 return Err(fail(error));
             }
         };
-        disposition::install(signal).map_err(fail)?;
-        let handler = Handler { callback, context, flag, ids: [set, wake] };
+        let ids = [set, wake];
+        if let Err(error) = disposition::install(signal) {
+            let _ = ids.map(signal_hook::low_level::unregister);
+            return Err(fail(error));
+        }
+        let handler = Handler { callback, context, flag, ids };
         channel.handlers.borrow_mut().insert(signal, handler);
         Ok(())
     }
@@ -77,7 +89,8 @@ impl Signals {
         let channel = base.signals.borrow().as_ref().map(|signals| signals.channel.clone());
         let Some(channel) = channel else { return Ok(false) };
         let handler = channel.handlers.borrow_mut().remove(&signal);
-        Ok(handler.map(|handler| handler.restore(signal)).is_some())
+        // Restored before the callback is dropped, whose destructor may panic.
+        Ok(handler.inspect(|handler| handler.restore(signal)).is_some())
     }
 
     fn channel(base: &BaseLoop) -> Result<Rc<Channel>> {
@@ -118,7 +131,7 @@ fn check(signal: i32, operation: &str) -> Result<()> {
 }
 
 impl Handler {
-    fn restore(self, signal: i32) {
+    fn restore(&self, signal: i32) {
         for id in self.ids {
             signal_hook::low_level::unregister(id);
         }
@@ -129,8 +142,8 @@ impl Handler {
 impl Drop for Signals {
     fn drop(&mut self) {
         let handlers = std::mem::take(&mut *self.channel.handlers.borrow_mut());
-        for (signal, handler) in handlers {
-            handler.restore(signal);
+        for (signal, handler) in &handlers {
+            handler.restore(*signal);
         }
         if let Some(base) = self.channel.base.upgrade() {
             let fd = lend(&self.channel.receiver);
