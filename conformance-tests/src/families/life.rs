@@ -7,7 +7,7 @@ use anyloop_api::{Interrupt, raise_interrupt};
 
 use super::prelude::*;
 use crate::leaks::open_descriptors;
-use crate::tools::{on_readable, socket_pair};
+use crate::tools::{Dispositions, SIGUSR1, SIGUSR2, on_readable, socket_pair};
 
 cases! {
     LIFE_01 => a_fresh_loop_is_idle, running_exactly_inside_a_run;
@@ -33,7 +33,7 @@ cases! {
     LIFE_19 => a_tasks_interrupt_is_its_error_and_ends_the_run, no_stale_stop_is_left;
     LIFE_20 => what_is_queued_is_dropped_not_run, tasks_are_dropped_not_run;
     LIFE_21 => no_descriptor_is_left, a_remote_handle_keeps_none;
-    LIFE_22 => signal_handlers_are_removed;
+    LIFE_22 => signal_handlers_are_removed, also_when_their_destructors_misbehave;
     LIFE_23 => close_does_not_wait_for_jobs;
     LIFE_24 => dropping_an_open_loop_closes_it;
     LIFE_25 => known_to_everything_it_calls, unknown_outside_and_elsewhere;
@@ -752,25 +752,42 @@ fn a_remote_handle_keeps_none(cx: &Context) -> Outcome {
 }
 
 /// A signal that nobody else uses; the number is the same on all systems this runs on.
-const SIGUSR1: i32 = rustix::process::Signal::USR1.as_raw();
-
-/// Whether the process has a handler for `SIGUSR1`, where the system tells.
-fn handled() -> Option<bool> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
-    let mask = u64::from_str_radix(mask.trim(), 16).ok()?;
-    Some(mask >> (SIGUSR1 - 1) & 1 == 1)
+fn signal_handlers_are_removed(cx: &Context) -> Outcome {
+    let before = Dispositions::now()?;
+    let lp = cx.new_loop()?;
+    let dropped = Counter::new();
+    let token = dropped.token();
+    lp.add_signal_handler(SIGUSR1, move || token.keep())?;
+    lp.add_signal_handler(SIGUSR2, || ())?;
+    lp.remove_signal_handler(SIGUSR2)?;
+    ensure!(Dispositions::now()?.catches(SIGUSR1), "SIGUSR1 is not handled while the loop is open");
+    lp.close()?;
+    ensure_eq!(Dispositions::now()?, before, "dispositions after close()");
+    ensure_eq!(dropped.get(), 1, "handlers freed by close()");
+    Ok(())
 }
 
-fn signal_handlers_are_removed(cx: &Context) -> Outcome {
-    let Some(false) = handled() else {
-        return Err(Failure::skip("the system does not tell which signals are handled"));
-    };
+fn also_when_their_destructors_misbehave(cx: &Context) -> Outcome {
+    struct Grumpy(LoopRef);
+    impl Grumpy {
+        fn keep(&self) {}
+    }
+    impl Drop for Grumpy {
+        fn drop(&mut self) {
+            let _ = self.0.remove_signal_handler(SIGUSR2);
+            panic!("not without a fight");
+        }
+    }
+    let before = Dispositions::now()?;
     let lp = cx.new_loop()?;
-    lp.add_signal_handler(SIGUSR1, || ())?;
-    ensure_eq!(handled(), Some(true), "whether SIGUSR1 is handled while the loop is open");
+    let reports = Reports::of(&lp);
+    let grumpy = Grumpy(lp.clone());
+    lp.add_signal_handler(SIGUSR1, move || grumpy.keep())?;
+    lp.add_signal_handler(SIGUSR2, || ())?;
     lp.close()?;
-    ensure_eq!(handled(), Some(false), "whether SIGUSR1 is handled after close()");
+    ensure_eq!(Dispositions::now()?, before, "dispositions after close()");
+    let seen = reports.one()?;
+    ensure!(seen.is_panic("not without a fight"), "the panic is not in {seen:?}");
     Ok(())
 }
 

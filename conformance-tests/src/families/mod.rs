@@ -4,6 +4,7 @@ mod fut;
 mod life;
 mod prelude;
 mod sched;
+mod sig;
 mod thr;
 mod timer;
 
@@ -11,4 +12,4 @@ use crate::case::Case;
 
 /// The tables of all families that have cases, in the contract's order.
 pub(crate) const FAMILIES: &[&[Case]] =
-    &[life::CASES, sched::CASES, thr::CASES, timer::CASES, fut::CASES];
+    &[life::CASES, sched::CASES, thr::CASES, timer::CASES, fut::CASES, sig::CASES];

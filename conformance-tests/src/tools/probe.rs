@@ -33,6 +33,14 @@ impl Counter {
         }
     }
 
+    /// A callback that adds one each time it is called.
+    pub fn each(&self) -> impl FnMut() + Send + 'static {
+        let counter = self.clone();
+        move || {
+            counter.add();
+        }
+    }
+
     /// Something that adds one when it is dropped: captured in a closure it tells when the closure
     /// was freed.
     #[must_use]
