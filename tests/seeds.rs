@@ -28,9 +28,10 @@ use anyloop::Result;
 on_every_backend! {
     fn a(backend) {
         let seen = a_run_forever::run(backend)?;
-        // One tick at the start, then one per period; a busy machine makes them fewer.
-        assert!((5..=11).contains(&seen.ticks.0), "{seen:?}");
-        assert!((3..=5).contains(&seen.ticks.1), "{seen:?}");
+        // One tick at the start, then at most one per period; how many fewer is the machine's affair.
+        assert!((1..=11).contains(&seen.ticks.0), "{seen:?}");
+        assert!((1..=5).contains(&seen.ticks.1), "{seen:?}");
+        assert!(seen.ticks.0 >= seen.ticks.1, "{seen:?}");
         assert!(seen.took >= Duration::from_millis(100), "{seen:?}");
         assert!(seen.pending, "{seen:?}");
         assert!(seen.resumed.0 > seen.ticks.0 && seen.resumed.1 > seen.ticks.1, "{seen:?}");
