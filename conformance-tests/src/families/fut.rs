@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use anyloop_api::{Cancelled, Interrupt};
 
 use super::prelude::*;
+use crate::tools::OnDrop;
 
 cases! {
     FUT_01 => pending_then_a_value, pending_then_an_error, pending_then_cancelled;
@@ -310,19 +311,6 @@ fn callbacks_may_add_and_remove(cx: &Context) -> Outcome {
     trace.expect(["added", "added", "added", "added"])?;
     run_once(&lp)?;
     trace.expect([])
-}
-
-/// Calls a closure when it is dropped.
-struct OnDrop<F: FnMut()>(F);
-
-impl<F: FnMut()> OnDrop<F> {
-    fn keep(&self) {}
-}
-
-impl<F: FnMut()> Drop for OnDrop<F> {
-    fn drop(&mut self) {
-        (self.0)();
-    }
 }
 
 /// What stands for Python's equality tests: user code that runs in the middle of a removal.

@@ -5,6 +5,7 @@ mod life;
 mod prelude;
 mod sched;
 mod sig;
+mod task;
 mod thr;
 mod timer;
 
@@ -12,4 +13,4 @@ use crate::case::Case;
 
 /// The tables of all families that have cases, in the contract's order.
 pub(crate) const FAMILIES: &[&[Case]] =
-    &[life::CASES, sched::CASES, thr::CASES, timer::CASES, fut::CASES, sig::CASES];
+    &[life::CASES, sched::CASES, thr::CASES, timer::CASES, fut::CASES, task::CASES, sig::CASES];

@@ -3,6 +3,7 @@
 #[macro_use]
 mod types;
 
+mod branches;
 mod probe;
 mod reports;
 mod running;
@@ -10,7 +11,8 @@ mod signals;
 mod sockets;
 mod trace;
 
-pub use self::probe::{Counter, Token};
+pub use self::branches::{Gate, both, both_when_woken, first};
+pub use self::probe::{Counter, OnDrop, Token};
 pub use self::reports::{Reports, Seen};
 pub use self::running::{
     block_for, count_iterations, cpu_time, every_iteration, join, run_for, run_once, run_times,

@@ -64,6 +64,21 @@ impl Drop for Token {
     }
 }
 
+/// Calls a closure when it is dropped.
+#[derive(Debug)]
+pub struct OnDrop<F: FnMut()>(pub F);
+
+impl<F: FnMut()> OnDrop<F> {
+    /// Does nothing; names the guard inside a closure, so that the closure captures it.
+    pub fn keep(&self) {}
+}
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
