@@ -83,6 +83,18 @@ pub enum Error {
         /// How many buffered bytes can be skipped to get past the offending part.
         consumed: usize,
     },
+    /// A queue without items was asked for one at once.
+    #[error("the queue is empty")]
+    QueueEmpty,
+    /// A queue without room was given an item at once.
+    #[error("the queue is full")]
+    QueueFull,
+    /// The queue was shut down.
+    #[error("the queue was shut down")]
+    QueueShutDown,
+    /// The barrier was reset or aborted.
+    #[error("the barrier is broken")]
+    BrokenBarrier,
     /// No backend can be had: every known one with its reason.
     #[error("{0}")]
     Unavailable(Text),
@@ -112,6 +124,14 @@ impl Error {
     /// An error of user code.
     pub fn failed(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::Failed(Arc::from(error.into()))
+    }
+
+    /// Whatever error user code returned; one of ours stays what it is.
+    pub fn from_user(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        match error.into().downcast::<Self>() {
+            Ok(ours) => *ours,
+            Err(error) => Self::Failed(Arc::from(error)),
+        }
     }
 
     /// The error of user code inside, if it is an `E`.

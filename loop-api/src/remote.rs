@@ -204,15 +204,15 @@ pub struct JoinHandle<T> {
     remote: RemoteHandle,
 }
 
-#[derive(Debug)]
 struct Joint<T> {
     state: Mutex<JointState<T>>,
     done: Condvar,
 }
 
-#[derive(Debug)]
 struct JointState<T> {
     outcome: Option<Result<T>>,
+    /// Gets the outcome instead of a waiting thread.
+    callback: Option<Box<dyn FnOnce(Result<T>) + Send>>,
     finished: bool,
     cancel: bool,
     task: Option<u64>,
@@ -220,8 +220,25 @@ struct JointState<T> {
 
 impl<T> Default for Joint<T> {
     fn default() -> Self {
-        let state = JointState { outcome: None, finished: false, cancel: false, task: None };
+        let state = JointState {
+            outcome: None,
+            callback: None,
+            finished: false,
+            cancel: false,
+            task: None,
+        };
         Self { state: Mutex::new(state), done: Condvar::new() }
+    }
+}
+
+impl<T> fmt::Debug for Joint<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.lock();
+        f.debug_struct("Joint")
+            .field("finished", &state.finished)
+            .field("cancel", &state.cancel)
+            .field("task", &state.task)
+            .finish_non_exhaustive()
     }
 }
 
@@ -232,10 +249,20 @@ impl<T> Joint<T> {
 
     fn finish(&self, outcome: Result<T>) {
         let mut state = self.lock();
-        if !state.finished {
-            state.finished = true;
-            state.outcome = Some(outcome);
-            self.done.notify_all();
+        if state.finished {
+            return;
+        }
+        state.finished = true;
+        match state.callback.take() {
+            Some(callback) => {
+                drop(state);
+                self.done.notify_all();
+                callback(outcome);
+            }
+            None => {
+                state.outcome = Some(outcome);
+                self.done.notify_all();
+            }
         }
     }
 
@@ -290,6 +317,23 @@ impl<T: Send + 'static> JoinHandle<T> {
     #[must_use]
     pub fn done(&self) -> bool {
         self.shared.lock().finished
+    }
+
+    /// Hands the outcome to `callback`, on the thread where it comes about: on this one, now, if it is
+    /// there already. Replaces an earlier callback. A thread that waits as well finds the outcome taken.
+    pub fn on_done(&self, callback: impl FnOnce(Result<T>) + Send + 'static) {
+        let mut state = self.shared.lock();
+        if let Some(outcome) = state.outcome.take() {
+            drop(state);
+            callback(outcome);
+        } else if state.finished {
+            drop(state);
+            callback(Err(Error::InvalidState("the outcome was taken by an earlier wait".into())));
+        } else {
+            let old = state.callback.replace(Box::new(callback));
+            drop(state);
+            drop(old);
+        }
     }
 
     /// Cancels the task. False if it is done.
