@@ -121,15 +121,15 @@ mod streams;
 mod tasks;
 
 pub use anyloop_api::{
-    AnyProtocol, AnyTask, BackendDescriptor, Bind, BufferedProtocol, CallbackId, Cancelled,
-    CatchCancel, Completion, Connect, Context, ContextVar, EagerTaskFactory, Ending, Error,
-    ErrorGroup, EventLoop, EventLoopExt, EventLoopPolicy, ExceptionHandler, Executor, ExtraInfo,
-    Family, Handle, Interrupt, Job, JoinHandle, LocalBoxFuture, LoopConfig, LoopFuture,
-    LoopInstant, LoopRef, Panic, Protocol, ProtocolFactory, RemoteCall, RemoteHandle, Report,
-    Result, Server, Severity, Shared, SharedError, SharedExecutor, SharedTask, Shield, Shieldable,
-    Sleep, Snapshot, SocketView, Task, TaskBuilder, TaskFactory, TaskOptions, Text, TimerHandle,
-    Transport, Uncancellable, WeakLoop, YieldNow, catch_cancel, current_task, on_cancel,
-    raise_interrupt, shield, sleep, sleep_until, uncancellable, with_cleanup, yield_now,
+    AnyProtocol, AnyTask, BackendDescriptor, Bind, BufferedProtocol, CallbackId, CancelScope,
+    Cancelled, CatchCancel, Completion, Connect, Context, ContextVar, EagerTaskFactory, Ending,
+    Error, ErrorGroup, EventLoop, EventLoopExt, EventLoopPolicy, ExceptionHandler, Executor,
+    ExtraInfo, Family, Handle, Interrupt, Job, JoinHandle, LocalBoxFuture, LoopConfig, LoopFuture,
+    LoopInstant, LoopRef, Observer, Panic, Protocol, ProtocolFactory, RemoteCall, RemoteHandle,
+    Report, Result, Server, Severity, Shared, SharedError, SharedExecutor, SharedTask, Shield,
+    Shieldable, Sleep, Snapshot, SocketView, Task, TaskBuilder, TaskFactory, TaskOptions, Text,
+    TimerHandle, Transport, Uncancellable, WeakLoop, YieldNow, catch_cancel, current_task,
+    on_cancel, raise_interrupt, shield, sleep, sleep_until, uncancellable, with_cleanup, yield_now,
 };
 pub use backends::{Backend, backends, register};
 pub use config::Config;

@@ -22,8 +22,8 @@ use pin_project_lite::pin_project;
 use crate::error::{Cancelled, Error, Interrupt, Panic};
 use crate::event_loop::LoopRef;
 use crate::report::Report;
-use crate::task::current_task;
-use crate::task_core::{self, DynTask, Scope, ScopeKind, with_current};
+use crate::task::{AnyTask, current_task};
+use crate::task_core::{self, DynTask, Level, Place, Request, Scope, ScopeKind, with_current};
 
 /// Runs `future`; a cancellation of the task ends it here and is yielded as a value.
 ///
@@ -125,74 +125,78 @@ pub async fn raise_interrupt<T>(interrupt: Interrupt) -> T {
 /// A scope's place in its task: entered at each poll, registered while pending.
 struct Entry {
     kind: ScopeKind,
+    /// Its number; zero before the first poll.
+    id: u64,
     registered: Option<(Weak<DynTask>, Rc<Scope>)>,
 }
 
 impl Entry {
     const fn new(kind: ScopeKind) -> Self {
-        Self { kind, registered: None }
+        Self { kind, id: 0, registered: None }
     }
 
     fn delivered(&self) -> Option<Cancelled> {
-        self.registered.as_ref().and_then(|(_, scope)| scope.delivered.borrow_mut().take())
+        let (_, scope) = self.registered.as_ref()?;
+        let request = scope.delivered.borrow_mut().take()?;
+        Some(request.reason)
     }
 
     /// Polls `inner` one level deeper, and registers the scope if it stays pending.
     fn poll<F: Future>(&mut self, inner: Pin<&mut F>, cx: &mut PollContext<'_>) -> Poll<F::Output> {
         let Some(task) = with_current(Clone::clone) else { return inner.poll(cx) };
-        let depth = task.core.enter_scope();
-        let level = Level(&task);
+        let (level, place) = Level::enter(&mut self.id);
+        let outer = level.outer();
         if self.kind == ScopeKind::Mask {
             // Held back from the first step on.
-            self.register(&task, depth);
+            self.register(&task, place, outer);
         }
         let result = inner.poll(cx);
         drop(level);
         if result.is_pending() {
-            self.register(&task, depth);
-            if let Some((_, scope)) = &self.registered {
-                let mut waker = scope.waker.borrow_mut();
-                match &mut *waker {
-                    Some(old) if old.will_wake(cx.waker()) => {}
-                    slot => *slot = Some(cx.waker().clone()),
+            let scope = self.register(&task, place, outer);
+            let mut waker = scope.waker.borrow_mut();
+            match &mut *waker {
+                Some(old) if old.will_wake(cx.waker()) => {}
+                slot => {
+                    let old = slot.replace(cx.waker().clone());
+                    drop(waker);
+                    drop(old);
                 }
             }
         }
         result
     }
 
-    fn register(&mut self, task: &Rc<DynTask>, depth: u32) {
-        if self.registered.is_none() {
-            let scope = task.core.add_scope(self.kind, depth);
-            self.registered = Some((Rc::downgrade(task), scope));
-        }
+    fn register(&mut self, task: &Rc<DynTask>, place: Place, outer: u64) -> &Rc<Scope> {
+        let kind = self.kind;
+        let (_, scope) = self
+            .registered
+            .get_or_insert_with(|| (Rc::downgrade(task), task.core.add_scope(kind, place, outer)));
+        scope
     }
 
     /// Leaves the task's list; returns a delivery that nobody saw.
-    fn leave(&mut self) -> Option<(Rc<DynTask>, Cancelled)> {
+    fn leave(&mut self) -> Option<(Rc<DynTask>, Request)> {
         let (task, scope) = self.registered.take()?;
         let task = task.upgrade()?;
         task.core.remove_scope(&scope);
         let delivered = scope.delivered.borrow_mut().take();
-        delivered.map(|cancelled| (task, cancelled))
+        delivered.map(|request| (task, request))
+    }
+
+    /// The same; somebody else gets that delivery.
+    fn leave_to_others(&mut self) {
+        if let Some((task, request)) = self.leave()
+            && !task.core.finished()
+        {
+            task.core.give_back(request);
+        }
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        if let Some((task, cancelled)) = self.leave()
-            && !task.core.finished()
-        {
-            task.core.request(cancelled);
-        }
-    }
-}
-
-struct Level<'a>(&'a Rc<DynTask>);
-
-impl Drop for Level<'_> {
-    fn drop(&mut self) {
-        self.0.core.exit_scope();
+        self.leave_to_others();
     }
 }
 
@@ -227,11 +231,62 @@ impl<F: Future> Future for CatchCancel<F> {
         }
         let inner = this.inner.as_mut().as_pin_mut().expect("catch_cancel: polled after its end");
         let value = std::task::ready!(this.entry.poll(inner, cx));
-        if let Some((task, cancelled)) = this.entry.leave() {
-            task.core.request(cancelled);
-        }
+        this.entry.leave_to_others();
         this.inner.set(None);
         Poll::Ready(Ok(value))
+    }
+}
+
+impl<F> CatchCancel<F> {
+    /// The scope as an object, by which what runs inside it can be cancelled alone. `None` outside a
+    /// task. Made for whoever polls this future: call it inside that poll.
+    pub fn scope(self: Pin<&mut Self>) -> Option<CancelScope> {
+        let entry = self.project().entry;
+        let task = with_current(Clone::clone)?;
+        if entry.registered.is_none() {
+            let (level, place) = Level::enter(&mut entry.id);
+            let outer = level.outer();
+            drop(level);
+            entry.register(&task, place, outer);
+        }
+        let (task, scope) = entry.registered.as_ref()?;
+        Some(CancelScope { task: task.clone(), scope: scope.clone() })
+    }
+}
+
+/// Cancels what runs inside one [`catch_cancel`] and nothing else of the task: what timeouts and task
+/// groups are made of. From [`CatchCancel::scope`].
+#[derive(Clone)]
+pub struct CancelScope {
+    task: Weak<DynTask>,
+    scope: Rc<Scope>,
+}
+
+impl CancelScope {
+    /// Requests cancellation of what runs inside the scope. Counted as a request to the task, until
+    /// it is [withdrawn](CancelScope::withdraw). An [`uncancellable`] around the scope does not hold it
+    /// back, one inside does. False if the scope has ended.
+    pub fn cancel(&self, reason: Cancelled) -> bool {
+        self.task.upgrade().is_some_and(|task| task.core.cancel_within(&self.scope, reason))
+    }
+
+    /// Takes one request back, and prevents its delivery if that is still possible; returns how many
+    /// requests to the task remain, whoever made them. Whoever called [`CancelScope::cancel`] calls
+    /// this once for each time when the scope has ended.
+    pub fn withdraw(&self) -> usize {
+        self.task.upgrade().map_or(0, |task| task.core.withdraw(&self.scope))
+    }
+
+    /// The task, unless it is gone.
+    #[must_use]
+    pub fn task(&self) -> Option<AnyTask> {
+        self.task.upgrade().map(AnyTask::new)
+    }
+}
+
+impl std::fmt::Debug for CancelScope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CancelScope")
     }
 }
 
@@ -267,9 +322,7 @@ impl<F: Future> Future for Uncancellable<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<F::Output> {
         let this = self.project();
         let value = std::task::ready!(this.entry.poll(this.inner, cx));
-        if let Some((task, cancelled)) = this.entry.leave() {
-            task.core.request(cancelled);
-        }
+        this.entry.leave_to_others();
         Poll::Ready(value)
     }
 }

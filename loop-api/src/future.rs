@@ -13,7 +13,7 @@ use crate::context::Snapshot;
 use crate::error::{Cancelled, Error, Result};
 use crate::event_loop::{LoopRef, WeakLoop};
 use crate::handle::Handle;
-use crate::outcome::{self, DoneCallback, Outcome};
+use crate::outcome::{self, DoneCallback, Observer, Outcome};
 use crate::report::Report;
 use crate::task_core::{self, Cancellable};
 
@@ -105,12 +105,7 @@ impl<T: 'static> LoopFuture<T> {
         &self,
         error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Result<()> {
-        let error: Box<dyn std::error::Error + Send + Sync> = error.into();
-        let error = match error.downcast::<Error>() {
-            Ok(ours) => *ours,
-            Err(error) => Error::failed(error),
-        };
-        self.complete(Err(error), "set_exception")
+        self.complete(Err(Error::from_user(error)), "set_exception")
     }
 
     /// Completes with an outcome, unless it is done already (FUT-22). Says whether it was taken.
@@ -155,6 +150,24 @@ impl<T: 'static> LoopFuture<T> {
     /// Removes a done-callback that has not been scheduled yet; returns how many were removed.
     pub fn remove_done_callback(&self, id: CallbackId) -> usize {
         usize::from(self.state.outcome.remove(id.0))
+    }
+
+    /// Tells `observer` under `number` when it is done; nothing if it is done already. Removed by
+    /// [`LoopFuture::remove_done_callback`].
+    pub fn observe(&self, observer: Rc<dyn Observer>, number: usize) -> CallbackId {
+        CallbackId(self.state.outcome.observe(observer, number))
+    }
+
+    /// Looks at the outcome in place, without counting as a look: an error that nobody retrieves is
+    /// still reported. `None` while pending, or when an awaiter took the value.
+    pub fn peek<R>(&self, look: impl FnOnce(Result<&T, &Error>) -> R) -> Option<R> {
+        self.state.outcome.peek(look)
+    }
+
+    /// A number that no other future has while a handle of this one exists.
+    #[must_use]
+    pub fn id(&self) -> usize {
+        self.address().addr()
     }
 
     /// The loop it belongs to; `None` once that loop is gone.
@@ -217,8 +230,13 @@ impl<T: 'static> LoopFuture<T> {
         let id = self.wait.replace(0);
         if id != 0 {
             self.state.outcome.remove(id);
-            task_core::clear_waiter(Rc::as_ptr(&self.state).cast());
+            task_core::clear_waiter(self.address());
         }
+    }
+
+    /// What it is recognised by.
+    fn address(&self) -> *const () {
+        Rc::as_ptr(&self.state).cast()
     }
 }
 
@@ -289,7 +307,7 @@ impl<T: 'static> Future for LoopFuture<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<Self::Output> {
         ready!(self.poll_done(cx, true))?;
-        self.state.outcome.settle(Outcome::take)
+        self.state.outcome.settle(self.address(), Outcome::take)
     }
 }
 
@@ -314,7 +332,7 @@ impl<T: Clone + 'static> Future for Shared<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<Self::Output> {
         ready!(self.future.poll_done(cx, true))?;
-        self.future.state.outcome.settle(Outcome::copy)
+        self.future.state.outcome.settle(self.future.address(), Outcome::copy)
     }
 }
 

@@ -36,7 +36,7 @@ mod transport;
 pub use async_task::Runnable;
 pub use backend::{BackendDescriptor, LoopConfig};
 pub use cancel::{
-    CatchCancel, Ending, Shield, Shieldable, Uncancellable, catch_cancel, on_cancel,
+    CancelScope, CatchCancel, Ending, Shield, Shieldable, Uncancellable, catch_cancel, on_cancel,
     raise_interrupt, shield, uncancellable, with_cleanup,
 };
 pub use context::{Context, ContextVar, Snapshot};
@@ -50,6 +50,7 @@ pub use future::{CallbackId, LoopFuture, Shared};
 pub use handle::{Handle, TimerHandle, TimerQueue};
 pub use instant::LoopInstant;
 pub use net::{Bind, Connect, Family, split_host_port};
+pub use outcome::Observer;
 pub use policy::{
     EventLoopPolicy, install_policy, installed_policy, set_thread_event_loop, thread_event_loop,
 };

@@ -24,9 +24,19 @@ pub(crate) enum Stage<T> {
 /// does not keep itself alive through its callbacks.
 pub(crate) type DoneCallback = Box<dyn FnOnce(Rc<dyn Any>)>;
 
+/// Told, from inside the call that completes them, that futures or tasks are done: how combinators wait
+/// for many with one object and no allocation for each.
+///
+/// Must not run user code, and has to leave the rest to a task that it wakes.
+pub trait Observer {
+    /// The one observed under this number is done.
+    fn done(self: Rc<Self>, number: usize);
+}
+
 enum Interested {
     Waker(Waker),
     Callback(DoneCallback, Snapshot),
+    Observer(Rc<dyn Observer>, usize),
 }
 
 struct Entry {
@@ -97,6 +107,7 @@ impl<T> Outcome<T> {
             match entry.interested {
                 Interested::Waker(waker) => waker.wake(),
                 Interested::Callback(callback, context) => schedule(callback, context),
+                Interested::Observer(observer, number) => observer.done(number),
             }
         }
         Ok(())
@@ -105,6 +116,37 @@ impl<T> Outcome<T> {
     /// Registers a done-callback; the caller has checked that the outcome is pending.
     pub(crate) fn add_callback(&self, callback: DoneCallback, context: Snapshot) -> u32 {
         self.insert(Interested::Callback(callback, context))
+    }
+
+    /// Registers an observer; zero if there is nothing to wait for any more.
+    pub(crate) fn observe(&self, observer: Rc<dyn Observer>, number: usize) -> u32 {
+        if self.done() {
+            return 0;
+        }
+        self.insert(Interested::Observer(observer, number))
+    }
+
+    /// Looks at the outcome without counting as a look. What asks about the outcome meanwhile finds
+    /// it taken.
+    pub(crate) fn peek<R>(&self, look: impl FnOnce(Result<&T, &Error>) -> R) -> Option<R> {
+        struct PutBack<'a, T>(&'a RefCell<Stage<T>>, Stage<T>);
+
+        impl<T> Drop for PutBack<'_, T> {
+            fn drop(&mut self) {
+                *self.0.borrow_mut() = std::mem::replace(&mut self.1, Stage::Taken);
+            }
+        }
+
+        if !self.done() {
+            return None;
+        }
+        let stage = self.stage.replace(Stage::Taken);
+        let stage = PutBack(&self.stage, stage);
+        match &stage.1 {
+            Stage::Ready(value) => Some(look(Ok(value))),
+            Stage::Failed(error) => Some(look(Err(error))),
+            Stage::Pending | Stage::Taken => None,
+        }
     }
 
     pub(crate) fn remove(&self, id: u32) -> bool {
@@ -166,15 +208,17 @@ impl<T> Outcome<T> {
 
     /// What an awaiter sees once the outcome is there: the error, or what `value` makes of the value.
     /// `Pending` when the cancellation is the current task's own: it is then delivered by scope.
+    /// `owner` is where the future or task is.
     pub(crate) fn settle<R>(
         &self,
+        owner: *const (),
         value: impl FnOnce(&mut Stage<T>) -> Result<R>,
     ) -> Poll<Result<R>> {
         self.inspected.set(true);
         let mut stage = self.stage.borrow_mut();
         if let Stage::Failed(error) = &*stage {
             if let Error::Cancelled(cancelled) = &**error
-                && task_core::deliver_if_own(cancelled)
+                && task_core::deliver_if_own(cancelled, owner)
             {
                 return Poll::Pending;
             }

@@ -105,7 +105,7 @@ impl Future for Sleep {
                 }
                 State::Cancelled => {
                     let cancelled = Cancelled::new();
-                    if !task_core::deliver_if_own(&cancelled) {
+                    if !task_core::deliver_if_own(&cancelled, Rc::as_ptr(cell).cast()) {
                         task_core::deliver(cancelled);
                     }
                     Poll::Pending

@@ -16,7 +16,7 @@ use crate::context::{Context, Snapshot};
 use crate::error::{Cancelled, Error, Panic, Result};
 use crate::event_loop::LoopRef;
 use crate::future::{CallbackId, schedule};
-use crate::outcome::Outcome;
+use crate::outcome::{Observer, Outcome};
 use crate::report::Report;
 use crate::task_core::{
     self, AnyOutcome, Cancellable, Delivery, DynTask, StepGuard, TaskCell, TaskCore, with_current,
@@ -144,6 +144,24 @@ impl<T: 'static> Task<T> {
         usize::from(self.cell.outcome.remove(id.0))
     }
 
+    /// Tells `observer` under `number` when it is done; nothing if it is done already. Removed by
+    /// [`Task::remove_done_callback`].
+    pub fn observe(&self, observer: Rc<dyn Observer>, number: usize) -> CallbackId {
+        CallbackId(self.cell.outcome.observe(observer, number))
+    }
+
+    /// Looks at the outcome in place, without counting as a look: an error that nobody retrieves is
+    /// still reported. `None` while pending, or when an awaiter took the value.
+    pub fn peek<R>(&self, look: impl FnOnce(Result<&T, &Error>) -> R) -> Option<R> {
+        self.cell.outcome.peek(look)
+    }
+
+    /// A number that no other task of the process has.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.cell.id
+    }
+
     /// The same task with its output type forgotten.
     #[must_use]
     pub fn any(&self) -> AnyTask {
@@ -240,7 +258,7 @@ impl<T: 'static> Future for Task<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<Self::Output> {
         ready!(self.poll_done(cx, true))?;
-        self.cell.outcome.settle(Outcome::take)
+        self.cell.outcome.settle(self.cell.core.address(), Outcome::take)
     }
 }
 
@@ -265,7 +283,7 @@ impl<T: Clone + 'static> Future for SharedTask<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<Self::Output> {
         ready!(self.task.poll_done(cx, true))?;
-        self.task.cell.outcome.settle(Outcome::copy)
+        self.task.cell.outcome.settle(self.task.cell.core.address(), Outcome::copy)
     }
 }
 
@@ -316,19 +334,6 @@ impl AnyTask {
     /// As [`Task::cancel_with`].
     pub fn cancel_with(&self, reason: Cancelled) -> bool {
         self.cell.cancel(reason)
-    }
-
-    /// Requests cancellation from inside the current scope: an enclosing
-    /// [`uncancellable`](crate::uncancellable) further out does not hold it back. What timeouts use.
-    pub fn cancel_from_scope(&self, reason: Cancelled, depth: u32) -> bool {
-        self.cell.cancel_from(reason, depth)
-    }
-
-    /// How deep in cancellation scopes the task is right now; for
-    /// [`AnyTask::cancel_from_scope`].
-    #[must_use]
-    pub fn scope_depth(&self) -> u32 {
-        self.cell.current_depth()
     }
 
     /// As [`Task::cancelling`].
@@ -416,6 +421,12 @@ impl AnyTask {
         usize::from(self.cell.outcome.remove(id.0))
     }
 
+    /// Tells `observer` under `number` when it is done; nothing if it is done already. Removed by
+    /// [`AnyTask::remove_done_callback`].
+    pub fn observe(&self, observer: Rc<dyn Observer>, number: usize) -> CallbackId {
+        CallbackId(self.cell.outcome.observe(observer, number))
+    }
+
     /// The error that would be reported if every handle went away now: how the task failed, or the
     /// error inside its output, unless somebody has looked at it (TASK-16).
     #[must_use]
@@ -450,7 +461,10 @@ impl Future for AnyTask {
     fn poll(self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<()> {
         match ready!(self.poll_done(cx, true)) {
             // A request that was forwarded to the task comes back here.
-            Ok(()) if self.cancelled() && task_core::deliver_if_own(&Cancelled::new()) => {
+            Ok(())
+                if self.cancelled()
+                    && task_core::deliver_if_own(&Cancelled::new(), self.cell.core.address()) =>
+            {
                 Poll::Pending
             }
             _ => Poll::Ready(()),

@@ -10,7 +10,13 @@
 //!  step: `must_cancel` on resumption, or asked for by an await, or set when about to suspend
 //!        ──▶ innermost active scope ── yields Err(Cancelled) after dropping its inner future
 //!        ──▶ no scope               ── the root future is dropped, the task ends cancelled
+//!
+//!  CancelScope::cancel: the same within one scope. Its request waits in the scope (`own`), goes only
+//!  to scopes and waiters inside it, and dies with it: other branches of the task never see it.
 //! ```
+//!
+//! A task may have several branches (`join!`, `select!`), so scopes form a tree: each knows the one
+//! around it, and what an await asks for goes outwards from its own place ([`Place`]).
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -22,7 +28,7 @@ use std::task::{Context as PollContext, Poll, Waker};
 use crate::context::{Context, Snapshot, TaskContext};
 use crate::error::{Cancelled, Error, Result};
 use crate::event_loop::WeakLoop;
-use crate::outcome::{DoneCallback, Outcome};
+use crate::outcome::{DoneCallback, Observer, Outcome};
 
 /// Something a task is suspended on that takes a cancellation by itself.
 pub trait Cancellable {
@@ -40,13 +46,33 @@ pub trait Cancellable {
     }
 }
 
+/// Where in its task something runs: inside which scope, how deep.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Place {
+    /// The innermost scope; zero is the task itself.
+    pub(crate) scope: u64,
+    pub(crate) depth: u32,
+}
+
 /// One active `catch_cancel` or `uncancellable`, as the task sees it.
 pub(crate) struct Scope {
-    pub(crate) depth: u32,
+    pub(crate) place: Place,
+    /// The scope around it.
+    pub(crate) outer: u64,
     pub(crate) kind: ScopeKind,
-    /// Set by a delivery, taken by the scope's next poll.
-    pub(crate) delivered: RefCell<Option<Cancelled>>,
+    /// A request of its own that has not been delivered.
+    own: RefCell<Option<Cancelled>>,
+    /// Set by a delivery, taken by the scope's next poll. A mask holds requests here.
+    pub(crate) delivered: RefCell<Option<Request>>,
     pub(crate) waker: RefCell<Option<Waker>>,
+}
+
+/// A request on its way.
+#[derive(Clone)]
+pub(crate) struct Request {
+    pub(crate) reason: Cancelled,
+    /// The scope that made it; zero: somebody outside the task, or the task itself.
+    pub(crate) origin: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,12 +83,21 @@ pub(crate) enum ScopeKind {
 }
 
 impl Scope {
-    fn tell(&self, reason: Cancelled) -> Delivery {
-        *self.delivered.borrow_mut() = Some(reason);
-        if let Some(waker) = &*self.waker.borrow() {
-            waker.wake_by_ref();
+    fn tell(&self, request: Request) -> Delivery {
+        self.hold(request);
+        let waker = self.waker.borrow().clone();
+        if let Some(waker) = waker {
+            waker.wake();
         }
         Delivery::Scope
+    }
+
+    /// One request at a time; those from outside go first, because they outlive every scope.
+    fn hold(&self, request: Request) {
+        let mut held = self.delivered.borrow_mut();
+        if held.as_ref().is_none_or(|held| held.origin != 0) {
+            *held = Some(request);
+        }
     }
 }
 
@@ -80,9 +115,8 @@ pub(crate) struct TaskCore {
     cancelling: Cell<u32>,
     /// Which requests of [`Rare`] are set: one byte to look at in every step.
     due: Cell<u8>,
-    waiter: RefCell<Option<Rc<dyn Cancellable>>>,
+    waiter: RefCell<Option<Waiter>>,
     rare: RefCell<Option<Box<Rare>>>,
-    depth: Cell<u32>,
     pub(crate) started: Cell<bool>,
     running: Cell<bool>,
     finished: Cell<bool>,
@@ -90,6 +124,14 @@ pub(crate) struct TaskCore {
     pub(crate) aborted: Cell<bool>,
     /// `run_until_complete` and `gather` own it: no report when it is destroyed pending.
     pub(crate) internal: Cell<bool>,
+}
+
+/// What a task is suspended on.
+#[derive(Clone)]
+struct Waiter {
+    what: Rc<dyn Cancellable>,
+    /// Inside which scope.
+    scope: u64,
 }
 
 /// A task: its core and, behind it in the same allocation, its typed outcome.
@@ -111,6 +153,7 @@ pub(crate) trait AnyOutcome: 'static {
     fn poll_done(&self, id: &Cell<u32>, cx: &PollContext<'_>) -> Poll<()>;
     fn remove(&self, id: u32) -> bool;
     fn add_callback(&self, callback: DoneCallback, context: Snapshot) -> u32;
+    fn observe(&self, observer: Rc<dyn Observer>, number: usize) -> u32;
 }
 
 impl<T: 'static> AnyOutcome for Outcome<T> {
@@ -145,6 +188,10 @@ impl<T: 'static> AnyOutcome for Outcome<T> {
     fn add_callback(&self, callback: DoneCallback, context: Snapshot) -> u32 {
         self.add_callback(callback, context)
     }
+
+    fn observe(&self, observer: Rc<dyn Observer>, number: usize) -> u32 {
+        self.observe(observer, number)
+    }
 }
 
 impl<O: ?Sized + AnyOutcome> Deref for TaskCell<O> {
@@ -161,21 +208,30 @@ struct Rare {
     name: Option<Rc<str>>,
     must_cancel: Option<Cancelled>,
     /// A waiter took the cancellation; its await will ask for delivery.
-    forwarded: Option<Cancelled>,
-    /// An await asks for delivery in this very step.
-    deliver_now: Option<Cancelled>,
+    forwarded: Option<Forwarded>,
+    /// Awaits that ask for delivery in this very step, and inside which scope each of them is.
+    deliver_now: Vec<(Request, u64)>,
     past_scopes: bool,
     scopes: Vec<Rc<Scope>>,
     /// How the root ends when it is dropped for another reason than cancellation.
     end_with: Option<Error>,
 }
 
+struct Forwarded {
+    request: Request,
+    to: Waiter,
+}
+
 const MUST_CANCEL: u8 = 1;
-const FORWARDED: u8 = 1 << 1;
-const DELIVER_NOW: u8 = 1 << 2;
+const DELIVER_NOW: u8 = 1 << 1;
+/// Some scope has a request of its own.
+const SCOPE_CANCEL: u8 = 1 << 2;
 
 thread_local! {
     static CURRENT: RefCell<Option<Rc<DynTask>>> = const { RefCell::new(None) };
+    /// Where in the current task.
+    static PLACE: Cell<Place> = const { Cell::new(Place { scope: 0, depth: 0 }) };
+    static NEXT_SCOPE: Cell<u64> = const { Cell::new(1) };
 }
 
 /// Runs `f` with the current task, if a step is on the stack.
@@ -188,7 +244,7 @@ pub(crate) fn with_current<R>(f: impl FnOnce(&Rc<DynTask>) -> R) -> Option<R> {
 pub fn set_waiter<C: Cancellable + 'static>(waiter: impl FnOnce() -> Rc<C>) {
     CURRENT.with(|current| {
         if let Some(core) = &*current.borrow() {
-            *core.waiter.borrow_mut() = Some(waiter());
+            *core.waiter.borrow_mut() = Some(Waiter { what: waiter(), scope: PLACE.get().scope });
         }
     });
 }
@@ -198,49 +254,78 @@ pub(crate) fn clear_waiter(waiter: *const ()) {
     CURRENT.with(|current| {
         if let Some(core) = &*current.borrow() {
             let mut slot = core.waiter.borrow_mut();
-            if slot.as_ref().is_some_and(|mine| Rc::as_ptr(mine).cast::<()>() == waiter) {
+            if slot.as_ref().is_some_and(|mine| address(&mine.what) == waiter) {
                 *slot = None;
             }
         }
     });
+}
+
+/// What tells waiters apart: the task, if it is one, else the object.
+fn address(waiter: &Rc<dyn Cancellable>) -> *const () {
+    match waiter.joined() {
+        Some(core) => core.address(),
+        None => Rc::as_ptr(waiter).cast(),
+    }
 }
 
 /// Forgets it, if it is the task with this core.
 pub(crate) fn clear_joined(core: &TaskCore) {
-    CURRENT.with(|current| {
-        if let Some(current) = &*current.borrow() {
-            let mut slot = current.waiter.borrow_mut();
-            let joined = slot.as_ref().and_then(|waiter| waiter.joined());
-            if joined.is_some_and(|joined| std::ptr::eq(joined, core)) {
-                *slot = None;
-            }
-        }
-    });
+    clear_waiter(core.address());
 }
 
-/// An await saw its waiter end as cancelled. True if the current task's own request caused it: the
-/// cancellation is then delivered by scope and the await stays pending.
-pub(crate) fn deliver_if_own(cancelled: &Cancelled) -> bool {
+/// An await saw its waiter, the one at `waiter`, end as cancelled. True if the current task's own
+/// request caused it: the cancellation is then delivered by scope and the await stays pending.
+pub(crate) fn deliver_if_own(cancelled: &Cancelled, waiter: *const ()) -> bool {
     with_current(|core| {
-        let Some(request) = core.take_forwarded() else { return false };
-        let reason = if request.message().is_some() { request } else { cancelled.clone() };
-        core.set_deliver_now(reason);
+        let Some(mut request) = core.take_forwarded_to(waiter) else { return false };
+        if request.reason.message().is_none() {
+            request.reason = cancelled.clone();
+        }
+        core.set_deliver_now(request);
         true
     })
     .unwrap_or(false)
 }
 
 /// Asks for delivery in this step: the cancellation continues outwards. False outside a task.
-pub(crate) fn deliver(cancelled: Cancelled) -> bool {
-    with_current(|core| core.set_deliver_now(cancelled)).is_some()
+pub(crate) fn deliver(reason: Cancelled) -> bool {
+    with_current(|core| core.set_deliver_now(Request { reason, origin: 0 })).is_some()
 }
 
 /// Asks for the root to be dropped in this step, past every scope.
 pub(crate) fn deliver_to_root(cancelled: Cancelled) {
     with_current(|core| {
         core.rare(|rare| rare.past_scopes = true);
-        core.set_deliver_now(cancelled);
+        core.set_deliver_now(Request { reason: cancelled, origin: 0 });
     });
+}
+
+/// The place inside a new scope that is being polled here, and how to get back.
+pub(crate) struct Level(Place);
+
+impl Level {
+    /// Goes one level deeper; `scope` is the number of the scope, zero before its first poll.
+    pub(crate) fn enter(scope: &mut u64) -> (Self, Place) {
+        let outer = PLACE.get();
+        if *scope == 0 {
+            *scope = NEXT_SCOPE.replace(NEXT_SCOPE.get() + 1);
+        }
+        let place = Place { scope: *scope, depth: outer.depth + 1 };
+        PLACE.set(place);
+        (Self(outer), place)
+    }
+
+    /// The scope around the new one.
+    pub(crate) fn outer(&self) -> u64 {
+        self.0.scope
+    }
+}
+
+impl Drop for Level {
+    fn drop(&mut self) {
+        PLACE.set(self.0);
+    }
 }
 
 /// A task may only wait for things of its own loop (FUT-15).
@@ -286,13 +371,17 @@ impl TaskCore {
             due: Cell::new(0),
             waiter: RefCell::new(None),
             rare: RefCell::new(rare),
-            depth: Cell::new(0),
             started: Cell::new(false),
             running: Cell::new(false),
             finished: Cell::new(false),
             aborted: Cell::new(false),
             internal: Cell::new(false),
         }
+    }
+
+    /// What it is recognised by.
+    pub(crate) fn address(&self) -> *const () {
+        std::ptr::from_ref(self).cast()
     }
 
     /// No user code runs inside `f`.
@@ -304,31 +393,41 @@ impl TaskCore {
         self.due.get() & request != 0
     }
 
-    /// Takes one of the requests, if it is set.
-    fn take_due(
-        &self,
-        request: u8,
-        take: impl FnOnce(&mut Rare) -> Option<Cancelled>,
-    ) -> Option<Cancelled> {
-        if !self.is_due(request) {
-            return None;
-        }
+    fn set_due(&self, request: u8) {
+        self.due.set(self.due.get() | request);
+    }
+
+    /// Whether the request is set; clears it.
+    fn take_due(&self, request: u8) -> bool {
+        let due = self.is_due(request);
         self.due.set(self.due.get() & !request);
-        self.rare(take)
+        due
     }
 
-    fn take_forwarded(&self) -> Option<Cancelled> {
-        self.take_due(FORWARDED, |rare| rare.forwarded.take())
+    /// What was forwarded to the waiter at this address. If a waiter answers otherwise than by ending
+    /// as cancelled, nobody takes it: the request is served with that.
+    fn take_forwarded_to(&self, waiter: *const ()) -> Option<Request> {
+        let mut rare = self.rare.borrow_mut();
+        let forwarded = &mut rare.as_mut()?.forwarded;
+        let mine = forwarded.take_if(|forwarded| address(&forwarded.to.what) == waiter);
+        drop(rare);
+        mine.map(|forwarded| forwarded.request)
     }
 
-    fn set_forwarded(&self, reason: Cancelled) {
-        self.due.set(self.due.get() | FORWARDED);
-        self.rare(|rare| rare.forwarded = Some(reason));
+    /// The scope with this number (zero: the task) drops what it holds, and the waiter with it.
+    fn forget_forwarded(&self, within: u64) {
+        let to =
+            self.rare.borrow().as_ref().and_then(|rare| Some(rare.forwarded.as_ref()?.to.scope));
+        if to.is_some_and(|scope| self.is_within(scope, within)) {
+            let old = self.rare(|rare| rare.forwarded.take());
+            drop(old);
+        }
     }
 
-    fn set_deliver_now(&self, reason: Cancelled) {
-        self.due.set(self.due.get() | DELIVER_NOW);
-        self.rare(|rare| rare.deliver_now = Some(reason));
+    /// `request` comes from an await at the current place.
+    fn set_deliver_now(&self, request: Request) {
+        self.set_due(DELIVER_NOW);
+        self.rare(|rare| rare.deliver_now.push((request, PLACE.get().scope)));
     }
 
     pub(crate) fn set_end_with(&self, error: Error) {
@@ -359,51 +458,99 @@ impl TaskCore {
 
     /// What the task is suspended on, in words.
     pub(crate) fn waiting_for(&self) -> Option<String> {
-        self.waiter.borrow().as_ref().map(|waiter| waiter.describe())
+        let waiter = self.waiter.borrow().clone();
+        waiter.map(|waiter| waiter.what.describe())
     }
 
     /// CANCEL-01 to -05.
     pub(crate) fn cancel(&self, reason: Cancelled) -> bool {
-        self.cancel_from(reason, 0)
-    }
-
-    /// A request that starts inside the scope at `depth` (a timeout's own): masks further out do not
-    /// hold it back.
-    pub(crate) fn cancel_from(&self, reason: Cancelled, depth: u32) -> bool {
         if self.finished.get() {
             return false;
         }
         self.cancelling.set(self.cancelling.get() + 1);
-        if let Some(mask) = self.mask_above(depth) {
-            mask.delivered.borrow_mut().get_or_insert(reason);
-            return true;
+        let request = Request { reason, origin: 0 };
+        if let Some(mask) = self.mask_within(0) {
+            mask.hold(request);
+        } else if self.running.get() || !self.forward(&request, 0) {
+            self.request(request.reason);
         }
-        if !self.running.get() {
-            let waiter = self.waiter.borrow().clone();
-            if let Some(waiter) = waiter {
-                // Set first: ending the waiter may run the awaiting step's wake-up.
-                self.set_forwarded(reason.clone());
-                if waiter.cancel(&reason) {
-                    return true;
-                }
-                self.take_forwarded();
-            }
-        }
-        self.request(reason);
         true
     }
 
-    fn mask_above(&self, depth: u32) -> Option<Rc<Scope>> {
-        let rare = self.rare.borrow();
-        let mut scopes = rare.as_ref()?.scopes.iter();
-        scopes.find(|s| s.kind == ScopeKind::Mask && s.depth > depth).cloned()
+    /// The same from inside the task: only what runs in `scope` is cancelled, and masks further out do
+    /// not hold it back. False if the scope has ended.
+    pub(crate) fn cancel_within(&self, scope: &Rc<Scope>, reason: Cancelled) -> bool {
+        let id = scope.place.scope;
+        if self.finished.get() || !self.is_registered(id) {
+            return false;
+        }
+        self.cancelling.set(self.cancelling.get() + 1);
+        let request = Request { reason, origin: id };
+        if let Some(mask) = self.mask_within(id) {
+            mask.hold(request);
+        } else if self.running.get() || !self.forward(&request, id) {
+            self.request_within(scope, request.reason);
+        }
+        true
+    }
+
+    /// Takes a request of `scope` back; returns how many requests remain. What has been delivered
+    /// already is not undone.
+    pub(crate) fn withdraw(&self, scope: &Scope) -> usize {
+        let own = scope.own.borrow_mut().take();
+        drop(own);
+        let id = scope.place.scope;
+        self.rare(|rare| {
+            for mask in rare.scopes.iter().filter(|mask| mask.kind == ScopeKind::Mask) {
+                mask.delivered.borrow_mut().take_if(|held| held.origin == id);
+            }
+        });
+        self.uncancel()
+    }
+
+    /// Passes a request on to what the task is suspended on, if that is inside `scope`. Says whether
+    /// it was accepted.
+    fn forward(&self, request: &Request, scope: u64) -> bool {
+        let waiter = self.waiter.borrow().clone();
+        let Some(waiter) = waiter.filter(|waiter| self.is_within(waiter.scope, scope)) else {
+            return false;
+        };
+        let accepted = waiter.what.clone().cancel(&request.reason);
+        if accepted {
+            // The await asks for it in a later step.
+            let request = request.clone();
+            let old = self.rare(|rare| rare.forwarded.replace(Forwarded { request, to: waiter }));
+            drop(old);
+        }
+        accepted
+    }
+
+    fn mask_within(&self, scope: u64) -> Option<Rc<Scope>> {
+        self.scopes_within(scope).find(|scope| scope.kind == ScopeKind::Mask)
     }
 
     /// Sets the flag and makes sure that a step follows.
     pub(crate) fn request(&self, reason: Cancelled) {
-        self.due.set(self.due.get() | MUST_CANCEL);
-        self.rare(|rare| rare.must_cancel = Some(reason));
+        self.set_due(MUST_CANCEL);
+        let old = self.rare(|rare| rare.must_cancel.replace(reason));
+        drop(old);
         self.wake();
+    }
+
+    fn request_within(&self, scope: &Scope, reason: Cancelled) {
+        self.set_due(SCOPE_CANCEL);
+        let old = scope.own.borrow_mut().replace(reason);
+        drop(old);
+        self.wake();
+    }
+
+    /// A scope ended while it held `request`: back to where it came from.
+    pub(crate) fn give_back(&self, request: Request) {
+        if request.origin == 0 {
+            self.request(request.reason);
+        } else if let Some(scope) = self.registered(request.origin) {
+            self.request_within(&scope, request.reason);
+        }
     }
 
     pub(crate) fn wake(&self) {
@@ -421,18 +568,37 @@ impl TaskCore {
             self.cancelling.set(self.cancelling.get().saturating_sub(1));
             if self.cancelling.get() == 0 {
                 self.take_must_cancel();
-                self.rare(|rare| {
-                    for scope in rare.scopes.iter().filter(|s| s.kind == ScopeKind::Mask) {
+                self.take_due(SCOPE_CANCEL);
+                for scope in self.scopes_within(0) {
+                    *scope.own.borrow_mut() = None;
+                    if scope.kind == ScopeKind::Mask {
                         *scope.delivered.borrow_mut() = None;
                     }
-                });
+                }
             }
         }
         self.cancelling.get() as usize
     }
 
     pub(crate) fn take_must_cancel(&self) -> Option<Cancelled> {
-        self.take_due(MUST_CANCEL, |rare| rare.must_cancel.take())
+        if !self.take_due(MUST_CANCEL) {
+            return None;
+        }
+        self.rare(|rare| rare.must_cancel.take())
+    }
+
+    /// The requests that scopes made for themselves.
+    fn take_own(&self) -> Vec<(Rc<Scope>, Cancelled)> {
+        if !self.take_due(SCOPE_CANCEL) {
+            return Vec::new();
+        }
+        let scopes = self.scopes_within(0);
+        scopes
+            .filter_map(|scope| {
+                let own = scope.own.borrow_mut().take();
+                Some((scope, own?))
+            })
+            .collect()
     }
 
     /// The step begins: nothing is awaited yet.
@@ -442,8 +608,12 @@ impl TaskCore {
         if self.due.get() == 0 {
             return Delivery::None;
         }
+        for (scope, reason) in self.take_own() {
+            let id = scope.place.scope;
+            self.deliver_to_innermost(Request { reason, origin: id }, id);
+        }
         match self.take_must_cancel() {
-            Some(reason) => self.deliver_to_innermost(reason),
+            Some(reason) => self.deliver_to_innermost(Request { reason, origin: 0 }, 0),
             None => Delivery::None,
         }
     }
@@ -454,51 +624,66 @@ impl TaskCore {
         if self.due.get() == 0 {
             return Delivery::None;
         }
-        let now = self.take_due(DELIVER_NOW, |rare| rare.deliver_now.take());
-        if let Some(reason) = now {
-            if self.rare(|rare| rare.past_scopes) {
-                return Delivery::Root(reason);
+        if self.take_due(DELIVER_NOW) {
+            let (asked, past_scopes) =
+                self.rare(|rare| (std::mem::take(&mut rare.deliver_now), rare.past_scopes));
+            let mut delivery = Delivery::None;
+            for (request, place) in asked {
+                delivery = match self.deliver_outwards(request, place, past_scopes) {
+                    Delivery::Root(reason) => return Delivery::Root(reason),
+                    other => other,
+                };
             }
-            return self.deliver_outwards(reason);
+            return delivery;
         }
-        let Some(reason) = self.take_must_cancel() else { return Delivery::None };
-        let waiter = self.waiter.borrow().clone();
-        if let Some(waiter) = waiter {
-            self.set_forwarded(reason.clone());
-            if waiter.cancel(&reason) {
-                return Delivery::None;
+        let mut delivery = Delivery::None;
+        for (scope, reason) in self.take_own() {
+            let id = scope.place.scope;
+            let request = Request { reason, origin: id };
+            if !self.forward(&request, id)
+                && let Delivery::Scope = self.deliver_to_innermost(request, id)
+            {
+                delivery = Delivery::Scope;
             }
-            self.take_forwarded();
         }
-        self.deliver_to_innermost(reason)
+        let Some(reason) = self.take_must_cancel() else { return delivery };
+        let request = Request { reason, origin: 0 };
+        if self.forward(&request, 0) {
+            return delivery;
+        }
+        match self.deliver_to_innermost(request, 0) {
+            Delivery::None => delivery,
+            other => other,
+        }
     }
 
-    /// A request: a mask holds it back.
-    fn deliver_to_innermost(&self, reason: Cancelled) -> Delivery {
-        self.take_forwarded();
-        let innermost =
-            self.rare(|rare| rare.scopes.iter().max_by_key(|scope| scope.depth).cloned());
-        match innermost {
-            None => Delivery::Root(reason),
+    /// A request, for the innermost scope inside `within`: a mask holds it back.
+    fn deliver_to_innermost(&self, request: Request, within: u64) -> Delivery {
+        match self.scopes_within(within).max_by_key(|scope| scope.place.depth) {
+            // The scope that asked has ended meanwhile.
+            None if within != 0 => Delivery::None,
+            None => Delivery::Root(request.reason),
             Some(mask) if mask.kind == ScopeKind::Mask => {
-                mask.delivered.borrow_mut().get_or_insert(reason);
+                mask.hold(request);
                 Delivery::None
             }
-            Some(scope) => scope.tell(reason),
+            Some(scope) => {
+                self.forget_forwarded(scope.place.scope);
+                scope.tell(request)
+            }
         }
     }
 
-    /// A cancellation that the body itself lets through: it passes masks.
-    fn deliver_outwards(&self, reason: Cancelled) -> Delivery {
-        self.take_forwarded();
-        let innermost = self.rare(|rare| {
-            let catching = rare.scopes.iter().filter(|scope| scope.kind == ScopeKind::Catch);
-            catching.max_by_key(|scope| scope.depth).cloned()
-        });
-        match innermost {
-            None => Delivery::Root(reason),
-            Some(scope) => scope.tell(reason),
+    /// A cancellation that the body lets through at `place`: it passes masks.
+    fn deliver_outwards(&self, request: Request, mut place: u64, past_scopes: bool) -> Delivery {
+        while let Some(scope) = self.registered(place).filter(|_| !past_scopes) {
+            if scope.kind == ScopeKind::Catch {
+                self.forget_forwarded(place);
+                return scope.tell(request);
+            }
+            place = scope.outer;
         }
+        Delivery::Root(request.reason)
     }
 
     pub(crate) fn remember_waker(&self, waker: &Waker) {
@@ -513,24 +698,18 @@ impl TaskCore {
         let waker = self.waker.borrow_mut().take();
         let waiter = self.waiter.borrow_mut().take();
         drop((waker, waiter));
+        self.forget_forwarded(0);
         self.context.clear();
     }
 
     // --- scopes ---
 
-    pub(crate) fn enter_scope(&self) -> u32 {
-        self.depth.set(self.depth.get() + 1);
-        self.depth.get()
-    }
-
-    pub(crate) fn exit_scope(&self) {
-        self.depth.set(self.depth.get() - 1);
-    }
-
-    pub(crate) fn add_scope(&self, kind: ScopeKind, depth: u32) -> Rc<Scope> {
+    pub(crate) fn add_scope(&self, kind: ScopeKind, place: Place, outer: u64) -> Rc<Scope> {
         let scope = Rc::new(Scope {
-            depth,
+            place,
+            outer,
             kind,
+            own: RefCell::new(None),
             delivered: RefCell::new(None),
             waker: RefCell::new(None),
         });
@@ -542,8 +721,32 @@ impl TaskCore {
         self.rare(|rare| rare.scopes.retain(|mine| !Rc::ptr_eq(mine, scope)));
     }
 
-    pub(crate) fn current_depth(&self) -> u32 {
-        self.depth.get()
+    fn registered(&self, id: u64) -> Option<Rc<Scope>> {
+        let rare = self.rare.borrow();
+        rare.as_ref()?.scopes.iter().find(|scope| scope.place.scope == id).cloned()
+    }
+
+    fn is_registered(&self, id: u64) -> bool {
+        self.registered(id).is_some()
+    }
+
+    /// Whether `inner` is `outer` or inside it; everything is inside zero.
+    fn is_within(&self, mut inner: u64, outer: u64) -> bool {
+        while outer != 0 && inner != outer {
+            match self.registered(inner) {
+                Some(scope) => inner = scope.outer,
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// The scopes that are `outer` or inside it, in the order of their registration.
+    fn scopes_within(&self, outer: u64) -> impl Iterator<Item = Rc<Scope>> {
+        let rare = self.rare.borrow();
+        let scopes = rare.as_ref().map(|rare| rare.scopes.clone()).unwrap_or_default();
+        drop(rare);
+        scopes.into_iter().filter(move |scope| self.is_within(scope.place.scope, outer))
     }
 }
 
@@ -567,18 +770,19 @@ impl fmt::Debug for TaskCore {
 /// Makes a task current for one step; restores the previous one (eager tasks nest), also on panic.
 pub(crate) struct StepGuard {
     outer: Option<Rc<DynTask>>,
+    place: Place,
 }
 
 impl StepGuard {
     pub(crate) fn enter(core: Rc<DynTask>) -> Self {
         core.running.set(true);
-        core.depth.set(0);
-        Self { outer: CURRENT.replace(Some(core)) }
+        Self { outer: CURRENT.replace(Some(core)), place: PLACE.take() }
     }
 }
 
 impl Drop for StepGuard {
     fn drop(&mut self) {
+        PLACE.set(self.place);
         let inner = CURRENT.replace(self.outer.take());
         if let Some(core) = inner {
             core.running.set(false);
