@@ -98,10 +98,6 @@ impl UringDriver {
                     self.features.poll_before_accept = true;
                     self.accept_arm(id);
                 }
-                libc::EINVAL if self.features.multishot_accept && !self.proven.accept => {
-                    self.features.multishot_accept = false;
-                    self.accept_arm(id);
-                }
                 libc::ECANCELED => self.accept_end(id, None, events),
                 error if is_the_connections(error) && failures < PATIENCE => self.accept_arm(id),
                 error => {
@@ -109,7 +105,6 @@ impl UringDriver {
                 }
             },
         }
-        self.proven.accept |= result >= 0;
     }
 
     fn accept_end(&mut self, id: OpId, error: Option<io::Error>, events: &mut Vec<Event>) {

@@ -26,22 +26,36 @@ impl UringDriver {
     /// the kernel has something to do.
     pub(crate) fn abandon(&mut self, id: OpId) -> bool {
         let Some(op) = self.ops.get(id) else { return false };
-        let kind = op.kind;
-        match op.state {
+        let before = op.state;
+        match before {
             State::Idle => {
                 self.ops.remove(id);
-                return false;
             }
-            State::Orphan => return false,
-            State::Armed | State::Stopping | State::Restarting => op.state = State::Orphan,
+            State::Armed => {
+                op.state = State::Orphan;
+                return self.cancel_op(id);
+            }
+            // The cancellation is queued, or was submitted already.
+            State::Stopping | State::Restarting => op.state = State::Orphan,
+            State::Orphan => {}
         }
+        before.in_kernel()
+    }
+
+    /// Takes an operation back that was never submitted, or queues its cancellation; whether the
+    /// latter.
+    pub(crate) fn cancel_op(&mut self, id: OpId) -> bool {
+        let Some(op) = self.ops.get(id) else { return false };
+        let kind = op.kind;
         if self.ring.retract(id.user_data(kind)) {
-            self.ops.landed(id);
-            self.ops.remove(id);
+            if self.ops.landed(id) == State::Orphan {
+                self.ops.remove(id);
+            }
             return false;
         }
         self.cancel(id.user_data(kind));
         if kind == Kind::Accept && self.features.poll_before_accept {
+            // Which of the two it is now is the kernel's secret.
             self.cancel(id.user_data(Kind::AcceptReady));
         }
         true
@@ -49,7 +63,7 @@ impl UringDriver {
 
     /// Queues the cancellation of a request. It says nothing if it works; if the request is gone
     /// already, nobody listens to it saying so.
-    pub(crate) fn cancel(&mut self, user_data: u64) {
+    fn cancel(&mut self, user_data: u64) {
         let entry = opcode::AsyncCancel::new(user_data)
             .build()
             .flags(squeue::Flags::SKIP_SUCCESS)
@@ -60,6 +74,7 @@ impl UringDriver {
 
     /// Gives up all operations of a key and closes the descriptor.
     pub(crate) fn close_key(&mut self, fd: OwnedFd, key: Key) {
+        self.stash.retain(|event| event.key() != key);
         let mut cancelled = false;
         if let Some(ops) = self.keys.take(key) {
             for op in [ops.poll, ops.inward, ops.send] {
@@ -68,7 +83,8 @@ impl UringDriver {
                 }
             }
         }
-        if cancelled && !self.flush() {
+        // If there is nothing to submit, the cancellation was submitted before and has been worked off.
+        if cancelled && self.ring.has_business() && !self.flush() {
             // The requests live on and hold the file. At least the peer is told; on anything but a
             // socket this does nothing.
             shutdown_socket(&fd);
@@ -81,6 +97,9 @@ impl UringDriver {
     pub(crate) fn flush(&mut self) -> bool {
         if !self.ring.is_enabled() {
             return true;
+        }
+        if !self.ring.is_owned_here() {
+            return false;
         }
         for _ in 0..64 {
             match self.ring.submit() {

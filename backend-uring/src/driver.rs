@@ -15,7 +15,7 @@ use io_uring::{cqueue, opcode, types};
 use crate::NAME;
 use crate::buffers::{Buffers, Inconsistent};
 use crate::config::Config;
-use crate::fork::Process;
+use crate::owner::Process;
 use crate::poll::Watched;
 use crate::ring::{BATCH, Ring, Waited};
 use crate::setup::Refusal;
@@ -32,7 +32,8 @@ pub struct UringDriver {
     pub(crate) keys: Keys,
     pub(crate) buffers: Option<Rc<Buffers>>,
     pub(crate) features: Features,
-    pub(crate) proven: Proven,
+    /// Whether `EINVAL` can no longer mean that the kernel knows no multishot receive (before 6.0).
+    pub(crate) recv_proven: bool,
     /// Events that arose outside of a poll.
     pub(crate) stash: Vec<Event>,
     /// A wake that arose outside of a poll.
@@ -45,7 +46,6 @@ pub struct UringDriver {
     pub(crate) watched: Vec<Watched>,
     pub(crate) finished: bool,
     waker: Arc<RingWaker>,
-    owner: Option<ThreadMark>,
     process: Process,
     failure: Option<&'static str>,
     config: Config,
@@ -60,13 +60,6 @@ pub(crate) struct Features {
     pub(crate) multishot_poll: bool,
     pub(crate) poll_before_accept: bool,
     pub(crate) send: bool,
-}
-
-/// What has worked once, so that `EINVAL` can no longer mean "too old a kernel".
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Proven {
-    pub(crate) accept: bool,
-    pub(crate) recv: bool,
 }
 
 /// What taking completions out brought.
@@ -91,6 +84,7 @@ impl UringDriver {
         } else {
             None
         };
+        let recv_proven = ring.rung().single_issuer;
         let features = Features {
             multishot_accept: config.multishot_accept,
             multishot_recv: config.multishot_recv,
@@ -107,7 +101,7 @@ impl UringDriver {
             keys: Keys::default(),
             buffers,
             features,
-            proven: Proven::default(),
+            recv_proven,
             stash: Vec::new(),
             woken: false,
             starved: VecDeque::new(),
@@ -115,7 +109,6 @@ impl UringDriver {
             watched: Vec::new(),
             finished: false,
             waker: Arc::new(RingWaker::new()?),
-            owner: None,
             process: Process::current(),
             failure: None,
             config: config.clone(),
@@ -192,13 +185,12 @@ impl UringDriver {
 
     fn check_owner(&self) -> io::Result<()> {
         self.check_process()?;
-        match self.owner {
-            Some(owner) if owner != ThreadMark::current() => Err(io::Error::other(
-                "this io_uring belongs to another thread: a loop stays on the thread that ran it \
-                 first",
-            )),
-            _ => Ok(()),
+        if self.ring.is_owned_here() || !self.ring.is_enabled() {
+            return Ok(());
         }
+        Err(io::Error::other(
+            "this io_uring belongs to another thread: a loop stays on the thread that ran it first",
+        ))
     }
 
     fn arm_waker(&mut self) {
@@ -210,16 +202,14 @@ impl UringDriver {
         unsafe { self.ring.push(entry) };
     }
 
-    fn on_wake(&mut self, result: i32, flags: u32) {
+    fn on_wake(&mut self, flags: u32) {
         if cqueue::more(flags) || self.finished {
             return;
         }
         if !self.features.multishot_poll {
             self.waker.drain();
         }
-        if result >= 0 {
-            self.arm_waker();
-        }
+        self.arm_waker();
     }
 
     /// Takes the completions that are there and turns them into events.
@@ -252,7 +242,7 @@ impl UringDriver {
                     Kind::AcceptReady => self.on_accept_ready(id, result, events),
                     Kind::Wake => {
                         reaped.woken = true;
-                        self.on_wake(result, flags);
+                        self.on_wake(flags);
                     }
                     Kind::Ignore => {}
                 }
@@ -342,8 +332,7 @@ impl Driver for UringDriver {
 
     fn attach(&mut self) -> io::Result<()> {
         self.check_process()?;
-        let here = ThreadMark::current();
-        if self.owner == Some(here) {
+        if self.ring.is_owned_here() {
             return Ok(());
         }
         if self.ring.rung().single_issuer {
@@ -351,7 +340,6 @@ impl Driver for UringDriver {
         }
         let first = !self.ring.is_enabled();
         self.ring.enable(&self.config).map_err(Refusal::of("io_uring_register"))?;
-        self.owner = Some(here);
         if first {
             self.arm_waker();
         }
@@ -363,7 +351,7 @@ impl Driver for UringDriver {
     }
 
     fn poll(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
-        if self.owner.is_none() {
+        if !self.ring.is_enabled() {
             self.attach()?;
         }
         self.check_owner()?;
@@ -476,16 +464,5 @@ impl Drop for UringDriver {
 impl fmt::Debug for UringDriver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "UringDriver({})", self.describe())
-    }
-}
-
-/// Tells threads apart, cheaply: the address of a thread-local.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct ThreadMark(usize);
-
-impl ThreadMark {
-    fn current() -> Self {
-        thread_local!(static MARK: u8 = const { 0 });
-        Self(MARK.with(|mark| std::ptr::from_ref(mark).addr()))
     }
 }

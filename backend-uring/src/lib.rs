@@ -70,7 +70,7 @@ mod close;
 #[cfg(has_io_uring)]
 mod driver;
 #[cfg(has_io_uring)]
-mod fork;
+mod owner;
 #[cfg(has_io_uring)]
 mod poll;
 #[cfg(has_io_uring)]

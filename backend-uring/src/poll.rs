@@ -67,6 +67,7 @@ impl UringDriver {
         let Some(ops) = self.key_ops(key) else { return };
         let current = std::mem::replace(&mut ops.poll, OpRef::NONE);
         let Some((id, _)) = self.ops.at(current) else { return };
+        self.stash.retain(|event| event.key() != key || !matches!(event, Event::Ready { .. }));
         if self.abandon(id) {
             // Only now the kernel lets go of the file, which may be closed and opened anew at once.
             self.flush();

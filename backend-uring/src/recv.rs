@@ -52,16 +52,10 @@ impl UringDriver {
         let Some((id, op)) = self.ops.at(current) else { return };
         let kind = op.kind;
         match op.state {
-            State::Armed if self.ring.retract(id.user_data(kind)) => {
-                self.ops.landed(id);
-                self.inward_stopped(id);
-            }
             State::Armed => {
                 op.state = State::Stopping;
-                // The kernel may meanwhile have it under the number of its first half.
-                self.cancel(id.user_data(kind));
-                if kind == Kind::Accept && self.features.poll_before_accept {
-                    self.cancel(id.user_data(Kind::AcceptReady));
+                if !self.cancel_op(id) {
+                    self.inward_stopped(id);
                 }
             }
             State::Restarting => {
@@ -154,14 +148,15 @@ impl UringDriver {
                 error if error < 0 => self.recv_arm(id),
                 libc::ENOBUFS => self.starved.push_back(id),
                 libc::EINTR | libc::EAGAIN => self.recv_arm(id),
-                libc::EINVAL if self.features.multishot_recv && !self.proven.recv => {
+                // 5.19 has everything else, and nothing that tells it apart.
+                libc::EINVAL if self.features.multishot_recv && !self.recv_proven => {
                     self.features.multishot_recv = false;
                     self.recv_arm(id);
                 }
                 _ => self.recv_end(id, end(result).unwrap_or(RecvEnd::Exhausted), events),
             },
         }
-        self.proven.recv |= result >= 0;
+        self.recv_proven |= result >= 0;
     }
 
     fn recv_end(&mut self, id: OpId, reason: RecvEnd, events: &mut Vec<Event>) {

@@ -11,6 +11,7 @@ use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 
 use crate::config::Config;
+use crate::owner::ThreadMark;
 use crate::setup::{self, Refusal, Rung};
 use crate::slot::Kind;
 
@@ -29,7 +30,8 @@ pub(crate) struct Ring {
     rung: Rung,
     /// Requests that did not fit, in order.
     backlog: VecDeque<squeue::Entry>,
-    enabled: bool,
+    /// The thread that enabled it.
+    owner: Option<ThreadMark>,
     disowned: bool,
     /// The number by which the owning thread enters.
     index: Option<u32>,
@@ -76,7 +78,7 @@ impl Ring {
             io: ManuallyDrop::new(io),
             rung,
             backlog: VecDeque::new(),
-            enabled: false,
+            owner: None,
             disowned: false,
             index: None,
             ext_arg,
@@ -96,7 +98,12 @@ impl Ring {
     }
 
     pub(crate) fn is_enabled(&self) -> bool {
-        self.enabled
+        self.owner.is_some()
+    }
+
+    /// Whether the calling thread may enter.
+    pub(crate) fn is_owned_here(&self) -> bool {
+        self.owner == Some(ThreadMark::current())
     }
 
     pub(crate) fn has_index(&self) -> bool {
@@ -113,10 +120,10 @@ impl Ring {
 
     /// Makes the calling thread the owner.
     pub(crate) fn enable(&mut self, config: &Config) -> io::Result<()> {
-        if self.rung.single_issuer && !self.enabled {
+        if self.rung.single_issuer && !self.is_enabled() {
             self.io.submitter().register_enable_rings()?;
         }
-        self.enabled = true;
+        self.owner = Some(ThreadMark::current());
         self.index = config.registered_ring_fd.then(|| setup::register_ring_fd(&self.io)).flatten();
         Ok(())
     }
@@ -126,7 +133,7 @@ impl Ring {
     /// # Safety
     /// What the request points to must stay valid until its terminal completion.
     pub(crate) unsafe fn push(&mut self, entry: squeue::Entry) {
-        if self.enabled && self.backlog.is_empty() {
+        if self.is_enabled() && self.backlog.is_empty() {
             // SAFETY: the caller answers for the memory of the request.
             if unsafe { self.io.submission().push(&entry) }.is_ok() {
                 return;
@@ -138,7 +145,7 @@ impl Ring {
 
     /// Takes a request back that was queued before the ring was enabled; whether it was there.
     pub(crate) fn retract(&mut self, user_data: u64) -> bool {
-        if self.enabled {
+        if self.is_enabled() {
             return false;
         }
         let before = self.backlog.len();
@@ -334,7 +341,10 @@ impl Ring {
     /// Drops the requests that were not submitted and gives the thread's number back.
     pub(crate) fn wind_down(&mut self) {
         self.backlog.clear();
-        if let Some(index) = self.index.take() {
+        // Another thread has other rings under these numbers.
+        if let Some(index) = self.index.take()
+            && self.is_owned_here()
+        {
             setup::unregister_ring_fd(&self.io, index);
         }
     }

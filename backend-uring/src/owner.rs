@@ -1,6 +1,6 @@
-//! Telling a forked child from its parent.
+//! Whose the ring is: of one process, and once it runs of one thread.
 //!
-//! A child inherits the ring's descriptor, but not its memory (which would otherwise be shared, and the
+//! A forked child inherits the ring's descriptor, but not its memory (which would otherwise be shared, and the
 //! child could write requests into the parent's queue). So in a child the driver must not touch the
 //! ring at all. The kernel helps: it hands a page with `MADV_WIPEONFORK` to the child as zeroes,
 //! which makes "am I the process that made this?" one read.
@@ -79,4 +79,15 @@ fn map() -> Option<&'static AtomicU32> {
     // SAFETY: null, or a page that was published and is never unmapped; a page is aligned and zeroed,
     // which is a valid `AtomicU32`.
     unsafe { PAGE.load(Ordering::Acquire).as_ref() }
+}
+
+/// Tells threads apart, cheaply: the address of a thread-local.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ThreadMark(usize);
+
+impl ThreadMark {
+    pub(crate) fn current() -> Self {
+        thread_local!(static MARK: u8 = const { 0 });
+        Self(MARK.with(|mark| ptr::from_ref(mark).addr()))
+    }
 }
