@@ -192,6 +192,11 @@ impl BaseLoop {
         }
     }
 
+    /// The number of this iteration.
+    pub(crate) fn iteration(&self) -> u64 {
+        self.iterations.get()
+    }
+
     /// Makes the loop look at a source again in the next iteration.
     pub(crate) fn requeue_readable(&self, key: Key) {
         let readiness = Readiness { readable: true, ..Readiness::default() };
@@ -383,6 +388,13 @@ impl BaseLoop {
         self.dirty.set(dirty);
     }
 
+    /// The run ends, and perhaps there is no other: what its last iteration wrote leaves now.
+    fn flush_at_rest(&self) {
+        for stream in self.dirty.take() {
+            stream.flush_at_rest();
+        }
+    }
+
     fn dispatch(&self) {
         let mut events = self.events.take();
         let mut rest = events.drain(..);
@@ -487,6 +499,7 @@ impl EventLoop for BaseLoop {
             }
         };
         self.stopping.set(false);
+        self.flush_at_rest();
         drop(guard);
         // A panic that is let out resumes here.
         let interrupted = self.state.take_interruption();

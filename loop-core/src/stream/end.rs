@@ -1,0 +1,96 @@
+//! The end of a connection: `connection_lost` once, then the descriptor is closed, whatever happens.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
+
+use anyloop_api::{Error, EventLoop, Report};
+
+use super::{CLOSING, EOF, LOST, MADE, PAUSED, Stream};
+
+impl Stream {
+    pub(super) fn close_gracefully(&self) {
+        if self.has(CLOSING) {
+            return;
+        }
+        self.set(CLOSING);
+        if self.pending() == 0 {
+            self.schedule_lost(None);
+        } else {
+            self.stop_receiving();
+        }
+    }
+
+    /// Drops what is buffered and ends the connection, with the error that did it.
+    pub(crate) fn force(&self, error: Option<Error>) {
+        if self.has(LOST) {
+            return;
+        }
+        self.set(CLOSING);
+        drop(std::mem::take(&mut *self.out.borrow_mut()));
+        self.in_flight.set(0);
+        self.schedule_lost(error);
+    }
+
+    pub(super) fn schedule_lost(&self, error: Option<Error>) {
+        let (Some(base), Some(this)) = (self.base.upgrade(), self.this.upgrade()) else { return };
+        if self.has(LOST) {
+            return;
+        }
+        self.set(LOST);
+        base.soon(move || this.finish(error));
+    }
+
+    /// `connection_lost`, once; then the descriptor is closed, whatever the protocol did (TR-26).
+    fn finish(&self, error: Option<Error>) {
+        if self.has(MADE) {
+            self.tell("connection_lost panicked", |protocol| protocol.connection_lost(error));
+        }
+        self.release();
+        drop(self.held.take());
+        let protocol = self.protocol.take();
+        if let Some(base) = self.base.upgrade() {
+            let _ = base.guard(
+                || drop(protocol),
+                |panic| Report::new("the destructor of a protocol panicked").exception(panic),
+            );
+        }
+        if let Some((server, index)) = &self.server {
+            server.detach(*index);
+        }
+    }
+
+    /// The loop closes: the descriptor is freed, nobody is called.
+    pub(super) fn give_up(&self) {
+        self.set(CLOSING | LOST);
+        self.release();
+        drop((self.protocol.take(), self.out.take(), self.held.take()));
+    }
+
+    fn release(&self) {
+        let Some(socket) = self.socket.take() else { return };
+        if self.user.borrow().upgrade().is_some() {
+            // Whoever has the handle may still ask.
+            self.names.own(Some(&*socket));
+        }
+        let Some(base) = self.base.upgrade() else { return };
+        base.sources.disown(socket.as_raw_fd());
+        // Views hold the socket weakly, so this is the only owner.
+        if let Ok(socket) = Rc::try_unwrap(socket) {
+            base.with_driver(|driver| driver.close(OwnedFd::from(socket), self.key));
+        }
+        base.sources.remove(self.key);
+    }
+
+    /// While data may arrive or leave, the loop keeps the connection going for its protocol. Paused or at
+    /// its end, with nothing to send and no handle left, nobody could ever touch it again (TR-39).
+    pub(super) fn end_if_forgotten(&self) {
+        let stuck = self.has(MADE) && self.has(PAUSED | EOF) && !self.has(CLOSING);
+        if !stuck || self.pending() > 0 || self.user.borrow().upgrade().is_some() {
+            return;
+        }
+        let Some(base) = self.base.upgrade() else { return };
+        let text = format!("an open transport was dropped: {self:?}");
+        self.force(None);
+        base.call_exception_handler(Report::warning(text));
+    }
+}

@@ -1,0 +1,404 @@
+//! The stream transport: one connected socket and its protocol.
+//!
+//! Reading is *pushed* by the driver's engine (lent chunks) where there is one, and *pulled* by
+//! readiness and `recv` into the loop's shared buffer where there is none. Writing tries the system
+//! call at once; with an engine, small writes of one iteration leave together, before the next poll.
+//!
+//! ```text
+//!  open ──close()──▶ flushing ──buffer empty──▶ lost scheduled ──▶ connection_lost, descriptor closed
+//!    └───abort(), error──────────────────────▶
+//! ```
+//!
+//! No internal borrow is held while the protocol is called: every method may call back.
+
+mod end;
+mod names;
+mod read;
+mod write;
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::os::fd::AsRawFd;
+use std::rc::{Rc, Weak};
+
+use anyloop_api::{
+    AnyProtocol, Error, ExtraInfo, Panic, RawTransport, Report, Result, Snapshot, SocketView,
+    Transport, WeakTransport, write_buffer_limits,
+};
+use socket2::Socket;
+
+use self::names::Names;
+use self::read::Held;
+use self::write::WriteBuffer;
+use crate::base::BaseLoop;
+use crate::driver::{Event, Interest, Key, Trigger};
+use crate::lend::lend;
+use crate::server::ServerState;
+use crate::sources::Source;
+
+/// `connection_made` was called.
+const MADE: u16 = 1;
+/// The kernel had something to read when we last looked (edge-triggered readiness).
+const READABLE: u16 = 1 << 1;
+/// A hang-up or half-close was seen: only `EAGAIN` or zero end a read.
+const HANGUP: u16 = 1 << 2;
+const PAUSED: u16 = 1 << 3;
+/// The peer's end of stream was handled.
+const EOF: u16 = 1 << 4;
+const CLOSING: u16 = 1 << 5;
+/// `connection_lost` is scheduled or was called.
+const LOST: u16 = 1 << 6;
+/// `write_eof` was called.
+const EOF_WANTED: u16 = 1 << 7;
+const EOF_SENT: u16 = 1 << 8;
+const WRITING_PAUSED: u16 = 1 << 9;
+/// The engine is receiving.
+const RECEIVING: u16 = 1 << 10;
+/// In the loop's list of streams to flush.
+const DIRTY: u16 = 1 << 11;
+/// Registered for readiness.
+const REGISTERED: u16 = 1 << 12;
+/// The kernel had no room when we last wrote.
+const FULL: u16 = 1 << 13;
+
+pub(crate) struct Stream {
+    this: Weak<Self>,
+    base: Weak<BaseLoop>,
+    key: Key,
+    socket: RefCell<Option<Rc<Socket>>>,
+    protocol: RefCell<Option<AnyProtocol>>,
+    user: RefCell<WeakTransport>,
+    context: Snapshot,
+    flags: Cell<u16>,
+    dead_writes: Cell<u8>,
+    interest: Cell<Interest>,
+    out: RefCell<WriteBuffer>,
+    /// Bytes lent to the engine, and how many of that buffer it has sent before.
+    in_flight: Cell<usize>,
+    sent_before: Cell<usize>,
+    high: Cell<usize>,
+    low: Cell<usize>,
+    held: RefCell<Option<Box<Held>>>,
+    names: Names,
+    server: Option<(Rc<ServerState>, usize)>,
+}
+
+impl Stream {
+    /// Takes a connected, non-blocking socket into the loop's care.
+    pub(crate) fn open(
+        base: &Rc<BaseLoop>,
+        socket: Socket,
+        protocol: AnyProtocol,
+        context: Snapshot,
+        server: Option<Rc<ServerState>>,
+    ) -> Result<Rc<Self>> {
+        base.sources.own(socket.as_raw_fd(), "creating a transport")?;
+        let key = base.sources.reserve();
+        let names = Names::of(&socket);
+        let stream = Rc::new_cyclic(|this: &Weak<Self>| Self {
+            this: this.clone(),
+            base: base.weak(),
+            key,
+            socket: RefCell::new(Some(Rc::new(socket))),
+            protocol: RefCell::new(Some(protocol)),
+            user: RefCell::default(),
+            context,
+            flags: Cell::new(0),
+            dead_writes: Cell::new(0),
+            interest: Cell::new(Interest::NONE),
+            out: RefCell::default(),
+            in_flight: Cell::new(0),
+            sent_before: Cell::new(0),
+            high: Cell::new(64 * 1024),
+            low: Cell::new(16 * 1024),
+            held: RefCell::default(),
+            names,
+            server: server.map(|server| {
+                let index = server.attach(this.clone());
+                (server, index)
+            }),
+        });
+        base.sources.fill(key, stream.clone());
+        Ok(stream)
+    }
+
+    /// `connection_made`, then reading begins (TR-01).
+    pub(crate) fn begin(&self) {
+        let Some(base) = self.base.upgrade() else { return };
+        if self.has(LOST) {
+            // Whoever wanted the connection has given it up before it began.
+            return;
+        }
+        let transport = self.transport();
+        self.set(MADE);
+        // A panic leaves the connection up (TR-05).
+        self.tell("connection_made panicked", |protocol| protocol.connection_made(transport));
+        if !self.has(LOST) {
+            self.start_io(&base);
+        }
+    }
+
+    fn start_io(&self, base: &Rc<BaseLoop>) {
+        if self.engine(base) {
+            self.receive(base);
+            return;
+        }
+        let Some(socket) = self.socket() else { return };
+        let interest = match base.caps().trigger {
+            Trigger::Edge => Interest::BOTH,
+            Trigger::Level => self.wanted(),
+        };
+        let registered =
+            base.with_driver(|driver| driver.register(lend(&*socket), self.key, interest));
+        match registered {
+            Ok(()) => {
+                self.set(REGISTERED);
+                self.interest.set(interest);
+            }
+            Err(error) => self.force(Some(Error::os("registering a transport", error))),
+        }
+    }
+
+    fn has(&self, flag: u16) -> bool {
+        self.flags.get() & flag != 0
+    }
+
+    fn set(&self, flag: u16) {
+        self.flags.set(self.flags.get() | flag);
+    }
+
+    fn clear(&self, flag: u16) {
+        self.flags.set(self.flags.get() & !flag);
+    }
+
+    fn socket(&self) -> Option<Rc<Socket>> {
+        self.socket.borrow().clone()
+    }
+
+    fn protocol(&self) -> Option<AnyProtocol> {
+        self.protocol.borrow().clone()
+    }
+
+    /// Receiving and sending are the driver's: only if it does both.
+    fn engine(&self, base: &BaseLoop) -> bool {
+        let caps = base.caps();
+        caps.recv && caps.send
+    }
+
+    /// The one user handle; made anew when the user has none.
+    pub(crate) fn transport(&self) -> Transport {
+        if let Some(transport) = self.user.borrow().upgrade() {
+            return transport;
+        }
+        let this = self.this.upgrade().expect("a stream is asked through its Rc");
+        let transport = Transport::new(this);
+        *self.user.borrow_mut() = transport.downgrade();
+        transport
+    }
+
+    fn wanted(&self) -> Interest {
+        Interest { readable: self.wants_data(), writable: self.out.borrow().len() > 0 }
+    }
+
+    /// A level-triggered driver is told what we wait for; an edge-triggered one was told everything.
+    fn update_interest(&self) {
+        let Some(base) = self.base.upgrade() else { return };
+        if !self.has(REGISTERED) || base.caps().trigger == Trigger::Edge {
+            return;
+        }
+        let (wanted, Some(socket)) = (self.wanted(), self.socket()) else { return };
+        if wanted != self.interest.replace(wanted) {
+            let modified =
+                base.with_driver(|driver| driver.modify(lend(&*socket), self.key, wanted));
+            if let Err(error) = modified {
+                self.force(Some(Error::os("modifying a transport's interest", error)));
+            }
+        }
+    }
+
+    fn report(&self, what: &'static str, panic: Panic) -> Report {
+        let mut report = Report::new(what).exception(panic).transport(self.transport());
+        report.protocol = self.protocol();
+        report
+    }
+
+    /// Calls the protocol in the connection's context; a panic is reported and ends the connection
+    /// (TR-08). `None`: it did.
+    fn call<R>(&self, what: &'static str, f: impl FnOnce(&AnyProtocol) -> R) -> Option<R> {
+        let base = self.base.upgrade()?;
+        let protocol = self.protocol()?;
+        let call = || self.context.clone().run(|| f(&protocol));
+        match base.guard(call, |panic| self.report(what, panic)) {
+            Ok(value) => Some(value),
+            Err(panic) => {
+                self.force(Some(Error::Panicked(panic)));
+                None
+            }
+        }
+    }
+
+    /// The same for callbacks whose panic leaves the connection alone (FLOW-09).
+    fn tell(&self, what: &'static str, f: impl FnOnce(&AnyProtocol)) {
+        let (Some(base), Some(protocol)) = (self.base.upgrade(), self.protocol()) else { return };
+        let call = || self.context.clone().run(|| f(&protocol));
+        let _ = base.guard(call, |panic| self.report(what, panic));
+    }
+}
+
+impl Source for Stream {
+    fn on_event(self: Rc<Self>, event: Event) {
+        let Some(base) = self.base.upgrade() else { return };
+        match event {
+            Event::Ready { readiness, .. } => self.on_ready(&base, readiness),
+            Event::Data { chunk, .. } => self.on_data(&chunk),
+            Event::RecvEnded { reason, .. } => self.on_recv_ended(&base, reason),
+            Event::Sent { buffer, result, .. } => self.on_sent(&base, buffer, result),
+            Event::Accepted { .. } | Event::AcceptEnded { .. } => {}
+        }
+    }
+
+    fn abandon(&self) {
+        self.give_up();
+    }
+
+    fn describe(&self) -> String {
+        format!("{self:?}")
+    }
+}
+
+impl RawTransport for Stream {
+    fn close(&self) {
+        self.close_gracefully();
+    }
+
+    fn abort(&self) {
+        self.force(None);
+    }
+
+    fn is_closing(&self) -> bool {
+        self.has(CLOSING)
+    }
+
+    fn write(&self, data: &[u8]) -> Result<()> {
+        self.write_bytes(data)
+    }
+
+    fn write_vec(&self, data: Vec<u8>) -> Result<()> {
+        self.write_owned(data)
+    }
+
+    fn writelines(&self, parts: &[&[u8]]) -> Result<()> {
+        self.write_owned(parts.concat())
+    }
+
+    fn write_eof(&self) -> Result<()> {
+        if !self.has(CLOSING | EOF_WANTED) {
+            self.set(EOF_WANTED);
+            if self.pending() == 0 {
+                self.send_eof();
+            }
+        }
+        Ok(())
+    }
+
+    fn can_write_eof(&self) -> bool {
+        true
+    }
+
+    fn pause_reading(&self) {
+        self.pause();
+    }
+
+    fn resume_reading(&self) {
+        self.resume();
+    }
+
+    fn is_reading(&self) -> bool {
+        !self.has(PAUSED | CLOSING)
+    }
+
+    fn get_write_buffer_size(&self) -> usize {
+        self.pending()
+    }
+
+    fn get_write_buffer_limits(&self) -> (usize, usize) {
+        (self.low.get(), self.high.get())
+    }
+
+    fn set_write_buffer_limits(&self, high: Option<usize>, low: Option<usize>) -> Result<()> {
+        let (high, low) = write_buffer_limits(high, low)?;
+        self.high.set(high);
+        self.low.set(low);
+        self.maybe_pause();
+        Ok(())
+    }
+
+    fn set_protocol(&self, protocol: AnyProtocol) {
+        if !self.has(LOST) {
+            let old = self.protocol.borrow_mut().replace(protocol);
+            drop(old);
+        }
+    }
+
+    fn get_protocol(&self) -> AnyProtocol {
+        self.protocol().unwrap_or_else(|| AnyProtocol::plain(Gone))
+    }
+
+    fn extra_info(&self, name: &str) -> Option<ExtraInfo> {
+        let socket = self.socket();
+        let address = match name {
+            "sockname" => self.names.own(socket.as_deref()),
+            "peername" => self.names.peer(),
+            "socket" => {
+                let view = socket.as_ref().map_or_else(SocketView::closed, SocketView::new);
+                return Some(ExtraInfo::Socket(view));
+            }
+            _ => None,
+        };
+        address.map(ExtraInfo::Address)
+    }
+
+    fn handle_dropped(&self) {
+        self.end_if_forgotten();
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}
+
+/// What `get_protocol` answers after the end.
+struct Gone;
+
+impl anyloop_api::Protocol for Gone {}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<StreamTransport")?;
+        match &*self.socket.borrow() {
+            Some(socket) => write!(f, " fd={}", socket.as_raw_fd())?,
+            None => f.write_str(" closed")?,
+        }
+        if self.has(CLOSING) && !self.has(LOST) {
+            f.write_str(" closing")?;
+        }
+        let reading = match (self.is_reading(), self.has(EOF)) {
+            (_, true) => "at the end of the stream",
+            (true, false) => "reading",
+            (false, false) => "not reading",
+        };
+        write!(f, " {reading}, {} bytes to write>", self.pending())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What an idle connection costs beside its protocol, under 512 bytes in all: this, the counts
+    /// before it, the socket, the user's handle and the places in the tables.
+    #[test]
+    fn an_idle_stream_is_small() {
+        assert!(size_of::<Stream>() <= 336, "{} bytes", size_of::<Stream>());
+    }
+}

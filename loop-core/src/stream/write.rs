@@ -1,0 +1,344 @@
+//! Writing: at once if the kernel has room, else from a buffer, with the water marks of flow control.
+//!
+//! With an engine, what one iteration writes is collected, as long as it is little, and leaves by one
+//! send before the next poll. One send is in flight at a time; its bytes count as buffered (FLOW-11).
+
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+
+use anyloop_api::{AnyProtocol, Error, EventLoop, Report, Result};
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
+
+use super::{CLOSING, DIRTY, EOF_SENT, EOF_WANTED, FULL, LOST, Stream, WRITING_PAUSED};
+use crate::base::BaseLoop;
+use crate::lend::lend;
+
+/// Up to so much may wait for the end of the iteration; more is sent at once.
+const DEFERRABLE: usize = 32 * 1024;
+/// From this write to a dead connection on, a warning is logged (asyncio's number).
+const DEAD_WRITES: u8 = 5;
+
+/// Bytes that the kernel has not taken yet.
+#[derive(Default)]
+pub(super) struct WriteBuffer {
+    bytes: Vec<u8>,
+    head: usize,
+}
+
+impl WriteBuffer {
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() - self.head
+    }
+
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.head..]
+    }
+
+    fn push(&mut self, data: &[u8]) {
+        // Reclaim the sent part when it outweighs the rest: amortised O(1) per byte (TR-40).
+        if self.head > 0 && self.head >= self.len() {
+            self.bytes.drain(..self.head);
+            self.head = 0;
+        }
+        self.bytes.extend_from_slice(data);
+    }
+
+    fn sent(&mut self, count: usize) {
+        self.head += count;
+    }
+}
+
+impl Stream {
+    pub(super) fn pending(&self) -> usize {
+        self.out.borrow().len() + self.in_flight.get()
+    }
+
+    /// The checks of every write. `Ok(false)`: discard.
+    fn writable(&self, len: usize) -> Result<bool> {
+        if self.has(EOF_WANTED) {
+            return Err(Error::usage("write: write_eof was called on this transport"));
+        }
+        if len > 0 && self.has(LOST) {
+            self.count_dead_write();
+        }
+        Ok(len > 0 && !self.has(CLOSING))
+    }
+
+    fn count_dead_write(&self) {
+        let writes = self.dead_writes.get().saturating_add(1);
+        self.dead_writes.set(writes);
+        if writes >= DEAD_WRITES
+            && let Some(base) = self.base.upgrade()
+        {
+            let report = Report::warning("writing to a connection that is lost");
+            base.call_exception_handler(report.transport(self.transport()));
+        }
+    }
+
+    pub(super) fn write_bytes(&self, data: &[u8]) -> Result<()> {
+        if !self.writable(data.len())? {
+            return Ok(());
+        }
+        let Some(base) = self.base.upgrade() else { return Ok(()) };
+        if !self.defers(&base, data.len())
+            && let Some(sent) = self.write_at_once(data)
+        {
+            if sent < data.len() {
+                self.queue(&base, |out| out.push(&data[sent..]));
+            }
+        } else if !self.has(CLOSING) {
+            self.queue(&base, |out| out.push(data));
+        }
+        Ok(())
+    }
+
+    /// The same without a copy of what cannot be sent at once.
+    pub(super) fn write_owned(&self, data: Vec<u8>) -> Result<()> {
+        if data.len() <= DEFERRABLE || self.pending() > 0 {
+            return self.write_bytes(&data);
+        }
+        if !self.writable(data.len())? {
+            return Ok(());
+        }
+        let Some(base) = self.base.upgrade() else { return Ok(()) };
+        if let Some(head) = self.write_at_once(&data)
+            && head < data.len()
+        {
+            self.queue(&base, |out| *out = WriteBuffer { bytes: data, head });
+        }
+        Ok(())
+    }
+
+    /// Whether a write may wait for the end of the iteration: with an engine, as long as little waits.
+    fn defers(&self, base: &BaseLoop, len: usize) -> bool {
+        self.engine(base) && self.pending() + len <= DEFERRABLE.min(self.high.get())
+    }
+
+    /// Tries to send what is buffered and then `data`, in order, by one system call: how much of `data`
+    /// the kernel took. `None` if something is ahead of it that cannot be sent now, or if the attempt
+    /// ended the connection.
+    fn write_at_once(&self, data: &[u8]) -> Option<usize> {
+        if self.in_flight.get() > 0 || self.has(FULL) {
+            return None;
+        }
+        let ahead = self.out.borrow().len();
+        let sent = if ahead == 0 { self.send(&[data]) } else { self.send_behind(data) };
+        match sent {
+            Ok(sent) => {
+                if sent < ahead + data.len() {
+                    self.set(FULL);
+                }
+                self.out.borrow_mut().sent(sent.min(ahead));
+                sent.checked_sub(ahead)
+            }
+            Err(error) => {
+                self.force(Some(error));
+                None
+            }
+        }
+    }
+
+    fn send_behind(&self, data: &[u8]) -> Result<usize> {
+        let out = self.out.borrow();
+        self.send(&[out.rest(), data])
+    }
+
+    /// One non-blocking send; zero if the kernel has no room.
+    fn send(&self, parts: &[&[u8]]) -> Result<usize> {
+        let Some(socket) = self.socket() else { return Ok(0) };
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        loop {
+            let sent = match parts {
+                [data] => send(&*socket, data, flags),
+                parts => {
+                    let parts: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
+                    sendmsg(&*socket, &parts, &mut SendAncillaryBuffer::default(), flags)
+                }
+            };
+            match sent {
+                Ok(count) => return Ok(count),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(0),
+                Err(error) => return Err(Error::os("writing to a connection", error.into())),
+            }
+        }
+    }
+
+    fn queue(&self, base: &BaseLoop, push: impl FnOnce(&mut WriteBuffer)) {
+        {
+            let mut out = self.out.borrow_mut();
+            if out.bytes.capacity() == 0 {
+                out.bytes = base.take_buffer();
+            }
+            push(&mut out);
+        }
+        if self.engine(base) {
+            self.mark_dirty(base);
+        } else {
+            self.update_interest();
+        }
+        self.maybe_pause();
+    }
+
+    // --- readiness ---
+
+    /// The kernel has room: sends what is buffered until it has none.
+    pub(super) fn flush(&self) {
+        self.clear(FULL);
+        if self.out.borrow().len() > 0 {
+            match self.send_buffered() {
+                Ok(()) => self.after_progress(),
+                Err(error) => self.force(Some(error)),
+            }
+        }
+    }
+
+    fn send_buffered(&self) -> Result<()> {
+        let mut out = self.out.borrow_mut();
+        while out.len() > 0 {
+            match self.send(&[out.rest()])? {
+                0 => {
+                    self.set(FULL);
+                    break;
+                }
+                count => out.sent(count),
+            }
+        }
+        Ok(())
+    }
+
+    // --- engine ---
+
+    fn mark_dirty(&self, base: &BaseLoop) {
+        if !self.has(DIRTY)
+            && self.in_flight.get() == 0
+            && let Some(this) = self.this.upgrade()
+        {
+            self.set(DIRTY);
+            base.mark_dirty(this);
+        }
+    }
+
+    /// Before a poll: lends what is buffered to the engine.
+    pub(crate) fn flush_deferred(&self) {
+        self.clear(DIRTY);
+        let Some(base) = self.base.upgrade() else { return };
+        if self.in_flight.get() > 0 || self.has(LOST) {
+            return;
+        }
+        if self.out.borrow().len() == 0 {
+            // It was sent at the end of a run.
+            return self.after_progress();
+        }
+        let out = std::mem::take(&mut *self.out.borrow_mut());
+        self.lend_to_engine(&base, out.bytes, out.head);
+    }
+
+    /// At the end of a run, with no poll to follow: sends what the kernel takes, and calls nobody.
+    pub(crate) fn flush_at_rest(&self) {
+        self.clear(DIRTY);
+        let Some(base) = self.base.upgrade() else { return };
+        if self.in_flight.get() == 0 && !self.has(LOST) {
+            // An error is found again by the next run.
+            let _ = self.send_buffered();
+            self.mark_dirty(&base);
+        }
+    }
+
+    fn lend_to_engine(&self, base: &BaseLoop, bytes: Vec<u8>, offset: usize) {
+        let Some(socket) = self.socket() else { return };
+        let len = bytes.len() - offset;
+        self.clear(FULL);
+        match base.with_driver(|driver| driver.send(lend(&*socket), self.key, bytes, offset)) {
+            Ok(()) => {
+                self.in_flight.set(len);
+                self.sent_before.set(offset);
+            }
+            Err(bytes) => {
+                // It cannot take it now: by system call, and the rest in the next iteration.
+                let mut out = WriteBuffer { bytes, head: offset };
+                out.push(std::mem::take(&mut *self.out.borrow_mut()).rest());
+                *self.out.borrow_mut() = out;
+                self.in_flight.set(0);
+                self.flush();
+                if self.out.borrow().len() > 0
+                    && !self.has(LOST)
+                    && let Some(this) = self.this.upgrade()
+                {
+                    base.soon(move || this.flush_deferred());
+                }
+            }
+        }
+    }
+
+    pub(super) fn on_sent(&self, base: &BaseLoop, buffer: Vec<u8>, result: io::Result<usize>) {
+        self.in_flight.set(0);
+        if self.has(LOST) {
+            return base.give_buffer(buffer);
+        }
+        match result {
+            Err(error) => {
+                base.give_buffer(buffer);
+                self.force(Some(Error::os("writing to a connection", error)));
+            }
+            Ok(count) => {
+                let sent = self.sent_before.get() + count;
+                if sent < buffer.len() {
+                    self.lend_to_engine(base, buffer, sent);
+                } else {
+                    base.give_buffer(buffer);
+                    if self.out.borrow().len() > 0 {
+                        self.mark_dirty(base);
+                    }
+                }
+                self.after_progress();
+            }
+        }
+    }
+
+    // --- what follows ---
+
+    /// Some bytes left: resume, half-close or finish, whatever is due.
+    fn after_progress(&self) {
+        self.maybe_resume();
+        if self.pending() == 0 && !self.has(LOST) {
+            if let Some(base) = self.base.upgrade() {
+                let out = std::mem::take(&mut *self.out.borrow_mut());
+                base.give_buffer(out.bytes);
+            }
+            if self.has(EOF_WANTED) {
+                self.send_eof();
+            }
+            if self.has(CLOSING) {
+                return self.schedule_lost(None);
+            }
+            self.end_if_forgotten();
+        }
+        self.update_interest();
+    }
+
+    pub(super) fn send_eof(&self) {
+        if !self.has(EOF_SENT) {
+            self.set(EOF_SENT);
+            if let Some(socket) = self.socket() {
+                // A connection that is gone already will say so when it is read.
+                let _ = socket.shutdown(Shutdown::Write);
+            }
+        }
+    }
+
+    pub(super) fn maybe_pause(&self) {
+        if self.pending() > self.high.get() && !self.has(WRITING_PAUSED | LOST) {
+            self.set(WRITING_PAUSED);
+            self.tell("pause_writing panicked", AnyProtocol::pause_writing);
+        }
+    }
+
+    fn maybe_resume(&self) {
+        if self.has(WRITING_PAUSED) && self.pending() <= self.low.get() && !self.has(LOST) {
+            self.clear(WRITING_PAUSED);
+            self.tell("resume_writing panicked", AnyProtocol::resume_writing);
+        }
+    }
+}
