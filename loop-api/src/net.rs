@@ -63,6 +63,8 @@ pub struct Connect {
     pub port: Option<String>,
     /// A text that did not parse, for the connecting call to refuse.
     pub malformed: Option<Error>,
+    /// Resolved addresses instead of host and port.
+    pub addresses: Option<Vec<SocketAddr>>,
     /// An existing stream socket instead of an address; owned from the call on.
     pub sock: Option<OwnedFd>,
     /// Restricts resolution.
@@ -81,6 +83,11 @@ impl Connect {
     /// To a host and port.
     pub fn to(host: impl Into<String>, port: impl ToString) -> Self {
         Self { host: Some(host.into()), port: Some(port.to_string()), ..Self::default() }
+    }
+
+    /// To the first of these that answers, in this order: for programs with a resolver of their own.
+    pub fn to_any(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
+        Self { addresses: Some(addresses.into_iter().collect()), ..Self::default() }
     }
 
     /// Over a socket that is connected already.
