@@ -41,13 +41,8 @@ fn literal(host: Option<&str>, port: &str, family: Family) -> Result<Option<Vec<
     };
     let admitted: Vec<SocketAddr> =
         ips.into_iter().filter(|ip| family.admits(*ip)).map(|ip| (ip, number).into()).collect();
-    if admitted.is_empty() {
-        return Err(Error::invalid_arg(format!(
-            "host {:?} is not an address of the family asked for",
-            host.unwrap_or_default()
-        )));
-    }
-    Ok(Some(admitted))
+    // An address of another family is for the resolver to refuse.
+    Ok(Some(admitted).filter(|admitted| !admitted.is_empty()))
 }
 
 fn look_up(host: Option<&str>, port: &str, family: Family) -> Result<Vec<SocketAddr>> {

@@ -1,28 +1,32 @@
 //! Servers: listening sockets, what they accept, and who waits for their end.
+//!
+//! ```text
+//!   Server (user) ──▶ ServerState ◀──▶ Listener ◀── the loop's table
+//!                         ▲  └╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌▶ Stream (weak)
+//!                         └──────────────────────── Stream
+//! ```
+//!
+//! While it serves, a listener keeps its server alive; closing ends that.
+
+mod create;
+mod listener;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
-use std::time::Duration;
 
 use anyloop_api::{
-    Bind, Error, EventLoop, EventLoopExt, LocalBoxFuture, LoopFuture, LoopRef, ProtocolFactory,
-    RawServer, RawTransport, Report, Result, Server, Snapshot, SocketView, catch_cancel,
+    Error, EventLoop, EventLoopExt, LocalBoxFuture, LoopFuture, LoopRef, ProtocolFactory,
+    RawServer, RawTransport, Report, Result, Snapshot, SocketView, catch_cancel,
 };
-use rustix::net::SocketFlags;
 use slab::Slab;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::Socket;
 
+pub(crate) use self::create::create_server;
+use self::listener::Listener;
 use crate::base::BaseLoop;
-use crate::driver::{Event, Interest, Key, Trigger};
-use crate::lend::lend;
-use crate::sources::Source;
 use crate::stream::Stream;
-
-/// How long accepting pauses when descriptors or memory run out (asyncio's number).
-const ACCEPT_RETRY: Duration = Duration::from_secs(1);
 
 /// A server: shared by its listeners and its connections.
 pub(crate) struct ServerState {
@@ -35,7 +39,7 @@ pub(crate) struct ServerState {
     clients: RefCell<Slab<Weak<Stream>>>,
     serving: Cell<bool>,
     closed: Cell<bool>,
-    waiters: RefCell<Vec<LoopFuture<()>>>,
+    waiters: RefCell<Slab<LoopFuture<()>>>,
     forever: RefCell<Option<LoopFuture<()>>>,
 }
 
@@ -50,10 +54,14 @@ impl ServerState {
         self.maybe_wake();
     }
 
+    /// Closed, and the last connection is lost.
+    fn ended(&self) -> bool {
+        self.closed.get() && self.clients.borrow().is_empty()
+    }
+
     fn maybe_wake(&self) {
-        if self.closed.get() && self.clients.borrow().is_empty() {
-            let waiters = std::mem::take(&mut *self.waiters.borrow_mut());
-            for waiter in waiters {
+        if self.ended() {
+            for (_, waiter) in &*self.waiters.borrow() {
                 waiter.set_unless_done(Ok(()));
             }
         }
@@ -73,7 +81,7 @@ impl ServerState {
         let failed = |panic| {
             Report::new("the protocol factory of a server panicked")
                 .exception(panic)
-                .socket(format!("{:?}", self))
+                .socket(format!("{self:?}"))
         };
         let Ok(protocol) = base.guard(make, failed) else { return };
         let context = self.context.clone();
@@ -94,11 +102,10 @@ impl RawServer for ServerState {
             return;
         }
         self.serving.set(false);
-        let listeners = std::mem::take(&mut *self.listeners.borrow_mut());
-        for listener in listeners {
+        for listener in self.listeners.take() {
             listener.close();
         }
-        if let Some(forever) = self.forever.borrow_mut().take() {
+        if let Some(forever) = self.forever.take() {
             forever.set_unless_done(Ok(()));
         }
         self.maybe_wake();
@@ -113,19 +120,18 @@ impl RawServer for ServerState {
     }
 
     fn wait_closed(&self) -> LocalBoxFuture<Result<()>> {
-        let (Some(this), Some(base)) = (self.this.upgrade(), self.base.upgrade()) else {
-            return Box::pin(async { Ok(()) });
-        };
+        let this = self.this.upgrade();
         Box::pin(async move {
-            if this.closed.get() && this.clients.borrow().is_empty() {
+            let Some(this) = this else { return Ok(()) };
+            if this.ended() {
                 return Ok(());
             }
-            let waiter = base.create_future::<()>();
-            this.waiters.borrow_mut().push(waiter.clone());
-            drop(base);
-            let waited = waiter.await;
-            this.waiters.borrow_mut().retain(|waiter| !waiter.done());
-            waited
+            let Some(waiter) = this.get_loop().map(|lp| lp.create_future::<()>()) else {
+                return Ok(());
+            };
+            let index = this.waiters.borrow_mut().insert(waiter.clone());
+            let _waiting = Waiting { server: this, index };
+            waiter.await
         })
     }
 
@@ -133,10 +139,10 @@ impl RawServer for ServerState {
         if self.closed.get() {
             return Err(Error::usage("start_serving: the server is closed"));
         }
-        if !self.serving.replace(true) {
-            for listener in &*self.listeners.borrow() {
-                listener.start(self.backlog)?;
-            }
+        if !self.serving.get() {
+            let listeners = self.listeners.borrow();
+            listeners.iter().try_for_each(|listener| listener.start(self.backlog))?;
+            self.serving.set(true);
         }
         Ok(())
     }
@@ -152,12 +158,13 @@ impl RawServer for ServerState {
                 return Err(Error::usage("serve_forever: the server is being served already"));
             }
             this.start_serving()?;
-            let Some(lp) = this.get_loop() else { return Ok(()) };
-            let forever = lp.create_future::<()>();
+            let Some(forever) = this.get_loop().map(|lp| lp.create_future::<()>()) else {
+                return Ok(());
+            };
             *this.forever.borrow_mut() = Some(forever.clone());
-            let ended = Ended(this.clone());
+            let serving = Forever(this.clone());
             let served = catch_cancel(forever).await;
-            drop(ended);
+            drop(serving);
             match served {
                 Ok(served) => served,
                 Err(cancelled) => {
@@ -184,12 +191,25 @@ impl RawServer for ServerState {
     }
 }
 
-/// `serve_forever` ended, in whatever way.
-struct Ended(Rc<ServerState>);
+/// One `wait_closed`, while it lasts.
+struct Waiting {
+    server: Rc<ServerState>,
+    index: usize,
+}
 
-impl Drop for Ended {
+impl Drop for Waiting {
     fn drop(&mut self) {
-        self.0.forever.borrow_mut().take();
+        let waiter = self.server.waiters.borrow_mut().try_remove(self.index);
+        drop(waiter);
+    }
+}
+
+/// The one `serve_forever`, while it lasts.
+struct Forever(Rc<ServerState>);
+
+impl Drop for Forever {
+    fn drop(&mut self) {
+        self.0.forever.take();
     }
 }
 
@@ -207,339 +227,4 @@ impl fmt::Debug for ServerState {
         write!(f, " serving={} closed={}", self.serving.get(), self.closed.get())?;
         write!(f, " clients={clients}>")
     }
-}
-
-/// One listening socket.
-struct Listener {
-    this: Weak<Self>,
-    server: Weak<ServerState>,
-    /// Keeps the server alive while it serves (SRV-25).
-    alive: RefCell<Option<Rc<ServerState>>>,
-    base: Weak<BaseLoop>,
-    key: Cell<Option<Key>>,
-    socket: RefCell<Option<Rc<Socket>>>,
-    backlog: Cell<u32>,
-    /// Descriptors ran out; a timer will start us again.
-    resting: Cell<bool>,
-}
-
-impl Listener {
-    fn view(&self) -> Option<SocketView> {
-        self.socket.borrow().as_ref().map(SocketView::new)
-    }
-
-    fn socket(&self) -> Option<Rc<Socket>> {
-        self.socket.borrow().clone()
-    }
-
-    fn start(self: &Rc<Self>, backlog: u32) -> Result<()> {
-        let (Some(base), Some(socket)) = (self.base.upgrade(), self.socket()) else {
-            return Ok(());
-        };
-        let length = i32::try_from(backlog).unwrap_or(i32::MAX);
-        socket.listen(length).map_err(|error| Error::os("start_serving: listen", error))?;
-        let key = base.sources.reserve();
-        self.key.set(Some(key));
-        self.backlog.set(backlog);
-        base.sources.fill(key, self.clone());
-        *self.alive.borrow_mut() = self.server.upgrade();
-        let started = base.with_driver(|driver| {
-            if driver.caps().accept {
-                driver.accept_start(lend(&*socket), key)
-            } else {
-                driver.register(lend(&*socket), key, Interest::READ)
-            }
-        });
-        started.map_err(|error| Error::os("start_serving: watching the socket", error))
-    }
-
-    fn close(&self) {
-        let Some(socket) = self.socket.borrow_mut().take() else { return };
-        let server = self.alive.borrow_mut().take();
-        if let Some(base) = self.base.upgrade() {
-            base.sources.disown(socket.as_raw_fd());
-            if let (Some(key), Ok(socket)) = (self.key.take(), Rc::try_unwrap(socket)) {
-                base.with_driver(|driver| driver.close(OwnedFd::from(socket), key));
-                base.sources.remove(key);
-            }
-        }
-        drop(server);
-    }
-
-    /// Readiness: takes what is queued, at most backlog + 1 (SRV-18).
-    fn accept_ready(&self) {
-        let (Some(base), Some(key)) = (self.base.upgrade(), self.key.get()) else { return };
-        for _ in 0..=self.backlog.get() {
-            if self.resting.get() {
-                return;
-            }
-            let (Some(socket), Some(server)) = (self.socket(), self.server.upgrade()) else {
-                return;
-            };
-            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-            match rustix::net::accept_with(&*socket, flags) {
-                Ok(fd) => {
-                    drop(socket);
-                    server.accepted(fd);
-                }
-                Err(rustix::io::Errno::AGAIN) => return,
-                Err(error) => {
-                    drop(socket);
-                    if !self.tolerate(io::Error::from(error)) {
-                        return;
-                    }
-                }
-            }
-        }
-        if base.caps().trigger == Trigger::Edge {
-            base.requeue_readable(key);
-        }
-    }
-
-    /// True if the next connection can be taken at once; else accepting rests for a while, and the
-    /// reason is reported once (SRV-19, SRV-20).
-    fn tolerate(&self, error: io::Error) -> bool {
-        use rustix::io::Errno;
-        let errno = Errno::from_io_error(&error);
-        let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
-        if !errno.is_some_and(|errno| exhausted.contains(&errno)) {
-            let gone = [
-                Errno::INTR,
-                Errno::CONNABORTED,
-                Errno::PROTO,
-                Errno::NETDOWN,
-                Errno::NETUNREACH,
-                Errno::HOSTDOWN,
-                Errno::HOSTUNREACH,
-                Errno::NOPROTOOPT,
-                Errno::OPNOTSUPP,
-                Errno::PERM,
-            ];
-            if errno.is_some_and(|errno| gone.contains(&errno)) {
-                return true;
-            }
-        }
-        self.rest(error);
-        false
-    }
-
-    fn rest(&self, error: io::Error) {
-        let (Some(base), Some(this)) = (self.base.upgrade(), self.this.upgrade()) else { return };
-        if self.resting.replace(true) {
-            return;
-        }
-        if base.caps().trigger == Trigger::Level {
-            self.set_interest(&base, Interest::NONE);
-        }
-        base.call_exception_handler(
-            Report::new("accepting failed; trying again in a second")
-                .exception(Error::os("accept", error))
-                .socket(self.server.upgrade().map_or_else(String::new, |s| format!("{s:?}"))),
-        );
-        let _ = base.call_later(ACCEPT_RETRY, move || this.wake_up());
-    }
-
-    fn set_interest(&self, base: &BaseLoop, interest: Interest) {
-        if let (Some(socket), Some(key)) = (self.socket(), self.key.get()) {
-            let _ = base.with_driver(|driver| driver.modify(lend(&*socket), key, interest));
-        }
-    }
-
-    fn wake_up(&self) {
-        self.resting.set(false);
-        let (Some(base), Some(key)) = (self.base.upgrade(), self.key.get()) else { return };
-        if base.caps().accept {
-            self.restart(&base);
-            return;
-        }
-        if base.caps().trigger == Trigger::Level {
-            self.set_interest(&base, Interest::READ);
-        }
-        base.requeue_readable(key);
-    }
-
-    fn restart(&self, base: &BaseLoop) {
-        if let (Some(socket), Some(key)) = (self.socket(), self.key.get()) {
-            let started = base.with_driver(|driver| driver.accept_start(lend(&*socket), key));
-            drop(socket);
-            if let Err(error) = started {
-                self.rest(error);
-            }
-        }
-    }
-}
-
-impl Source for Listener {
-    fn on_event(self: Rc<Self>, event: Event) {
-        let Some(base) = self.base.upgrade() else { return };
-        match event {
-            Event::Ready { .. } => self.accept_ready(),
-            Event::Accepted { fd, .. } => {
-                if let Some(server) = self.server.upgrade() {
-                    server.accepted(fd);
-                }
-            }
-            Event::AcceptEnded { error, .. } => {
-                let again = error.is_none_or(|error| self.tolerate(error));
-                if again {
-                    self.restart(&base);
-                }
-            }
-            Event::Data { .. } | Event::RecvEnded { .. } | Event::Sent { .. } => {}
-        }
-    }
-
-    fn abandon(&self) {
-        self.close();
-    }
-
-    fn describe(&self) -> String {
-        format!("listener of {:?}", self.server.upgrade())
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        // A server that never served.
-        if let (Some(socket), Some(base)) = (self.socket.borrow_mut().take(), self.base.upgrade()) {
-            base.sources.disown(socket.as_raw_fd());
-        }
-    }
-}
-
-/// `create_server`.
-pub(crate) async fn create_server(
-    base: Weak<BaseLoop>,
-    factory: ProtocolFactory,
-    mut at: Bind,
-) -> Result<Server> {
-    if let Some(error) = at.malformed.take() {
-        return Err(error);
-    }
-    let base = base.upgrade().ok_or_else(|| Error::closed("create_server: the loop is gone"))?;
-    base.state().check_open("create_server")?;
-    let sockets = match (at.sock.take(), at.has_address) {
-        (Some(_), true) => {
-            return Err(Error::invalid_arg(
-                "create_server: host/port and a socket can not be given at the same time",
-            ));
-        }
-        (None, false) => {
-            return Err(Error::invalid_arg("create_server: neither host/port nor a socket given"));
-        }
-        (Some(fd), false) => {
-            let socket = Socket::from(fd);
-            crate::connect::check_stream(&socket, "create_server")?;
-            socket
-                .set_nonblocking(true)
-                .map_err(|error| Error::os("create_server: O_NONBLOCK", error))?;
-            vec![socket]
-        }
-        (None, true) => bind_all(&base, &at).await?,
-    };
-    let server = Rc::new_cyclic(|this| ServerState {
-        this: this.clone(),
-        base: base.weak(),
-        factory,
-        context: Snapshot::current(),
-        backlog: at.backlog,
-        listeners: RefCell::default(),
-        clients: RefCell::default(),
-        serving: Cell::new(false),
-        closed: Cell::new(false),
-        waiters: RefCell::default(),
-        forever: RefCell::new(None),
-    });
-    for socket in sockets {
-        base.sources.own(socket.as_raw_fd(), "create_server")?;
-        server.listeners.borrow_mut().push(Rc::new_cyclic(|this| Listener {
-            this: this.clone(),
-            server: Rc::downgrade(&server),
-            alive: RefCell::new(None),
-            base: base.weak(),
-            key: Cell::new(None),
-            socket: RefCell::new(Some(Rc::new(socket))),
-            backlog: Cell::new(at.backlog),
-            resting: Cell::new(false),
-        }));
-    }
-    if at.start_serving {
-        if let Err(error) = server.start_serving() {
-            server.close();
-            return Err(error);
-        }
-        drop(base);
-        // As in asyncio, one iteration passes, so that the listener is armed when we return.
-        anyloop_api::yield_now().await;
-    }
-    Ok(Server::new(server))
-}
-
-/// Binds every distinct address; on failure none stays bound (SRV-07).
-async fn bind_all(base: &Rc<BaseLoop>, at: &Bind) -> Result<Vec<Socket>> {
-    let hosts: Vec<Option<String>> =
-        if at.hosts.is_empty() { vec![None] } else { at.hosts.iter().cloned().map(Some).collect() };
-    let mut addresses = Vec::new();
-    for host in hosts {
-        for address in base.resolve(host, at.port.clone(), at.family).await? {
-            if !addresses.contains(&address) {
-                addresses.push(address);
-            }
-        }
-    }
-    let mut sockets = Vec::new();
-    let mut unavailable = None;
-    for address in addresses {
-        match bind_one(address, at) {
-            Ok(socket) => sockets.push(socket),
-            // No such family or address on this machine: fine as long as another one works (SRV-08).
-            Err((error, true)) => unavailable = Some(error),
-            Err((error, false)) => return Err(error),
-        }
-    }
-    if sockets.is_empty() {
-        return Err(unavailable.unwrap_or_else(|| {
-            Error::os("create_server: no address to bind", io::ErrorKind::AddrNotAvailable.into())
-        }));
-    }
-    Ok(sockets)
-}
-
-/// The error says whether the address is merely not available here.
-fn bind_one(
-    address: std::net::SocketAddr,
-    at: &Bind,
-) -> std::result::Result<Socket, (Error, bool)> {
-    use rustix::io::Errno;
-    let fail = |operation: &str, error: io::Error, bound: bool| {
-        let errno = Errno::from_io_error(&error);
-        let missing = if bound {
-            errno == Some(Errno::ADDRNOTAVAIL)
-        } else {
-            errno.is_some_and(|e| [Errno::AFNOSUPPORT, Errno::PROTONOSUPPORT].contains(&e))
-        };
-        (Error::os(format!("create_server: {operation} {address}"), error), missing)
-    };
-    let socket =
-        Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))
-            .map_err(|error| fail("socket for", error, false))?;
-    let options = || {
-        if at.reuse_address {
-            socket.set_reuse_address(true)?;
-        }
-        if at.reuse_port {
-            socket.set_reuse_port(true)?;
-        }
-        if at.keep_alive {
-            socket.set_keepalive(true)?;
-        }
-        if address.is_ipv6() {
-            socket.set_only_v6(true)?;
-        }
-        // Inherited by the connections on Linux (TR-38).
-        socket.set_tcp_nodelay(true)
-    };
-    options().map_err(|error| fail("setting options for", error, true))?;
-    socket.bind(&address.into()).map_err(|error| fail("binding", error, true))?;
-    Ok(socket)
 }

@@ -1,0 +1,195 @@
+//! One connect in progress: watched for writability; dropping it closes the socket.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::rc::{Rc, Weak};
+
+use anyloop_api::{Error, EventLoopExt, LoopFuture, Result};
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::base::BaseLoop;
+use crate::driver::{Event, Interest, Key};
+use crate::lend::lend;
+use crate::sources::Source;
+
+/// Wakes the race when something happened to one of its attempts.
+#[derive(Default)]
+pub(super) struct Bell(RefCell<Option<LoopFuture<()>>>);
+
+impl Bell {
+    pub(super) fn ring(&self) {
+        if let Some(waiting) = self.0.take() {
+            waiting.set_unless_done(Ok(()));
+        }
+    }
+
+    /// Completes when the bell rings after this call.
+    pub(super) fn listen(&self, base: &BaseLoop) -> LoopFuture<()> {
+        let waiting = base.create_future();
+        *self.0.borrow_mut() = Some(waiting.clone());
+        waiting
+    }
+}
+
+pub(super) struct Attempt(Rc<Watch>);
+
+struct Watch {
+    base: Weak<BaseLoop>,
+    key: Key,
+    address: SocketAddr,
+    socket: RefCell<Option<Socket>>,
+    decided: Cell<bool>,
+    bell: Rc<Bell>,
+}
+
+/// How a connect begins.
+pub(super) enum Begun {
+    Connected(Socket),
+    Pending(Attempt),
+}
+
+impl Attempt {
+    /// Begins to connect to `address`, from one of `local` if they are given.
+    pub(super) fn begin(
+        base: &Rc<BaseLoop>,
+        address: SocketAddr,
+        local: Option<&[SocketAddr]>,
+        bell: &Rc<Bell>,
+    ) -> Result<Begun> {
+        let domain = Domain::for_address(address);
+        let socket = Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))
+            .map_err(|error| fail(address, error))?;
+        // Whoever refuses it will refuse to connect, too (TR-38).
+        let _ = socket.set_tcp_nodelay(true);
+        if let Some(local) = local {
+            bind_local(&socket, address, local)?;
+        }
+        match socket.connect(&address.into()) {
+            Ok(()) => Ok(Begun::Connected(socket)),
+            Err(error) if in_progress(&error) => {
+                let attempt = Self::watch(base, address, socket, bell.clone())
+                    .map_err(|error| fail(address, error))?;
+                Ok(Begun::Pending(attempt))
+            }
+            Err(error) => Err(fail(address, error)),
+        }
+    }
+
+    fn watch(
+        base: &Rc<BaseLoop>,
+        address: SocketAddr,
+        socket: Socket,
+        bell: Rc<Bell>,
+    ) -> io::Result<Self> {
+        base.sources.own(socket.as_raw_fd(), "create_connection").map_err(io::Error::from)?;
+        let key = base.sources.reserve();
+        let fd = lend(&socket);
+        let watch = Rc::new(Watch {
+            base: base.weak(),
+            key,
+            address,
+            socket: RefCell::new(Some(socket)),
+            decided: Cell::new(false),
+            bell,
+        });
+        base.sources.fill(key, watch.clone());
+        let attempt = Self(watch);
+        base.with_driver(|driver| driver.register(fd, key, Interest::WRITE))?;
+        Ok(attempt)
+    }
+
+    /// Whether it has succeeded or failed.
+    pub(super) fn is_decided(&self) -> bool {
+        self.0.decided.get()
+    }
+
+    /// The connected socket, or why there is none.
+    pub(super) fn finish(self) -> Result<Socket> {
+        let address = self.0.address;
+        let socket = self.0.release().ok_or_else(|| Error::closed("create_connection"))?;
+        match socket.take_error() {
+            Ok(None) => Ok(socket),
+            Ok(Some(error)) | Err(error) => Err(fail(address, error)),
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        drop(self.0.release());
+    }
+}
+
+impl Watch {
+    /// Stops watching and gives the socket out, once.
+    fn release(&self) -> Option<Socket> {
+        let socket = self.socket.take()?;
+        if let Some(base) = self.base.upgrade() {
+            let _ = base.with_driver(|driver| driver.deregister(lend(&socket), self.key));
+            base.sources.disown(socket.as_raw_fd());
+            base.sources.remove(self.key);
+        }
+        Some(socket)
+    }
+}
+
+impl Source for Watch {
+    fn on_event(self: Rc<Self>, event: Event) {
+        let Event::Ready { readiness, .. } = event else { return };
+        let decided = {
+            let socket = self.socket.borrow();
+            let Some(socket) = &*socket else { return };
+            // Writable too early happens: neither connected nor failed yet.
+            let connected = || match socket.peer_addr() {
+                Err(error) => error.kind() != io::ErrorKind::NotConnected,
+                Ok(_) => true,
+            };
+            readiness.closed || (readiness.writable && connected())
+        };
+        if decided {
+            self.decided.set(true);
+            self.bell.ring();
+        }
+    }
+
+    fn abandon(&self) {
+        drop(self.release());
+    }
+
+    fn describe(&self) -> String {
+        format!("connecting to {}", self.address)
+    }
+}
+
+fn fail(address: SocketAddr, error: io::Error) -> Error {
+    Error::os(format!("create_connection: connecting to {address}"), error)
+}
+
+fn in_progress(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::INPROGRESS | Errno::AGAIN | Errno::INTR))
+}
+
+/// Only local addresses of the attempt's family count (CONN-06).
+fn bind_local(socket: &Socket, address: SocketAddr, local: &[SocketAddr]) -> Result<()> {
+    let mut last = None;
+    for candidate in local.iter().filter(|local| local.is_ipv4() == address.is_ipv4()) {
+        match socket.bind(&(*candidate).into()) {
+            Ok(()) => return Ok(()),
+            Err(error) => {
+                last = Some(Error::os(
+                    format!("create_connection: binding the local address {candidate}"),
+                    error,
+                ));
+            }
+        }
+    }
+    Err(last.unwrap_or_else(|| {
+        Error::os(
+            format!("create_connection: no local address of the family of {address}"),
+            io::ErrorKind::AddrNotAvailable.into(),
+        )
+    }))
+}
