@@ -8,6 +8,7 @@ use std::io::Write;
 use std::panic::{self, AssertUnwindSafe};
 use std::process;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::candidate::Candidate;
@@ -54,6 +55,7 @@ fn run(candidate: &Candidate, case: &'static Case) -> (i32, String) {
     panic::set_hook(Box::new(|info| {
         let text = info.to_string().replace('\n', " ");
         let _ = writeln!(std::io::stderr(), "{text}");
+        PANICS.fetch_add(1, Ordering::SeqCst);
         if let Ok(mut panic) = LAST_PANIC.lock() {
             *panic = text;
         }
@@ -77,6 +79,13 @@ fn run(candidate: &Candidate, case: &'static Case) -> (i32, String) {
         Err(failure) if failure.is_skip() => (SKIPPED, failure.to_string()),
         Err(failure) => (FAILED, format!("{}: {failure}", case.clause())),
     }
+}
+
+static PANICS: AtomicUsize = AtomicUsize::new(0);
+
+/// How many panics there were in this process.
+pub(crate) fn panics() -> usize {
+    PANICS.load(Ordering::SeqCst)
 }
 
 /// The case hangs: says what is known and ends the process.

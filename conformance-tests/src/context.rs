@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyloop_api::{BackendDescriptor, LoopConfig, LoopRef, RemoteHandle, Result, WeakLoop};
 
 use crate::candidate::Candidate;
+use crate::child;
 use crate::tools::Trace;
 
 /// Handed to every case: makes loops of the backend under test.
@@ -77,6 +78,12 @@ impl Context {
     #[must_use]
     pub fn trace(&self) -> Trace {
         self.factory.watched.trace.clone()
+    }
+
+    /// How many panics there were in this process since the case began, on any thread, caught or not.
+    #[must_use]
+    pub fn panics(&self) -> usize {
+        child::panics()
     }
 
     pub(crate) fn watched(&self) -> Watched {

@@ -57,6 +57,11 @@ pub(crate) fn open_descriptors() -> Option<usize> {
     (!all.is_empty()).then_some(all.len())
 }
 
+/// How many threads there are, where the system tells.
+pub(crate) fn thread_count() -> usize {
+    threads().len()
+}
+
 /// Open descriptors, without the one that lists them.
 fn descriptors() -> BTreeMap<i32, String> {
     let table = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };

@@ -8,6 +8,7 @@ use anyloop_api::{
 };
 
 use super::prelude::*;
+use crate::leaks::thread_count;
 use crate::tools::socket_pair;
 
 cases! {
@@ -576,7 +577,7 @@ fn loops_do_not_see_each_other(cx: &Context) -> Outcome {
 
 fn a_late_result_is_ignored(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
-    let reports = Reports::of(&lp);
+    let (reports, threads) = (Reports::of(&lp), thread_count());
     let (release, released) = mpsc::channel::<()>();
     let (tell, told) = mpsc::channel();
     let future = lp.run_in_executor(None, move || {
@@ -589,7 +590,9 @@ fn a_late_result_is_ignored(cx: &Context) -> Outcome {
     lp.close()?;
     release.send(())?;
     ensure_eq!(told.recv_timeout(LIMIT), Ok("ended"), "the job");
+    wait_until("the worker ends", || thread_count() <= threads)?;
     ensure!(!future.done(), "a future of a closed loop was completed");
+    ensure_eq!(cx.panics(), 0, "panics");
     reports.none()
 }
 

@@ -30,18 +30,23 @@ fn the_clock_is_read_at_the_call(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
     let found = Rc::new(Cell::new(None));
     let (inner, theirs) = (lp.clone(), found.clone());
+    let (zero, begin) = (lp.time(), Instant::now());
     lp.call_soon(move || {
         // A time cached when the iteration began would be 20 ms old.
         block_for(ms(20));
-        let before = inner.time();
+        let (before, real) = (inner.time(), begin.elapsed());
         let timer = inner.call_later(ms(50), || ());
-        theirs.set(Some((before, timer.map(|timer| timer.when()), inner.time())));
+        theirs.set(Some((before, real, timer.map(|timer| timer.when()), inner.time())));
     })?;
     run_once(&lp)?;
-    let Some((before, when, after)) = found.take() else {
+    let Some((before, real, when, after)) = found.take() else {
         return Err(Failure::new("the callback did not run"));
     };
     let when = when?;
+    ensure!(
+        when >= zero + real + ms(50),
+        "called {real:?} after {zero:?}, a timer of 50 ms is due at {when:?}"
+    );
     ensure!(
         before + ms(50) <= when && when <= after + ms(50),
         "called between {before:?} and {after:?}, a timer of 50 ms is due at {when:?}"

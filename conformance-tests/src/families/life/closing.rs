@@ -1,0 +1,300 @@
+//! How a loop ends, and what is left of it.
+
+use std::sync::mpsc;
+
+use crate::families::prelude::*;
+use crate::leaks::{open_descriptors, thread_count};
+use crate::tools::{Dispositions, SIGUSR1, SIGUSR2, socket_pair};
+
+pub(super) fn close_is_refused_while_running(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    let result = Rc::new(RefCell::new(None));
+    let (inner, theirs) = (lp.clone(), result.clone());
+    lp.call_soon(move || *theirs.borrow_mut() = Some(inner.close()))?;
+    lp.call_soon(trace.pusher("after"))?;
+    run_once(&lp)?;
+    ensure_is!(result.take(), Some(Err(Error::Usage(_))));
+    ensure!(!lp.is_closed(), "the loop is closed");
+    lp.call_soon(trace.pusher("later"))?;
+    run_once(&lp)?;
+    trace.expect(["after", "later"])
+}
+
+pub(super) fn close_is_idempotent(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    for _ in 0..3 {
+        lp.close()?;
+        ensure!(lp.is_closed(), "not closed after close()");
+    }
+    let never_ran = cx.new_loop()?;
+    run_once(&never_ran)?;
+    never_ran.close()?;
+    Ok(never_ran.close()?)
+}
+
+pub(super) fn scheduling_fails_afterwards(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let remote = lp.remote();
+    let (called, freed) = (Counter::new(), Counter::new());
+    lp.close()?;
+    let callback = || {
+        let (called, token) = (called.clone(), freed.token());
+        move || {
+            token.keep();
+            called.add();
+        }
+    };
+    ensure_is!(lp.call_soon(callback()), Err(Error::Closed(_)));
+    ensure_is!(lp.call_soon_in(Vars::new(), callback()), Err(Error::Closed(_)));
+    ensure_is!(lp.call_later(ms(1), callback()), Err(Error::Closed(_)));
+    ensure_is!(lp.call_at(lp.time(), callback()), Err(Error::Closed(_)));
+    ensure_is!(remote.call_soon_threadsafe(callback()), Err(Error::Closed(_)));
+    ensure_is!(lp.run_in_executor(None, callback()), Err(Error::Closed(_)));
+    let coroutine = callback();
+    ensure_is!(lp.create_task(async move { coroutine() }), Err(Error::Closed(_)));
+    let coroutine = callback();
+    ensure_is!(lp.task().eager(true).spawn(async move { coroutine() }), Err(Error::Closed(_)));
+    let coroutine = callback();
+    ensure_is!(remote.spawn(async move { coroutine() }), Err(Error::Closed(_)));
+    ensure_eq!((called.get(), freed.get()), (0, 9), "callbacks called and freed");
+    Ok(())
+}
+
+pub(super) fn running_fails_afterwards(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (polled, freed) = (Counter::new(), Counter::new());
+    let future = lp.create_future::<()>();
+    lp.close()?;
+    ensure_is!(lp.run_forever(), Err(Error::Closed(_)));
+    let (token, count) = (freed.token(), polled.clone());
+    let coroutine = async move {
+        token.keep();
+        count.add();
+    };
+    ensure_is!(lp.run_until_complete(coroutine), Err(Error::Closed(_)));
+    ensure_is!(lp.run_until_done(&future), Err(Error::Closed(_)));
+    ensure_eq!((polled.get(), freed.get()), (0, 1), "coroutines polled and freed");
+    ensure!(!lp.is_running(), "a closed loop is running");
+    Ok(())
+}
+
+pub(super) fn watching_fails_afterwards(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (near, _far) = socket_pair()?;
+    lp.close()?;
+    ensure_is!(lp.add_reader(&near, || ()), Err(Error::Closed(_)));
+    ensure_is!(lp.add_writer(&near, || ()), Err(Error::Closed(_)));
+    ensure_is!(lp.add_signal_handler(SIGUSR1, || ()), Err(Error::Closed(_)));
+    Ok(())
+}
+
+pub(super) fn getters_work_afterwards(cx: &Context) -> Outcome {
+    let lp = cx.new_loop_with(|config| config.debug(true))?;
+    let handle = lp.call_soon(|| ())?;
+    let timer = lp.call_later(FAR, || ())?;
+    let when = timer.when();
+    let done = lp.create_future();
+    done.set_result(1)?;
+    let before = lp.time();
+    lp.close()?;
+    lp.stop();
+    ensure!(lp.is_closed() && !lp.is_running(), "is_closed() or is_running() is wrong");
+    ensure!(lp.time() >= before, "time() went back");
+    ensure!(lp.get_debug(), "get_debug() forgot that debug mode is on");
+    ensure!(!handle.is_pending() && !timer.is_pending(), "something is pending on a closed loop");
+    ensure_eq!(timer.when(), when, "the deadline of a timer");
+    handle.cancel();
+    timer.cancel();
+    ensure_eq!(done.result()?, 1, "the value of a future");
+    let fresh = lp.create_future();
+    fresh.add_done_callback(|_| ());
+    fresh.set_result(2)?;
+    ensure_eq!(fresh.result()?, 2, "the value of a future made afterwards");
+    ensure_eq!(lp.all_tasks().len(), 0, "tasks");
+    Ok(())
+}
+
+pub(super) fn nothing_is_left_to_remove(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (near, _far) = socket_pair()?;
+    lp.add_reader(&near, || ())?;
+    lp.add_writer(&near, || ())?;
+    lp.close()?;
+    ensure_eq!(lp.remove_reader(&near)?, false, "remove_reader on a closed loop");
+    ensure_eq!(lp.remove_writer(&near)?, false, "remove_writer on a closed loop");
+    Ok(())
+}
+
+pub(super) fn what_is_queued_is_dropped_not_run(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    let freed = Counter::new();
+    let callback = || {
+        let (token, call) = (freed.token(), trace.pusher("called"));
+        move || {
+            token.keep();
+            call();
+        }
+    };
+    let kept = lp.call_soon(callback())?;
+    let timer = lp.call_later(ms(1), callback())?;
+    lp.call_soon(callback())?;
+    lp.call_later(FAR, callback())?;
+    lp.remote().call_soon_threadsafe(callback())?;
+    block_for(ms(2));
+    lp.close()?;
+    // While the handles are still there.
+    ensure_eq!(freed.get(), 5, "closures freed by close()");
+    drop((kept, timer));
+    trace.expect([])
+}
+
+pub(super) fn tasks_are_dropped_not_run(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    let _reports = Reports::of(&lp);
+    let freed = Counter::new();
+    let (token, log) = (freed.token(), trace.clone());
+    let fresh = lp.create_future::<()>();
+    let waiting = fresh.clone();
+    let suspended = lp.create_task(async move {
+        token.keep();
+        let _ = waiting.await;
+        log.push("resumed");
+    })?;
+    run_once(&lp)?;
+    let (token, log) = (freed.token(), trace.clone());
+    let new = lp.create_task(async move {
+        token.keep();
+        log.push("started");
+    })?;
+    fresh.set_result(())?;
+    lp.close()?;
+    ensure_eq!(freed.get(), 2, "task bodies freed by close()");
+    drop((suspended, new));
+    trace.expect([])
+}
+
+pub(super) fn no_descriptor_is_left(cx: &Context) -> Outcome {
+    let round = || -> Outcome {
+        let lp = cx.new_loop()?;
+        let (near, far) = socket_pair()?;
+        let drop_far = Cell::new(Some(far));
+        lp.add_reader(&near, move || drop(drop_far.take()))?;
+        lp.call_later(ms(1), || ())?;
+        lp.remote().call_soon_threadsafe(|| ())?;
+        lp.run_until_complete(yield_now())?;
+        Ok(lp.close()?)
+    };
+    round()?;
+    let before = open_descriptors();
+    let Some(before) = before else {
+        return Err(Failure::skip("the system does not list descriptors"));
+    };
+    (0..100).try_for_each(|_| round())?;
+    ensure_eq!(open_descriptors(), Some(before), "open descriptors after 100 loops");
+    // A closed loop keeps none even while somebody holds it.
+    let loops = (0..20).map(|_| cx.new_loop()).collect::<Result<Vec<_>, _>>()?;
+    loops.iter().try_for_each(|lp| lp.close())?;
+    ensure_eq!(open_descriptors(), Some(before), "open descriptors beside 20 closed loops");
+    Ok(())
+}
+
+pub(super) fn a_remote_handle_keeps_none(cx: &Context) -> Outcome {
+    let Some(before) = open_descriptors() else {
+        return Err(Failure::skip("the system does not list descriptors"));
+    };
+    let factory = cx.factory();
+    // On a thread of its own, so that nothing else of the case is counted.
+    let (remote, open) = join(thread::spawn(move || {
+        let lp = factory.new_loop()?;
+        let remote = lp.remote();
+        remote.call_soon_threadsafe(|| ())?;
+        run_once(&lp)?;
+        lp.close()?;
+        Ok::<_, Error>((remote, open_descriptors()))
+    }))??;
+    ensure_eq!(open, Some(before), "open descriptors beside a closed loop's remote handle");
+    ensure_is!(remote.call_soon_threadsafe(|| ()), Err(Error::Closed(_)));
+    Ok(())
+}
+
+pub(super) fn signal_handlers_are_removed(cx: &Context) -> Outcome {
+    let before = Dispositions::now()?;
+    let lp = cx.new_loop()?;
+    let dropped = Counter::new();
+    let token = dropped.token();
+    lp.add_signal_handler(SIGUSR1, move || token.keep())?;
+    lp.add_signal_handler(SIGUSR2, || ())?;
+    lp.remove_signal_handler(SIGUSR2)?;
+    ensure!(Dispositions::now()?.catches(SIGUSR1), "SIGUSR1 is not handled while the loop is open");
+    lp.close()?;
+    ensure_eq!(Dispositions::now()?, before, "dispositions after close()");
+    ensure_eq!(dropped.get(), 1, "handlers freed by close()");
+    Ok(())
+}
+
+pub(super) fn also_when_their_destructors_misbehave(cx: &Context) -> Outcome {
+    struct Grumpy(LoopRef);
+    impl Grumpy {
+        fn keep(&self) {}
+    }
+    impl Drop for Grumpy {
+        fn drop(&mut self) {
+            let _ = self.0.remove_signal_handler(SIGUSR2);
+            panic!("not without a fight");
+        }
+    }
+    let before = Dispositions::now()?;
+    let lp = cx.new_loop()?;
+    let reports = Reports::of(&lp);
+    let grumpy = Grumpy(lp.clone());
+    lp.add_signal_handler(SIGUSR1, move || grumpy.keep())?;
+    lp.add_signal_handler(SIGUSR2, || ())?;
+    lp.close()?;
+    ensure_eq!(Dispositions::now()?, before, "dispositions after close()");
+    let seen = reports.one()?;
+    ensure!(seen.is_panic("not without a fight"), "the panic is not in {seen:?}");
+    Ok(())
+}
+
+pub(super) fn close_does_not_wait_for_jobs(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (reports, threads) = (Reports::of(&lp), thread_count());
+    let (release, released) = mpsc::channel::<()>();
+    let (tell, told) = mpsc::channel();
+    let future = lp.run_in_executor(None, move || {
+        let _ = tell.send("started");
+        let _ = released.recv();
+        let _ = tell.send("ended");
+    })?;
+    ensure_eq!(told.recv_timeout(Duration::from_secs(10)), Ok("started"), "the job");
+    // Waiting for the job would never end.
+    lp.close()?;
+    release.send(())?;
+    ensure_eq!(told.recv_timeout(Duration::from_secs(10)), Ok("ended"), "the job");
+    wait_until("the worker ends", || thread_count() <= threads)?;
+    ensure!(!future.done(), "the result of the job was delivered");
+    ensure_eq!(cx.panics(), 0, "panics");
+    reports.none()
+}
+
+pub(super) fn dropping_an_open_loop_closes_it(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let freed = Counter::new();
+    let token = freed.token();
+    lp.call_later(FAR, move || token.keep())?;
+    let (near, _far) = socket_pair()?;
+    lp.add_reader(&near, || ())?;
+    let remote = lp.remote();
+    ensure!(!remote.is_closed(), "the remote handle of an open loop says closed");
+    drop(lp);
+    ensure!(remote.is_closed(), "the loop is not closed");
+    ensure_eq!(freed.get(), 1, "closures freed");
+    ensure_is!(remote.call_soon_threadsafe(|| ()), Err(Error::Closed(_)));
+    let log = std::fs::read_to_string("/proc/self/fd/2")
+        .map_err(|error| Failure::skip(format!("the log cannot be read: {error}")))?;
+    ensure!(!log.is_empty(), "no warning was written");
+    Ok(())
+}
