@@ -25,6 +25,20 @@ use std::time::Duration;
 
 use anyloop::Result;
 
+/// The callbacks with consecutive pieces of data as one, and the data.
+fn calls(log: &[String]) -> (Vec<&str>, String) {
+    let (mut order, mut data) = (Vec::new(), String::new());
+    for line in log {
+        match line.strip_prefix("data_received ") {
+            Some(_) if order.last() == Some(&"data_received") => {}
+            Some(_) => order.push("data_received"),
+            None => order.push(line),
+        }
+        data.push_str(line.strip_prefix("data_received ").unwrap_or_default());
+    }
+    (order, data)
+}
+
 on_every_backend! {
     fn a(backend) {
         let seen = a_run_forever::run(backend)?;
@@ -59,9 +73,11 @@ on_every_backend! {
 
     fn d(backend) {
         let seen = d_protocol_echo::run(backend)?;
-        let order = ["connection_made", "data_received Hello World!", "connection_lost None"];
-        assert_eq!(seen.client, order);
-        assert_eq!(seen.server, order);
+        // The server closes after the first piece that arrives; usually that is all of it.
+        let (at_server, at_client) = (calls(&seen.server), calls(&seen.client));
+        assert_eq!(at_server, at_client);
+        assert_eq!(at_client.0, ["connection_made", "data_received", "connection_lost None"]);
+        assert!(!at_client.1.is_empty() && "Hello World!".starts_with(&at_client.1), "{seen:?}");
         Ok(())
     }
 

@@ -42,6 +42,18 @@ async fn pair(limit: usize) -> Result<(Server, Half, Half)> {
     Ok((server, client, accepted))
 }
 
+/// [`pair`], with a kernel that buffers little: what is written soon waits for the reader.
+async fn narrow_pair(limit: usize) -> Result<(Server, Half, Half)> {
+    let (server, client, accepted) = pair(limit).await?;
+    for (_, writer) in [&client, &accepted] {
+        let info = writer.get_extra_info("socket");
+        let socket = info.as_ref().and_then(|info| info.socket()).expect("a TCP transport has one");
+        socket.set_send_buffer_size(64 * 1024)?;
+        socket.set_recv_buffer_size(64 * 1024)?;
+    }
+    Ok((server, client, accepted))
+}
+
 fn address(server: &Server) -> SocketAddr {
     server.local_addr().expect("a TCP server has an address")
 }

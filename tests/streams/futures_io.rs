@@ -38,13 +38,13 @@ async fn echo(reader: StreamReader, writer: StreamWriter) -> Result<()> {
 }
 
 on_every_backend! {
-    fn ten_megabytes_there_and_back(backend) {
+    fn a_megabyte_there_and_back(backend) {
         support::run(backend, async {
             let server = start_server("127.0.0.1:0", echo).await?;
             let stream = TcpStream::connect(address(&server)).await?;
             assert_eq!(stream.peer_addr(), server.local_addr());
             let (mut reader, mut writer) = stream.into_split();
-            let sent: Vec<u8> = (0..10_000_000_u32).map(|n| (n / 7) as u8).collect();
+            let sent: Vec<u8> = (0..1_000_000_u32).map(|n| (n / 7) as u8).collect();
             let sending = sent.clone();
             let sender = create_task(async move {
                 write_all(&mut writer, &sending).await?;
