@@ -39,10 +39,13 @@ impl CtrlC {
         Some(Self { lp: lp.clone(), count })
     }
 
-    /// Removes the hook; says whether it was used.
+    /// Removes the hook, unless the program has replaced it by its own; says whether it was used.
     pub(crate) fn remove(self) -> bool {
-        // Fails only for numbers that are no signals.
-        let _ = self.lp.remove_signal_handler(SIGINT);
+        // The handler holds the other count.
+        if Rc::strong_count(&self.count) > 1 {
+            // Fails only for numbers that are no signals.
+            let _ = self.lp.remove_signal_handler(SIGINT);
+        }
         self.count.get() > 0
     }
 }
