@@ -145,3 +145,8 @@ pub use streams::{
     start_server, start_server_with_limit,
 };
 pub use tasks::{all_tasks, create_task};
+
+/// Keeps the README's program compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

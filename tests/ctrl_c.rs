@@ -2,7 +2,6 @@
 //!
 //! Each trial runs this program again with a scenario, waits for it to say that it is ready, sends
 //! SIGINT as often as the scenario wants, and looks at what it said and how it ended.
-#![cfg(all(feature = "mio", feature = "uring", feature = "polling"))]
 #![allow(missing_docs, clippy::print_stdout, reason = "a test")]
 
 use std::io::{BufRead, BufReader};
