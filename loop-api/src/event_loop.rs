@@ -12,8 +12,10 @@ use std::task::{Context as PollContext, Poll};
 use std::time::Duration;
 
 use async_task::Runnable;
+use socket2::SockAddr;
 
 use crate::context::Context;
+use crate::endpoint::Endpoint;
 use crate::error::{Error, Interrupt, Panic, Result};
 use crate::executor::{Job, SharedExecutor};
 use crate::future::LoopFuture;
@@ -24,6 +26,7 @@ use crate::protocol::{AnyProtocol, Protocol};
 use crate::remote::{RemoteHandle, Scheduler};
 use crate::report::{ExceptionHandler, Report};
 use crate::server::{LocalBoxFuture, Server};
+use crate::sock::{Received, Sock};
 use crate::state::{self, Interruption, LoopState};
 use crate::task::{AnyTask, Task, TaskFactory, TaskOptions, spawn};
 use crate::transport::Transport;
@@ -195,6 +198,121 @@ pub trait EventLoop: fmt::Debug {
     /// `InvalidArg` for a number that is no signal.
     fn remove_signal_handler(&self, signal: i32) -> Result<bool>;
 
+    // --- raw sockets; a loop may leave them out, and then they fail with `Usage` ---
+
+    /// Receives between 1 and `size` bytes; none at the end of the stream, or if `size` is zero.
+    ///
+    /// # Errors
+    /// `Closed`; `Usage` if another receive is pending on the socket, or a transport owns it; in debug
+    /// mode `InvalidArg` if it was made blocking; `Os`.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost: what had arrived is there for the next receive.
+    fn sock_recv(&self, sock: &Sock, size: usize) -> LocalBoxFuture<Result<Vec<u8>>> {
+        let _ = (sock, size);
+        unsupported("sock_recv")
+    }
+
+    /// Receives into `buffer`, at most its length, and gives it back with the number of bytes.
+    ///
+    /// # Errors
+    /// As [`EventLoop::sock_recv`].
+    ///
+    /// # Cancel safety
+    /// No byte is lost. The buffer is freed if the future is dropped.
+    fn sock_recv_into(
+        &self,
+        sock: &Sock,
+        buffer: Vec<u8>,
+    ) -> LocalBoxFuture<(Result<usize>, Vec<u8>)> {
+        let _ = sock;
+        unsupported_with("sock_recv_into", buffer)
+    }
+
+    /// Receives one datagram, cut to `size` bytes, with its sender; none if the sender has no address.
+    ///
+    /// # Errors
+    /// As [`EventLoop::sock_recv`].
+    ///
+    /// # Cancel safety
+    /// No datagram is lost.
+    fn sock_recvfrom(&self, sock: &Sock, size: usize) -> LocalBoxFuture<Result<Received<Vec<u8>>>> {
+        let _ = (sock, size);
+        unsupported("sock_recvfrom")
+    }
+
+    /// The same into `buffer`, which comes back with the number of bytes and the sender.
+    ///
+    /// # Errors
+    /// As [`EventLoop::sock_recv`].
+    ///
+    /// # Cancel safety
+    /// No datagram is lost. The buffer is freed if the future is dropped.
+    fn sock_recvfrom_into(
+        &self,
+        sock: &Sock,
+        buffer: Vec<u8>,
+    ) -> LocalBoxFuture<(Result<Received<usize>>, Vec<u8>)> {
+        let _ = sock;
+        unsupported_with("sock_recvfrom_into", buffer)
+    }
+
+    /// Sends all of `data`, in order, and gives it back. After a failure it is unknown how much was
+    /// sent.
+    ///
+    /// # Errors
+    /// `Closed`; `Usage` if another send is pending on the socket, or a transport owns it; in debug
+    /// mode `InvalidArg` if it was made blocking; `Os`.
+    ///
+    /// # Cancel safety
+    /// A prefix may have been sent; nothing is sent afterwards.
+    fn sock_sendall(&self, sock: &Sock, data: Vec<u8>) -> LocalBoxFuture<(Result<()>, Vec<u8>)> {
+        let _ = sock;
+        unsupported_with("sock_sendall", data)
+    }
+
+    /// Sends `data` as one datagram to `to`, and gives it back with the number of bytes sent.
+    ///
+    /// # Errors
+    /// As [`EventLoop::sock_sendall`].
+    ///
+    /// # Cancel safety
+    /// The datagram is sent or not.
+    fn sock_sendto(
+        &self,
+        sock: &Sock,
+        data: Vec<u8>,
+        to: &SockAddr,
+    ) -> LocalBoxFuture<(Result<usize>, Vec<u8>)> {
+        let _ = (sock, to);
+        unsupported_with("sock_sendto", data)
+    }
+
+    /// Connects. A name is resolved with the socket's own family and type; the first address counts.
+    ///
+    /// # Errors
+    /// As [`EventLoop::sock_sendall`]; `InvalidArg` for an endpoint that makes no sense; `Os` names
+    /// the address.
+    ///
+    /// # Cancel safety
+    /// The socket stays as it is: connecting may still succeed.
+    fn sock_connect(&self, sock: &Sock, to: Endpoint) -> LocalBoxFuture<Result<()>> {
+        let _ = (sock, to);
+        unsupported("sock_connect")
+    }
+
+    /// Accepts one connection: a socket for these operations, and the peer's address.
+    ///
+    /// # Errors
+    /// As [`EventLoop::sock_recv`].
+    ///
+    /// # Cancel safety
+    /// No connection is lost: the next accept gets it.
+    fn sock_accept(&self, sock: &Sock) -> LocalBoxFuture<Result<(Sock, SockAddr)>> {
+        let _ = sock;
+        unsupported("sock_accept")
+    }
+
     // --- being embedded in another loop ---
 
     /// Becomes readable when the loop has something to do, if the kernel interface has such a thing.
@@ -255,6 +373,21 @@ pub trait EventLoop: fmt::Debug {
     fn all_tasks(&self) -> Vec<AnyTask> {
         self.state().tasks.all().into_iter().map(AnyTask::new).collect()
     }
+}
+
+/// What a method that a loop leaves out gives (Python's `NotImplementedError`).
+fn unsupported<T: 'static>(operation: &'static str) -> LocalBoxFuture<Result<T>> {
+    let error = Error::usage(format!("{operation}: this event loop does not have it"));
+    Box::pin(std::future::ready(Err(error)))
+}
+
+/// The same for a method that gives something back.
+fn unsupported_with<T: 'static, B: 'static>(
+    operation: &'static str,
+    back: B,
+) -> LocalBoxFuture<(Result<T>, B)> {
+    let error = Error::usage(format!("{operation}: this event loop does not have it"));
+    Box::pin(std::future::ready((Err(error), back)))
 }
 
 /// A cheap handle to a loop; stays on its thread.

@@ -14,6 +14,7 @@
 mod backend;
 mod cancel;
 mod context;
+mod endpoint;
 mod error;
 mod event_loop;
 mod executor;
@@ -28,10 +29,12 @@ mod remote;
 mod report;
 mod server;
 mod sleep;
+mod sock;
 mod state;
 mod task;
 mod task_core;
 mod transport;
+mod waiter;
 
 pub use async_task::Runnable;
 pub use backend::{BackendDescriptor, LoopConfig};
@@ -40,6 +43,7 @@ pub use cancel::{
     raise_interrupt, shield, uncancellable, with_cleanup,
 };
 pub use context::{Context, ContextVar, Snapshot};
+pub use endpoint::Endpoint;
 pub use error::{Cancelled, Error, ErrorGroup, Interrupt, Panic, Result, SharedError, Text};
 pub use event_loop::{
     Completion, EventLoop, EventLoopExt, LoopRef, ProtocolFactory, TaskBuilder, WeakLoop, YieldNow,
@@ -59,6 +63,8 @@ pub use remote::{JoinHandle, RemoteCall, RemoteHandle, RemoteLoop, Scheduler};
 pub use report::{ExceptionHandler, Report, Severity};
 pub use server::{LocalBoxFuture, RawServer, Server};
 pub use sleep::{Sleep, sleep, sleep_until};
+pub use sock::{Claim, Direction, Received, Sock, SockAttachment};
+pub use socket2::{Domain, SockAddr, Type};
 pub use state::{Interruption, LoopState, RunGuard};
 pub use task::{
     AnyTask, EagerTaskFactory, SharedTask, Task, TaskFactory, TaskOptions, current_task,
@@ -67,3 +73,4 @@ pub use task_core::{Cancellable, set_waiter};
 pub use transport::{
     ExtraInfo, RawTransport, SocketView, Transport, WeakTransport, write_buffer_limits,
 };
+pub use waiter::Waiter;

@@ -20,11 +20,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyloop_api::{
-    AnyProtocol, Bind, Connect, Error, EventLoop, EventLoopExt, Family, Handle, Job,
-    LocalBoxFuture, LoopConfig, LoopInstant, LoopRef, LoopState, Panic, ProtocolFactory,
-    RemoteHandle, Report, Result, Runnable, Scheduler, Server, SharedExecutor, TimerHandle,
-    Transport,
+    AnyProtocol, Bind, Connect, Direction, Endpoint, Error, EventLoop, EventLoopExt, Family,
+    Handle, Job, LocalBoxFuture, LoopConfig, LoopInstant, LoopRef, LoopState, Panic,
+    ProtocolFactory, Received, RemoteHandle, Report, Result, Runnable, Scheduler, Server,
+    SharedExecutor, Sock, SockAddr, TimerHandle, Transport,
 };
+
+use dns_lookup::SockType;
 
 use crate::clock::{Clock, MonotonicClock};
 use crate::driver::{Caps, Driver, Event, Key, Readiness};
@@ -36,7 +38,7 @@ use crate::sources::Sources;
 use crate::stream::Stream;
 use crate::timers::Timers;
 use crate::watcher::Watcher;
-use crate::{connect, resolve, server};
+use crate::{connect, resolve, server, sock};
 
 /// The longest single poll (asyncio's `MAXIMUM_SELECT_TIMEOUT`).
 const LONGEST_POLL: Duration = Duration::from_secs(24 * 3600);
@@ -174,6 +176,12 @@ impl BaseLoop {
 
     pub(crate) fn weak(&self) -> Weak<Self> {
         self.this.clone()
+    }
+
+    /// A transport is about to close the descriptor: nobody may watch the number any more.
+    pub(crate) fn disown(&self, fd: RawFd) {
+        self.sources.disown(fd);
+        Watcher::drop_number(self, fd);
     }
 
     pub(crate) fn caps(&self) -> Caps {
@@ -600,7 +608,7 @@ impl EventLoop for BaseLoop {
         port: Option<String>,
         family: Family,
     ) -> LocalBoxFuture<Result<Vec<SocketAddr>>> {
-        Box::pin(resolve::resolve(self.handle(), host, port, family))
+        Box::pin(resolve::resolve(self.handle(), host, port, family, SockType::Stream))
     }
 
     fn create_connection(
@@ -625,20 +633,20 @@ impl EventLoop for BaseLoop {
 
     fn add_reader_fd(&self, fd: RawFd, callback: Box<dyn FnMut()>) -> Result<()> {
         self.state.check_open("add_reader")?;
-        Watcher::add(self, fd, crate::watcher::Direction::Read, callback)
+        Watcher::add(self, fd, Direction::Receive, callback)
     }
 
     fn remove_reader_fd(&self, fd: RawFd) -> Result<bool> {
-        Watcher::remove(self, fd, crate::watcher::Direction::Read)
+        Watcher::remove(self, fd, Direction::Receive)
     }
 
     fn add_writer_fd(&self, fd: RawFd, callback: Box<dyn FnMut()>) -> Result<()> {
         self.state.check_open("add_writer")?;
-        Watcher::add(self, fd, crate::watcher::Direction::Write, callback)
+        Watcher::add(self, fd, Direction::Send, callback)
     }
 
     fn remove_writer_fd(&self, fd: RawFd) -> Result<bool> {
-        Watcher::remove(self, fd, crate::watcher::Direction::Write)
+        Watcher::remove(self, fd, Direction::Send)
     }
 
     fn add_signal_handler_fn(&self, signal: i32, callback: Box<dyn FnMut()>) -> Result<()> {
@@ -648,6 +656,51 @@ impl EventLoop for BaseLoop {
 
     fn remove_signal_handler(&self, signal: i32) -> Result<bool> {
         Signals::remove(self, signal)
+    }
+
+    fn sock_recv(&self, sock: &Sock, size: usize) -> LocalBoxFuture<Result<Vec<u8>>> {
+        Box::pin(sock::recv(self.weak(), sock.clone(), size))
+    }
+
+    fn sock_recv_into(
+        &self,
+        sock: &Sock,
+        buffer: Vec<u8>,
+    ) -> LocalBoxFuture<(Result<usize>, Vec<u8>)> {
+        Box::pin(sock::recv_into(self.weak(), sock.clone(), buffer))
+    }
+
+    fn sock_recvfrom(&self, sock: &Sock, size: usize) -> LocalBoxFuture<Result<Received<Vec<u8>>>> {
+        Box::pin(sock::recvfrom(self.weak(), sock.clone(), size))
+    }
+
+    fn sock_recvfrom_into(
+        &self,
+        sock: &Sock,
+        buffer: Vec<u8>,
+    ) -> LocalBoxFuture<(Result<Received<usize>>, Vec<u8>)> {
+        Box::pin(sock::recvfrom_into(self.weak(), sock.clone(), buffer))
+    }
+
+    fn sock_sendall(&self, sock: &Sock, data: Vec<u8>) -> LocalBoxFuture<(Result<()>, Vec<u8>)> {
+        Box::pin(sock::sendall(self.weak(), sock.clone(), data))
+    }
+
+    fn sock_sendto(
+        &self,
+        sock: &Sock,
+        data: Vec<u8>,
+        to: &SockAddr,
+    ) -> LocalBoxFuture<(Result<usize>, Vec<u8>)> {
+        Box::pin(sock::sendto(self.weak(), sock.clone(), data, to.clone()))
+    }
+
+    fn sock_connect(&self, sock: &Sock, to: Endpoint) -> LocalBoxFuture<Result<()>> {
+        Box::pin(sock::connect(self.weak(), sock.clone(), to))
+    }
+
+    fn sock_accept(&self, sock: &Sock) -> LocalBoxFuture<Result<(Sock, SockAddr)>> {
+        Box::pin(sock::accept(self.weak(), sock.clone()))
     }
 
     fn as_fd(&self) -> Option<BorrowedFd<'_>> {

@@ -19,6 +19,8 @@ pub mod registrations;
 mod resolve;
 mod server;
 mod signals;
+mod sock;
+mod sockaddr;
 mod sources;
 mod stream;
 pub mod switches;

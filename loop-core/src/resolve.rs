@@ -11,13 +11,14 @@ pub(crate) async fn resolve(
     host: Option<String>,
     port: Option<String>,
     family: Family,
+    kind: SockType,
 ) -> Result<Vec<SocketAddr>> {
     let host = host.filter(|host| !host.is_empty());
     let port = port.filter(|port| !port.is_empty()).unwrap_or_else(|| "0".into());
     if let Some(known) = literal(host.as_deref(), &port, family)? {
         return Ok(known);
     }
-    let lookup = lp.run_in_executor(None, move || look_up(host.as_deref(), &port, family))?;
+    let lookup = lp.run_in_executor(None, move || look_up(host.as_deref(), &port, family, kind))?;
     drop(lp);
     lookup.await?
 }
@@ -45,11 +46,16 @@ fn literal(host: Option<&str>, port: &str, family: Family) -> Result<Option<Vec<
     Ok(Some(admitted).filter(|admitted| !admitted.is_empty()))
 }
 
-fn look_up(host: Option<&str>, port: &str, family: Family) -> Result<Vec<SocketAddr>> {
+fn look_up(
+    host: Option<&str>,
+    port: &str,
+    family: Family,
+    kind: SockType,
+) -> Result<Vec<SocketAddr>> {
     const AF_INET: i32 = 2;
     let what = || format!("getaddrinfo({:?}, {port:?})", host.unwrap_or_default());
     let hints = AddrInfoHints {
-        socktype: SockType::Stream.into(),
+        socktype: kind.into(),
         address: match family {
             Family::Unspecified => 0,
             Family::Inet => AF_INET,

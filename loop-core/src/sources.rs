@@ -20,6 +20,18 @@ pub(crate) trait Source {
     fn describe(&self) -> String;
 }
 
+/// Who uses a descriptor number.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Owner {
+    /// The user, or nobody.
+    #[default]
+    User,
+    /// A transport, a listener, a connect in progress.
+    Us,
+    /// A transport that is closing: the user may watch the number again (FD-07).
+    UsClosing,
+}
+
 #[derive(Default)]
 struct Slot {
     generation: u32,
@@ -32,7 +44,7 @@ pub(crate) struct Sources {
     slots: RefCell<Vec<Slot>>,
     free: RefCell<Vec<u32>>,
     /// Which descriptor numbers belong to a transport, a listener or a connect in progress.
-    owned: RefCell<Vec<bool>>,
+    owned: RefCell<Vec<Owner>>,
     live: Cell<usize>,
 }
 
@@ -86,9 +98,18 @@ impl Sources {
 
     // --- ownership of descriptor numbers (FD-07, SOCK-18, TR-43) ---
 
-    pub(crate) fn owns(&self, fd: RawFd) -> bool {
+    fn owner(&self, fd: RawFd) -> Owner {
         let index = usize::try_from(fd).unwrap_or(usize::MAX);
-        self.owned.borrow().get(index).copied().unwrap_or(false)
+        self.owned.borrow().get(index).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn owns(&self, fd: RawFd) -> bool {
+        self.owner(fd) != Owner::User
+    }
+
+    /// Refuses a number that a live transport uses.
+    pub(crate) fn check_free(&self, fd: RawFd, operation: &str) -> Result<()> {
+        if self.owner(fd) == Owner::Us { Err(in_use(fd, operation)) } else { Ok(()) }
     }
 
     pub(crate) fn own(&self, fd: RawFd, operation: &str) -> Result<()> {
@@ -96,20 +117,29 @@ impl Sources {
             .map_err(|_| Error::invalid_arg(format!("{operation}: {fd} is not a descriptor")))?;
         let mut owned = self.owned.borrow_mut();
         if owned.len() <= index {
-            owned.resize(index + 1, false);
+            owned.resize(index + 1, Owner::User);
         }
-        if std::mem::replace(&mut owned[index], true) {
-            return Err(Error::usage(format!(
-                "{operation}: descriptor {fd} is used by a transport of this loop"
-            )));
+        if owned[index] != Owner::User {
+            return Err(in_use(fd, operation));
         }
+        owned[index] = Owner::Us;
         Ok(())
     }
 
-    pub(crate) fn disown(&self, fd: RawFd) {
-        let index = usize::try_from(fd).unwrap_or(usize::MAX);
-        if let Some(owned) = self.owned.borrow_mut().get_mut(index) {
-            *owned = false;
+    /// The owner of the number will close it soon.
+    pub(crate) fn closing(&self, fd: RawFd) {
+        if self.owns(fd) {
+            self.owned.borrow_mut()[fd as usize] = Owner::UsClosing;
         }
     }
+
+    pub(crate) fn disown(&self, fd: RawFd) {
+        if self.owns(fd) {
+            self.owned.borrow_mut()[fd as usize] = Owner::User;
+        }
+    }
+}
+
+fn in_use(fd: RawFd, operation: &str) -> Error {
+    Error::usage(format!("{operation}: descriptor {fd} is used by a transport of this loop"))
 }

@@ -1,147 +1,293 @@
-//! `add_reader` and `add_writer`: level-triggered callbacks on any pollable descriptor.
+//! One watched descriptor: the callbacks of `add_reader` and `add_writer`, and the operations that
+//! wait for a [`Sock`](anyloop_api::Sock) to become ready.
 //!
-//! Edge-triggered drivers are re-armed after each dispatch: `modify` makes a condition that still
-//! holds show again in the next poll.
+//! A descriptor number has one registration with the driver, whoever is interested in it.
+//!
+//! ```text
+//!              callbacks                          operations
+//!   until      removed                            the next readiness: they try again themselves
+//!   edge       after each dispatch `modify`       nothing: an operation waits only after `EAGAIN`, and
+//!              re-arms                            what comes later is a new edge
+//!   level      the interest is withdrawn when     the interest stays, and is withdrawn when it shows
+//!              they are removed                   that nobody waits any more
+//! ```
 
 use std::cell::{Cell, RefCell};
-use std::os::fd::RawFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::{Rc, Weak};
 
-use anyloop_api::{Error, Report, Result, Snapshot};
+use anyloop_api::{Direction, Error, Report, Result, Snapshot, SockAttachment, Waiter};
 
 use crate::base::BaseLoop;
 use crate::driver::{Event, Interest, Key, Readiness, Trigger};
-use crate::lend::lend_raw;
+use crate::lend::{lend, lend_raw};
 use crate::sources::Source;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Direction {
-    Read,
-    Write,
-}
-
-impl Direction {
-    const fn operation(self) -> &'static str {
-        match self {
-            Self::Read => "add_reader",
-            Self::Write => "add_writer",
-        }
-    }
-}
-
-/// A callback that is out of its slot while it runs; `turn` tells whether it was replaced meanwhile.
+/// A callback that is out of its slot while it runs.
 struct Callback {
     function: RefCell<Option<Box<dyn FnMut()>>>,
     context: Snapshot,
 }
 
+/// What is interested in one direction.
+#[derive(Default)]
+struct Side {
+    callback: RefCell<Option<Rc<Callback>>>,
+    operation: RefCell<Option<Rc<Waiter>>>,
+}
+
+impl Side {
+    fn wanted(&self) -> bool {
+        self.callback.borrow().is_some()
+            || self.operation.borrow().as_ref().is_some_and(|waiter| waiter.is_waiting())
+    }
+}
+
 pub(crate) struct Watcher {
     base: Weak<BaseLoop>,
     fd: RawFd,
+    /// Watched instead of `fd` while a closing transport still has that registered (FD-07).
+    duplicate: Option<OwnedFd>,
+    /// Which file `fd` was when it was registered.
+    file: Option<FileId>,
     key: Key,
-    reader: RefCell<Option<Rc<Callback>>>,
-    writer: RefCell<Option<Rc<Callback>>>,
-    gone: Cell<bool>,
+    reading: Side,
+    writing: Side,
+    /// What the driver was told.
+    armed: Cell<Interest>,
+    registered: Cell<bool>,
+    /// A `Sock` keeps the registration for its next operation.
+    held: Cell<bool>,
+}
+
+/// Device and inode: numbers that are used again mean another file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct FileId(u64, u64);
+
+impl FileId {
+    fn of(fd: BorrowedFd<'_>) -> Option<Self> {
+        let stat = rustix::fs::fstat(fd).ok()?;
+        #[allow(clippy::unnecessary_cast, reason = "the types differ between platforms")]
+        Some(Self(stat.st_dev as u64, stat.st_ino as u64))
+    }
+}
+
+const fn operation(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Receive => "add_reader",
+        Direction::Send => "add_writer",
+    }
+}
+
+const fn only(direction: Direction) -> Interest {
+    match direction {
+        Direction::Receive => Interest::READ,
+        Direction::Send => Interest::WRITE,
+    }
 }
 
 impl Watcher {
+    // --- add_reader, add_writer ---
+
     pub(crate) fn add(
         base: &BaseLoop,
         fd: RawFd,
         direction: Direction,
         callback: Box<dyn FnMut()>,
     ) -> Result<()> {
-        let operation = direction.operation();
+        let operation = operation(direction);
         if fd < 0 {
             return Err(Error::invalid_arg(format!("{operation}: {fd} is not a descriptor")));
         }
-        if base.sources.owns(fd) {
-            return Err(Error::usage(format!(
-                "{operation}: descriptor {fd} is used by a transport of this loop"
-            )));
-        }
+        base.sources.check_free(fd, operation)?;
         let callback = Rc::new(Callback {
             function: RefCell::new(Some(callback)),
             context: Snapshot::current(),
         });
-        let known = base.watchers.borrow().get(&fd).cloned();
-        if let Some(watcher) = known {
-            let old = watcher.slot(direction).replace(Some(callback.clone()));
-            let modified = base
-                .with_driver(|driver| driver.modify(lend_raw(fd), watcher.key, watcher.interest()));
+        // Twice: the kernel may have forgotten the registration, because the descriptor was closed and
+        // its number used again for a file that looks the same (FD-13).
+        loop {
+            let watcher = Self::of(base, fd, operation)?;
+            let known = watcher.registered.get();
+            let old = watcher.side(direction).callback.replace(Some(callback.clone()));
+            let armed = watcher.arm(base, watcher.wanted());
             drop(old);
-            if modified.is_ok() {
-                return Ok(());
-            }
-            // The descriptor was closed behind our back and its number used again (FD-13).
+            let Err(error) = armed else { return Ok(()) };
             watcher.forget(base);
+            if !known {
+                return Err(Error::os(format!("{operation}: descriptor {fd}"), error));
+            }
         }
-        let key = base.sources.reserve();
-        let watcher = Rc::new(Self {
-            base: base.weak(),
-            fd,
-            key,
-            reader: RefCell::new(None),
-            writer: RefCell::new(None),
-            gone: Cell::new(false),
-        });
-        *watcher.slot(direction).borrow_mut() = Some(callback);
-        base.sources.fill(key, watcher.clone());
-        let interest = watcher.interest();
-        let registered = base.with_driver(|driver| driver.register(lend_raw(fd), key, interest));
-        if let Err(error) = registered {
-            base.sources.remove(key);
-            return Err(Error::os(format!("{operation}: descriptor {fd}"), error));
-        }
-        base.watchers.borrow_mut().insert(fd, watcher);
-        Ok(())
     }
 
     pub(crate) fn remove(base: &BaseLoop, fd: RawFd, direction: Direction) -> Result<bool> {
-        if base.sources.owns(fd) {
-            return Err(Error::usage(format!(
-                "remove: descriptor {fd} is used by a transport of this loop"
-            )));
-        }
+        base.sources.check_free(fd, "remove_reader or remove_writer")?;
         let Some(watcher) = base.watchers.borrow().get(&fd).cloned() else { return Ok(false) };
-        let removed = watcher.slot(direction).borrow_mut().take();
+        let removed = watcher.side(direction).callback.take();
         if removed.is_none() {
             return Ok(false);
         }
-        let interest = watcher.interest();
-        if interest == Interest::NONE {
-            watcher.forget(base);
-        } else {
-            let key = watcher.key;
-            let _ = base.with_driver(|driver| driver.modify(lend_raw(fd), key, interest));
-        }
+        watcher.relax(base);
         Ok(true)
     }
 
-    fn slot(&self, direction: Direction) -> &RefCell<Option<Rc<Callback>>> {
-        match direction {
-            Direction::Read => &self.reader,
-            Direction::Write => &self.writer,
+    /// The number's owner closes it: nobody watches it any more.
+    pub(crate) fn drop_number(base: &BaseLoop, fd: RawFd) {
+        let watcher = base.watchers.borrow().get(&fd).cloned();
+        if let Some(watcher) = watcher {
+            watcher.forget(base);
         }
     }
 
-    fn interest(&self) -> Interest {
-        Interest {
-            readable: self.reader.borrow().is_some(),
-            writable: self.writer.borrow().is_some(),
+    // --- operations ---
+
+    /// The watcher of a socket that the caller keeps open until [`SockAttachment::detach`].
+    pub(crate) fn hold(base: &BaseLoop, fd: RawFd, operation: &str) -> Result<Rc<Self>> {
+        let watcher = Self::of(base, fd, operation)?;
+        watcher.held.set(true);
+        Ok(watcher)
+    }
+
+    /// Notifies `waiter` at the next readiness in `direction`.
+    pub(crate) fn wait(
+        &self,
+        base: &BaseLoop,
+        direction: Direction,
+        waiter: &Rc<Waiter>,
+    ) -> std::io::Result<()> {
+        *self.side(direction).operation.borrow_mut() = Some(waiter.clone());
+        let (armed, wanted) = (self.armed.get(), only(direction));
+        let covered = self.registered.get()
+            && (armed.readable || !wanted.readable)
+            && (armed.writable || !wanted.writable);
+        if covered {
+            return Ok(());
+        }
+        let all = Interest {
+            readable: armed.readable || wanted.readable,
+            writable: armed.writable || wanted.writable,
+        };
+        let armed = self.arm(base, all);
+        if armed.is_err() {
+            self.forget(base);
+        }
+        armed
+    }
+
+    /// Whether it is still the registration of its number, in this loop.
+    pub(crate) fn is_of(&self, base: &BaseLoop) -> bool {
+        self.registered.get() && std::ptr::eq(self.base.as_ptr(), base)
+    }
+
+    // --- the registration ---
+
+    /// The watcher of `fd`; made, but not yet registered, if there is none.
+    fn of(base: &BaseLoop, fd: RawFd, operation: &str) -> Result<Rc<Self>> {
+        let lent = lend_raw(fd);
+        let file = FileId::of(lent.as_fd());
+        let known = base.watchers.borrow().get(&fd).cloned();
+        if let Some(watcher) = known {
+            if watcher.file == file {
+                return Ok(watcher);
+            }
+            // Closed behind our back, and its number used again (FD-12, FD-13).
+            watcher.forget(base);
+        }
+        let duplicate = if base.sources.owns(fd) {
+            let duplicate = rustix::io::fcntl_dupfd_cloexec(lent, 0);
+            Some(duplicate.map_err(|error| {
+                Error::os(format!("{operation}: descriptor {fd}: dup"), error.into())
+            })?)
+        } else {
+            None
+        };
+        let watcher = Rc::new(Self {
+            base: base.weak(),
+            fd,
+            duplicate,
+            file,
+            key: base.sources.reserve(),
+            reading: Side::default(),
+            writing: Side::default(),
+            armed: Cell::new(Interest::NONE),
+            registered: Cell::new(false),
+            held: Cell::new(false),
+        });
+        base.sources.fill(watcher.key, watcher.clone());
+        base.watchers.borrow_mut().insert(fd, watcher.clone());
+        Ok(watcher)
+    }
+
+    /// Tells the driver what to watch for; what holds already shows in the next poll.
+    fn arm(&self, base: &BaseLoop, interest: Interest) -> std::io::Result<()> {
+        let fd = self.lent();
+        let known = self.registered.get();
+        base.with_driver(|driver| match known {
+            true => driver.modify(fd, self.key, interest),
+            false => driver.register(fd, self.key, interest),
+        })?;
+        self.registered.set(true);
+        self.armed.set(interest);
+        Ok(())
+    }
+
+    fn lent(&self) -> crate::driver::Fd {
+        match &self.duplicate {
+            Some(duplicate) => lend(duplicate),
+            None => lend_raw(self.fd),
+        }
+    }
+
+    /// Less is wanted than before.
+    fn relax(&self, base: &BaseLoop) {
+        let wanted = self.wanted();
+        let unused = wanted == Interest::NONE && !self.held.get();
+        if unused || (self.registered.get() && self.arm(base, wanted).is_err()) {
+            self.forget(base);
         }
     }
 
     fn forget(&self, base: &BaseLoop) {
-        self.gone.set(true);
-        let mine = base.watchers.borrow_mut().remove(&self.fd);
-        let _ = base.with_driver(|driver| driver.deregister(lend_raw(self.fd), self.key));
+        let mine = {
+            let mut watchers = base.watchers.borrow_mut();
+            let mine = watchers.get(&self.fd).is_some_and(|known| std::ptr::eq(&**known, self));
+            if mine { watchers.remove(&self.fd) } else { None }
+        };
+        if self.registered.replace(false) {
+            let _ = base.with_driver(|driver| driver.deregister(self.lent(), self.key));
+        }
         base.sources.remove(self.key);
+        // Operations look again, and find that the loop does not watch for them any more.
+        for side in [&self.reading, &self.writing] {
+            let operation = side.operation.take();
+            if let Some(operation) = operation {
+                operation.notify();
+            }
+            drop(side.callback.take());
+        }
         drop(mine);
     }
 
-    fn call(&self, base: &BaseLoop, direction: Direction) {
-        let Some(callback) = self.slot(direction).borrow().clone() else { return };
+    fn side(&self, direction: Direction) -> &Side {
+        match direction {
+            Direction::Receive => &self.reading,
+            Direction::Send => &self.writing,
+        }
+    }
+
+    fn wanted(&self) -> Interest {
+        Interest { readable: self.reading.wanted(), writable: self.writing.wanted() }
+    }
+
+    // --- events ---
+
+    fn tell(&self, base: &BaseLoop, direction: Direction) {
+        let side = self.side(direction);
+        let operation = side.operation.take();
+        if let Some(operation) = operation {
+            operation.notify();
+        }
+        let Some(callback) = side.callback.borrow().clone() else { return };
         let Some(mut function) = callback.function.borrow_mut().take() else { return };
         let run = || callback.context.clone().run(&mut *function);
         let _ = base.guard(run, |panic| {
@@ -153,19 +299,42 @@ impl Watcher {
     }
 
     fn on_ready(&self, base: &BaseLoop, readiness: Readiness) {
-        // The reader comes first (FD-10); hang-ups wake both (FD-09).
-        if readiness.readable || readiness.closed {
-            self.call(base, Direction::Read);
+        let before = self.wanted();
+        // The reader comes first (FD-10). Errors and hang-ups are both (FD-09), as drivers tell them.
+        if readiness.readable {
+            self.tell(base, Direction::Receive);
         }
-        if readiness.writable || readiness.closed {
-            self.call(base, Direction::Write);
+        if readiness.writable {
+            self.tell(base, Direction::Send);
         }
-        if self.gone.get() || base.caps().trigger == Trigger::Level {
+        if !self.registered.get() {
             return;
         }
-        let (fd, key, interest) = (self.fd, self.key, self.interest());
-        if base.with_driver(|driver| driver.modify(lend_raw(fd), key, interest)).is_err() {
+        if readiness.closed && rustix::io::fcntl_getfd(self.lent()).is_err() {
+            // Closed behind our back (FD-13).
             self.forget(base);
+            return;
+        }
+        let callbacks =
+            [&self.reading, &self.writing].iter().any(|side| side.callback.borrow().is_some());
+        let again = match base.caps().trigger {
+            Trigger::Edge => callbacks,
+            Trigger::Level => {
+                (readiness.readable && !before.readable) || (readiness.writable && !before.writable)
+            }
+        };
+        if again && self.arm(base, self.wanted()).is_err() {
+            self.forget(base);
+        }
+    }
+}
+
+impl SockAttachment for Watcher {
+    /// The opposite of [`Watcher::hold`]. Callbacks stay, unless the descriptor is closed next.
+    fn detach(&self, closing: bool) {
+        self.held.set(false);
+        if let Some(base) = self.base.upgrade() {
+            if closing { self.forget(&base) } else { self.relax(&base) }
         }
     }
 }
@@ -182,11 +351,15 @@ impl Source for Watcher {
         if let Some(base) = self.base.upgrade() {
             self.forget(&base);
         }
-        let callbacks = (self.reader.borrow_mut().take(), self.writer.borrow_mut().take());
-        drop(callbacks);
     }
 
     fn describe(&self) -> String {
-        format!("watcher of descriptor {} for {:?}", self.fd, self.interest())
+        let mut text = format!("watcher of descriptor {} for {:?}", self.fd, self.armed.get());
+        for side in [&self.reading, &self.writing] {
+            if let Some(waiter) = &*side.operation.borrow() {
+                text.push_str(&format!(", {}", waiter.operation()));
+            }
+        }
+        text
     }
 }

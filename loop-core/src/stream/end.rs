@@ -12,7 +12,7 @@ impl Stream {
         if self.has(CLOSING) {
             return;
         }
-        self.set(CLOSING);
+        self.set_closing();
         if self.pending() == 0 {
             self.schedule_lost(None);
         } else {
@@ -25,10 +25,17 @@ impl Stream {
         if self.has(LOST) {
             return;
         }
-        self.set(CLOSING);
+        self.set_closing();
         drop(std::mem::take(&mut *self.out.borrow_mut()));
         self.in_flight.set(0);
         self.schedule_lost(error);
+    }
+
+    fn set_closing(&self) {
+        self.set(CLOSING);
+        if let (Some(base), Some(socket)) = (self.base.upgrade(), self.socket()) {
+            base.sources.closing(socket.as_raw_fd());
+        }
     }
 
     pub(super) fn schedule_lost(&self, error: Option<Error>) {
@@ -73,7 +80,7 @@ impl Stream {
             self.names.own(Some(&*socket));
         }
         let Some(base) = self.base.upgrade() else { return };
-        base.sources.disown(socket.as_raw_fd());
+        base.disown(socket.as_raw_fd());
         // Views hold the socket weakly, so this is the only owner.
         if let Ok(socket) = Rc::try_unwrap(socket) {
             base.with_driver(|driver| driver.close(OwnedFd::from(socket), self.key));

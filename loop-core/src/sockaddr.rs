@@ -1,0 +1,56 @@
+//! Socket addresses as system calls give them, made into those of the contract.
+
+use std::ffi::OsStr;
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
+
+use anyloop_api::SockAddr;
+use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix};
+
+/// `None` for families other than Internet and local ones.
+pub(crate) fn from_kernel(address: SocketAddrAny) -> Option<SockAddr> {
+    if address.address_family() == AddressFamily::UNIX {
+        let address = SocketAddrUnix::try_from(address).ok()?;
+        let bytes = match (address.abstract_name(), address.path_bytes()) {
+            (Some(name), _) => [&[0], name].concat(),
+            (None, Some(path)) => path.to_vec(),
+            (None, None) => Vec::new(),
+        };
+        return SockAddr::unix(OsStr::from_bytes(&bytes)).ok();
+    }
+    SocketAddr::try_from(address).ok().map(SockAddr::from)
+}
+
+/// The address of a local socket without a name.
+pub(crate) fn unnamed() -> SockAddr {
+    SockAddr::unix("").expect("an empty path is an unnamed address")
+}
+
+/// For messages: `127.0.0.1:80`, `"/run/x.sock"`.
+pub(crate) fn text(address: &SockAddr) -> String {
+    match (address.as_socket(), address.as_pathname(), address.as_abstract_namespace()) {
+        (Some(address), _, _) => address.to_string(),
+        (_, Some(path), _) => format!("{path:?}"),
+        (_, _, Some(name)) => format!("{:?} (abstract)", String::from_utf8_lossy(name)),
+        _ if address.is_unnamed() => "an unnamed socket".into(),
+        _ => format!("{address:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn local_addresses_keep_their_kind() {
+        let path = from_kernel(SocketAddrUnix::new("/tmp/x").unwrap().into()).unwrap();
+        assert_eq!(path.as_pathname(), Some(Path::new("/tmp/x")));
+        let name = SocketAddrUnix::new_abstract_name(b"a\0b").unwrap();
+        let name = from_kernel(name.into()).unwrap();
+        assert_eq!(name.as_abstract_namespace(), Some(&b"a\0b"[..]));
+        assert!(from_kernel(SocketAddrUnix::new_unnamed().into()).unwrap().is_unnamed());
+        assert!(unnamed().is_unnamed());
+    }
+}
