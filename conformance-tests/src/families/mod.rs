@@ -1,5 +1,6 @@
 //! The cases: one module per family, named as the family, listed here.
 
+mod fd;
 mod fut;
 mod life;
 mod prelude;
@@ -12,5 +13,13 @@ mod timer;
 use crate::case::Case;
 
 /// The tables of all families that have cases, in the contract's order.
-pub(crate) const FAMILIES: &[&[Case]] =
-    &[life::CASES, sched::CASES, thr::CASES, timer::CASES, fut::CASES, task::CASES, sig::CASES];
+pub(crate) const FAMILIES: &[&[Case]] = &[
+    life::CASES,
+    sched::CASES,
+    thr::CASES,
+    timer::CASES,
+    fut::CASES,
+    task::CASES,
+    fd::CASES,
+    sig::CASES,
+];
