@@ -104,19 +104,32 @@ impl BufferedProtocol for Buffered {
     }
 }
 
-/// Serves by a [`StreamReader`] and a [`StreamWriter`] in a task per connection.
-pub(crate) fn streams(backend: &'static str, listener: TcpListener) -> io::Result<()> {
-    run(backend, |_| anyloop::start_server(Bind::socket(listener), echo))
+/// Serves by a [`StreamReader`] and a [`StreamWriter`] in a task per connection, with a buffer per
+/// connection as every peer has one.
+pub(crate) fn streams(
+    backend: &'static str,
+    listener: TcpListener,
+    buffer: usize,
+) -> io::Result<()> {
+    run(backend, move |_| {
+        anyloop::start_server(Bind::socket(listener), move |reader, writer| {
+            echo(reader, writer, vec![0; buffer])
+        })
+    })
 }
 
-async fn echo(reader: StreamReader, writer: StreamWriter) -> anyloop::Result<()> {
+async fn echo(
+    reader: StreamReader,
+    writer: StreamWriter,
+    mut buffer: Vec<u8>,
+) -> anyloop::Result<()> {
     loop {
-        let data = reader.read(256 << 10).await?;
-        if data.is_empty() {
+        let received = reader.read_into(&mut buffer).await?;
+        if received == 0 {
             writer.close();
             return Ok(());
         }
-        writer.write_vec(data);
+        writer.write(&buffer[..received]);
         writer.drain().await?;
     }
 }
