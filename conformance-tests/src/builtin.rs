@@ -46,7 +46,7 @@ const URING: Words = &[
     ("no-incremental", "no-incremental"),
     ("no-single-issuer", "no-single-issuer"),
     ("no-defer", "no-defer"),
-    ("no-sqarray-elision", "no-sqarray-elision"),
+    ("sqarray", "sqarray"),
     ("no-ext-arg", "no-ext-arg"),
     ("no-registered-ring", "no-registered-ring"),
     ("poll-before-accept", "poll-before-accept"),

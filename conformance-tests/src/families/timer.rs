@@ -16,7 +16,7 @@ cases! {
     TIMER_10 => cancelling_a_fired_timer_changes_nothing, cancelling_twice_changes_nothing;
     TIMER_11 => cancelled_timers_do_not_pile_up;
     TIMER_12 => a_cancelled_timer_wakes_nobody;
-    TIMER_13 => long_delays_are_legal, a_loop_with_far_timers_sleeps;
+    TIMER_13 => long_delays_are_legal, an_infinite_delay_never_ends, a_loop_with_far_timers_sleeps;
     TIMER_14 => huge_delays_saturate;
     TIMER_15 => fractions_of_a_millisecond_are_slept, tiny_delays_take_few_iterations;
     TIMER_16 => deadlines_are_exact_after_centuries;
@@ -402,6 +402,20 @@ fn long_delays_are_legal(cx: &Context) -> Outcome {
     run_for(&lp, ms(20))?;
     timers.iter().for_each(TimerHandle::cancel);
     ensure!(timers.iter().all(TimerHandle::cancelled), "a far timer cannot be cancelled");
+    run_times(&lp, 3)?;
+    trace.expect([])
+}
+
+fn an_infinite_delay_never_ends(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    // The only timer: nothing that is due earlier hides it.
+    let timer = lp.call_at(LoopInstant::FAR_FUTURE, trace.pusher("the infinite timer fired"))?;
+    run_times(&lp, 3)?;
+    stop_after(&lp, 300)?;
+    lp.run_forever()?;
+    ensure!(timer.is_pending(), "the infinite timer is not pending any more");
+    timer.cancel();
     run_times(&lp, 3)?;
     trace.expect([])
 }
