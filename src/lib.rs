@@ -119,15 +119,17 @@ mod runner;
 mod selection;
 mod streams;
 mod tasks;
+mod threads;
 
 pub use anyloop_api::{
-    AnyProtocol, AnyTask, BackendDescriptor, Bind, BufferedProtocol, CallbackId, CancelScope,
-    Cancelled, CatchCancel, Completion, Connect, Context, ContextVar, EagerTaskFactory, Ending,
-    Error, ErrorGroup, EventLoop, EventLoopExt, EventLoopPolicy, ExceptionHandler, Executor,
-    ExtraInfo, Family, Handle, Interrupt, Job, JoinHandle, LocalBoxFuture, LoopConfig, LoopFuture,
-    LoopInstant, LoopRef, Observer, Panic, Protocol, ProtocolFactory, RemoteCall, RemoteHandle,
-    Report, Result, Server, Severity, Shared, SharedError, SharedExecutor, SharedTask, Shield,
-    Shieldable, Sleep, Snapshot, SocketView, Task, TaskBuilder, TaskFactory, TaskOptions, Text,
+    AddrInfo, AddrInfoFlags, AnyProtocol, AnyTask, BackendDescriptor, Bind, BufferedProtocol,
+    CallbackId, CancelScope, Cancelled, CatchCancel, Completion, Connect, Context, ContextVar,
+    EagerTaskFactory, Ending, Error, ErrorGroup, EventLoop, EventLoopExt, EventLoopPolicy,
+    ExceptionHandler, Executor, ExtraInfo, Family, Handle, Interrupt, Job, JoinHandle,
+    LocalBoxFuture, Lookup, LookupError, LoopConfig, LoopFuture, LoopInstant, LoopRef,
+    NameInfoFlags, Observer, Panic, Protocol, ProtocolFactory, RemoteCall, RemoteHandle, Report,
+    Result, Server, Severity, Shared, SharedError, SharedExecutor, SharedTask, Shield, Shieldable,
+    Sleep, Snapshot, SocketKind, SocketView, Task, TaskBuilder, TaskFactory, TaskOptions, Text,
     TimerHandle, Transport, Uncancellable, WeakLoop, YieldNow, catch_cancel, current_task,
     on_cancel, raise_interrupt, shield, sleep, sleep_until, uncancellable, with_cleanup, yield_now,
 };
@@ -145,6 +147,7 @@ pub use streams::{
     start_server, start_server_with_limit,
 };
 pub use tasks::{all_tasks, create_task};
+pub use threads::to_thread;
 
 /// Keeps the README's program compiling.
 #[cfg(doctest)]

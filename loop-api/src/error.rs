@@ -7,6 +7,8 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use crate::lookup::LookupError;
+
 /// `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -154,6 +156,17 @@ impl Error {
     pub fn raw_os_error(&self) -> Option<i32> {
         match self {
             Self::Os { source, .. } => source.raw_os_error(),
+            _ => None,
+        }
+    }
+
+    /// The resolver's code (`EAI_…`), if a name lookup failed.
+    #[must_use]
+    pub fn lookup_code(&self) -> Option<i32> {
+        match self {
+            Self::Os { source, .. } => {
+                source.get_ref()?.downcast_ref::<LookupError>().map(LookupError::code)
+            }
             _ => None,
         }
     }

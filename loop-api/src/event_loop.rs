@@ -21,6 +21,7 @@ use crate::executor::{Job, SharedExecutor};
 use crate::future::LoopFuture;
 use crate::handle::{Handle, TimerHandle};
 use crate::instant::LoopInstant;
+use crate::lookup::{AddrInfo, Lookup, NameInfoFlags};
 use crate::net::{Bind, Connect, Family};
 use crate::protocol::{AnyProtocol, Protocol};
 use crate::remote::{RemoteHandle, Scheduler};
@@ -135,6 +136,29 @@ pub trait EventLoop: fmt::Debug {
         port: Option<String>,
         family: Family,
     ) -> LocalBoxFuture<Result<Vec<std::net::SocketAddr>>>;
+
+    /// Asks the platform's resolver for addresses, off the loop's thread.
+    ///
+    /// # Errors
+    /// `Os`, with the resolver's code in [`Error::lookup_code`]; `InvalidArg` for a name that contains
+    /// a zero byte; `Usage` after the executor was shut down; `Closed`.
+    ///
+    /// # Cancel safety
+    /// A cancelled lookup ends at once; its answer is thrown away.
+    fn getaddrinfo(&self, lookup: Lookup) -> LocalBoxFuture<Result<Vec<AddrInfo>>>;
+
+    /// Asks the platform's resolver for the host and the service of an address, off the loop's thread.
+    ///
+    /// # Errors
+    /// As [`EventLoop::getaddrinfo`].
+    ///
+    /// # Cancel safety
+    /// As [`EventLoop::getaddrinfo`].
+    fn getnameinfo(
+        &self,
+        address: std::net::SocketAddr,
+        flags: NameInfoFlags,
+    ) -> LocalBoxFuture<Result<(String, String)>>;
 
     // --- network ---
 

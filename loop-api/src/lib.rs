@@ -21,6 +21,7 @@ mod executor;
 mod future;
 mod handle;
 mod instant;
+mod lookup;
 mod net;
 mod outcome;
 mod policy;
@@ -53,6 +54,7 @@ pub use executor::{Executor, Job, SharedExecutor};
 pub use future::{CallbackId, LoopFuture, Shared};
 pub use handle::{Handle, TimerHandle, TimerQueue};
 pub use instant::LoopInstant;
+pub use lookup::{AddrInfo, AddrInfoFlags, Lookup, LookupError, NameInfoFlags, SocketKind};
 pub use net::{Bind, Connect, Family, split_host_port};
 pub use outcome::Observer;
 pub use policy::{

@@ -20,10 +20,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyloop_api::{
-    AnyProtocol, Bind, Connect, Direction, Endpoint, Error, EventLoop, EventLoopExt, Family,
-    Handle, Job, LocalBoxFuture, LoopConfig, LoopInstant, LoopRef, LoopState, Panic,
-    ProtocolFactory, Received, RemoteHandle, Report, Result, Runnable, Scheduler, Server,
-    SharedExecutor, Sock, SockAddr, TimerHandle, Transport,
+    AddrInfo, AnyProtocol, Bind, Connect, Direction, Endpoint, Error, EventLoop, EventLoopExt,
+    Family, Handle, Job, LocalBoxFuture, Lookup, LoopConfig, LoopInstant, LoopRef, LoopState,
+    NameInfoFlags, Panic, ProtocolFactory, Received, RemoteHandle, Report, Result, Runnable,
+    Scheduler, Server, SharedExecutor, Sock, SockAddr, TimerHandle, Transport,
 };
 
 use dns_lookup::SockType;
@@ -38,7 +38,7 @@ use crate::sources::Sources;
 use crate::stream::Stream;
 use crate::timers::Timers;
 use crate::watcher::Watcher;
-use crate::{connect, resolve, server, sock};
+use crate::{connect, lookup, resolve, server, sock};
 
 /// The longest single poll (asyncio's `MAXIMUM_SELECT_TIMEOUT`).
 const LONGEST_POLL: Duration = Duration::from_secs(24 * 3600);
@@ -609,6 +609,18 @@ impl EventLoop for BaseLoop {
         family: Family,
     ) -> LocalBoxFuture<Result<Vec<SocketAddr>>> {
         Box::pin(resolve::resolve(self.handle(), host, port, family, SockType::Stream))
+    }
+
+    fn getaddrinfo(&self, lookup: Lookup) -> LocalBoxFuture<Result<Vec<AddrInfo>>> {
+        Box::pin(lookup::getaddrinfo(self.handle(), lookup))
+    }
+
+    fn getnameinfo(
+        &self,
+        address: SocketAddr,
+        flags: NameInfoFlags,
+    ) -> LocalBoxFuture<Result<(String, String)>> {
+        Box::pin(lookup::getnameinfo(self.handle(), address, flags))
     }
 
     fn create_connection(

@@ -12,6 +12,7 @@ pub mod epoll;
 mod executor;
 mod inbox;
 mod lend;
+mod lookup;
 #[cfg(feature = "polling")]
 pub mod polling_source;
 mod ready;
