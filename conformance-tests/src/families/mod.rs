@@ -1,5 +1,7 @@
 //! The cases: one module per family, named as the family, listed here.
 
+mod dns;
+mod exec;
 mod fd;
 mod fut;
 mod life;
@@ -22,4 +24,6 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     task::CASES,
     fd::CASES,
     sig::CASES,
+    exec::CASES,
+    dns::CASES,
 ];
