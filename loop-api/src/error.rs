@@ -128,12 +128,24 @@ impl Error {
         Self::Failed(Arc::from(error.into()))
     }
 
-    /// Whatever error user code returned; one of ours stays what it is.
+    /// Whatever error user code returned; one of ours, and what is one of its variants, stays what it is.
     pub fn from_user(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        match error.into().downcast::<Self>() {
-            Ok(ours) => *ours,
-            Err(error) => Self::Failed(Arc::from(error)),
+        fn ours<E>(
+            error: Box<dyn StdError + Send + Sync>,
+        ) -> std::result::Result<Error, Box<dyn StdError + Send + Sync>>
+        where
+            E: StdError + Into<Error> + 'static,
+        {
+            error.downcast::<E>().map(|error| (*error).into())
         }
+
+        let error: Box<dyn StdError + Send + Sync> = error.into();
+        ours::<Self>(error)
+            .or_else(ours::<Cancelled>)
+            .or_else(ours::<ErrorGroup>)
+            .or_else(ours::<Interrupt>)
+            .or_else(ours::<Panic>)
+            .unwrap_or_else(|error| Self::Failed(Arc::from(error)))
     }
 
     /// The error of user code inside, if it is an `E`.

@@ -576,7 +576,7 @@ pub trait EventLoopExt: EventLoop {
     where
         F: Future + 'static,
     {
-        spawn(&self.handle(), future, TaskOptions::default())
+        spawn(&self.handle(), future, Ok, TaskOptions::default())
     }
 
     /// The same with a name, a context, or an eager start.
@@ -887,7 +887,25 @@ impl TaskBuilder {
     /// As [`EventLoopExt::create_task`].
     #[track_caller]
     pub fn spawn<F: Future + 'static>(self, future: F) -> Result<Task<F::Output>> {
-        spawn(&self.lp, future, self.options)
+        spawn(&self.lp, future, Ok, self.options)
+    }
+
+    /// Makes a task whose outcome is what `settle` makes of the output: with an `Err` the task itself has
+    /// failed, as a Python task has that raised, and [`Task::exception`] and all awaiters see it.
+    ///
+    /// # Errors
+    /// As [`EventLoopExt::create_task`].
+    #[track_caller]
+    pub fn spawn_settled<F, T>(
+        self,
+        future: F,
+        settle: impl FnOnce(F::Output) -> Result<T> + 'static,
+    ) -> Result<Task<T>>
+    where
+        F: Future + 'static,
+        T: 'static,
+    {
+        spawn(&self.lp, future, settle, self.options)
     }
 }
 

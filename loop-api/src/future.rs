@@ -327,6 +327,14 @@ pub struct Shared<T: 'static> {
     future: LoopFuture<T>,
 }
 
+impl<T: 'static> Shared<T> {
+    /// The future that is awaited.
+    #[must_use]
+    pub fn future(&self) -> &LoopFuture<T> {
+        &self.future
+    }
+}
+
 impl<T: Clone + 'static> Future for Shared<T> {
     type Output = Result<T>;
 

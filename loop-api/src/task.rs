@@ -278,6 +278,14 @@ pub struct SharedTask<T: 'static> {
     task: Task<T>,
 }
 
+impl<T: 'static> SharedTask<T> {
+    /// The task that is awaited.
+    #[must_use]
+    pub fn task(&self) -> &Task<T> {
+        &self.task
+    }
+}
+
 impl<T: Clone + 'static> Future for SharedTask<T> {
     type Output = Result<T>;
 
@@ -530,14 +538,21 @@ impl TaskFactory for EagerTaskFactory {
 
 pin_project! {
     /// The future that async-task drives: the user's future inside its task.
-    struct Root<F, T: 'static> {
+    struct Root<F, T: 'static, S> {
         #[pin]
         future: Option<F>,
+        // What the output means for the task.
+        settle: Option<S>,
         cell: Rc<TaskCell<Outcome<T>>>,
     }
 }
 
-impl<F: Future<Output = T>, T: 'static> Future for Root<F, T> {
+impl<F, T, S> Future for Root<F, T, S>
+where
+    F: Future,
+    T: 'static,
+    S: FnOnce(F::Output) -> Result<T>,
+{
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<()> {
@@ -547,7 +562,7 @@ impl<F: Future<Output = T>, T: 'static> Future for Root<F, T> {
             return Poll::Ready(());
         }
         let guard = StepGuard::enter(cell.clone());
-        let outcome = cell.core.context.run(|| step(this.future.as_mut(), &cell, cx));
+        let outcome = cell.core.context.run(|| step(this.future.as_mut(), this.settle, &cell, cx));
         drop(guard);
         match outcome {
             None => {
@@ -563,8 +578,9 @@ impl<F: Future<Output = T>, T: 'static> Future for Root<F, T> {
 }
 
 /// One step. `None`: suspended.
-fn step<F: Future<Output = T>, T: 'static>(
+fn step<F: Future, T: 'static>(
     mut future: Pin<&mut Option<F>>,
+    settle: &mut Option<impl FnOnce(F::Output) -> Result<T>>,
     cell: &Rc<TaskCell<Outcome<T>>>,
     cx: &mut PollContext<'_>,
 ) -> Option<Result<T>> {
@@ -590,9 +606,11 @@ fn step<F: Future<Output = T>, T: 'static>(
             Ok(Poll::Ready(output)) => {
                 // Before joiners resume, what the body owned is gone (TASK-05).
                 drop_future(future, core);
-                return Some(match core.take_must_cancel() {
-                    Some(reason) => Err(Error::Cancelled(reason)),
-                    None => Ok(output),
+                return Some(match (core.take_must_cancel(), settle.take()) {
+                    // It may convert an error of user code.
+                    (None, Some(settle)) => catch_unwind(AssertUnwindSafe(|| settle(output)))
+                        .unwrap_or_else(|payload| Err(Error::Panicked(Panic::new(payload)))),
+                    (reason, _) => Err(Error::Cancelled(reason.unwrap_or_default())),
                 });
             }
             Err(payload) => {
@@ -645,9 +663,15 @@ impl<O: ?Sized + AnyOutcome> Drop for TaskCell<O> {
 
 /// Creates a task and schedules its first step (or runs it, if eager).
 #[track_caller]
-pub(crate) fn spawn<F>(lp: &LoopRef, future: F, mut options: TaskOptions) -> Result<Task<F::Output>>
+pub(crate) fn spawn<F, T>(
+    lp: &LoopRef,
+    future: F,
+    settle: impl FnOnce(F::Output) -> Result<T> + 'static,
+    mut options: TaskOptions,
+) -> Result<Task<T>>
 where
     F: Future + 'static,
+    T: 'static,
 {
     let created = Location::caller();
     if lp.is_closed() {
@@ -665,7 +689,7 @@ where
     );
     let cell = Rc::new(TaskCell { core, outcome: Outcome::new() });
     cell.core.index.set(lp.state().tasks.insert(cell.clone()));
-    let root = Root { future: Some(future), cell: cell.clone() };
+    let root = Root { future: Some(future), settle: Some(settle), cell: cell.clone() };
     let scheduler = lp.scheduler();
     let (runnable, handle) = async_task::spawn_local(
         root,
