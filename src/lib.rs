@@ -118,6 +118,7 @@ mod policy;
 mod runner;
 mod selection;
 mod streams;
+pub mod sync;
 mod tasks;
 mod threads;
 
@@ -146,6 +147,7 @@ pub use streams::{
     StreamWriter, Synchronous, TcpStream, open_connection, open_connection_with_limit,
     start_server, start_server_with_limit,
 };
+pub use sync::{Barrier, BoundedSemaphore, Condition, Event, Lock, Semaphore};
 pub use tasks::{all_tasks, create_task};
 pub use threads::to_thread;
 
