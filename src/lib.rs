@@ -115,6 +115,7 @@ mod backends;
 mod config;
 mod ctrl_c;
 mod policy;
+pub mod queue;
 mod runner;
 mod selection;
 mod streams;
@@ -140,6 +141,7 @@ pub use policy::{
     DefaultPolicy, get_event_loop, get_event_loop_policy, get_running_loop, new_event_loop,
     new_event_loop_with, reset_event_loop_policy, set_event_loop, set_event_loop_policy,
 };
+pub use queue::{LifoQueue, PriorityQueue, Queue};
 pub use runner::{Runner, run, run_with};
 pub use selection::{Reason, Selection, select, selection};
 pub use streams::{

@@ -1,0 +1,359 @@
+//! Queues between tasks: first in first out, by priority, last in first out.
+
+mod order;
+mod wait;
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::ops::Deref;
+use std::rc::Rc;
+
+use anyloop_api::{Cancellable, Cancelled, Error, Result};
+
+pub use order::{Fifo, Lifo, Order, Priority};
+pub use wait::{Get, Join, Put, Rejected};
+
+use crate::sync::wait_list::{Home, WaitList};
+
+/// A queue for tasks of one loop, first in first out. Clones name the same queue.
+///
+/// Waiting getters and putters are woken in the order in which they came. A newcomer that finds an item
+/// (or room) may take it before the woken one runs; that one then waits on, still ahead of everybody who
+/// came later.
+///
+/// ```
+/// use anyloop::{Queue, Result};
+/// # fn main() -> Result<()> {
+/// anyloop::run(async {
+///     let queue = Queue::new(10);
+///     let theirs = queue.clone();
+///     let consumer = anyloop::create_task(async move {
+///         while let Ok(item) = theirs.get().await {
+///             println!("{item}");
+///             theirs.task_done()?;
+///         }
+///         Ok(())
+///     })?;
+///     for item in 0..3 {
+///         queue.put(item).await?;
+///     }
+///     queue.join().await?;
+///     queue.shutdown(false);
+///     consumer.await?
+/// })?
+/// # }
+/// ```
+pub struct Queue<T, O = Fifo<T>> {
+    state: Rc<State<T, O>>,
+    _items: std::marker::PhantomData<T>,
+}
+
+struct State<T, O> {
+    items: RefCell<O>,
+    maxsize: usize,
+    getters: WaitList,
+    putters: WaitList,
+    joiners: WaitList,
+    unfinished: Cell<usize>,
+    shut_down: Cell<bool>,
+    home: Home,
+    _items: std::marker::PhantomData<T>,
+}
+
+impl<T> Queue<T> {
+    /// For at most `maxsize` items; zero means without limit.
+    #[must_use]
+    pub fn new(maxsize: usize) -> Self {
+        Self::with_order(maxsize)
+    }
+}
+
+impl<T, O: Order<T>> Queue<T, O> {
+    fn with_order(maxsize: usize) -> Self {
+        let state = State {
+            items: RefCell::default(),
+            maxsize,
+            getters: WaitList::default(),
+            putters: WaitList::default(),
+            joiners: WaitList::default(),
+            unfinished: Cell::new(0),
+            shut_down: Cell::new(false),
+            home: Home::default(),
+            _items: std::marker::PhantomData,
+        };
+        Self { state: Rc::new(state), _items: std::marker::PhantomData }
+    }
+
+    /// Adds an item, waiting for room if need be.
+    ///
+    /// # Errors
+    /// `QueueShutDown`, also if that happens while waiting; `Usage` if it has to wait and tasks of
+    /// another loop have waited before. The item comes back with the error.
+    ///
+    /// # Cancel safety
+    /// Dropping it inserts nothing (the item is dropped with it), and passes room that was on its way to
+    /// the next one.
+    pub fn put(&self, item: T) -> Put<T, O> {
+        Put::new(self.state.clone(), item)
+    }
+
+    /// Adds an item if there is room; also from callbacks.
+    ///
+    /// # Errors
+    /// `QueueFull`; `QueueShutDown`. The item comes back with the error.
+    pub fn put_nowait(&self, item: T) -> Result<(), Rejected<T>> {
+        if self.state.shut_down.get() {
+            return Err(Rejected::new(item, Error::QueueShutDown));
+        }
+        if self.state.full() {
+            return Err(Rejected::new(item, Error::QueueFull));
+        }
+        self.state.push(item);
+        Ok(())
+    }
+
+    /// Takes the next item, waiting for one if need be.
+    ///
+    /// # Errors
+    /// `QueueShutDown` once the queue is shut down and empty; `Usage` if it has to wait and tasks of
+    /// another loop have waited before.
+    ///
+    /// # Cancel safety
+    /// Dropping it takes nothing: an item that was on its way goes to the next one.
+    pub fn get(&self) -> Get<T, O> {
+        Get::new(self.state.clone())
+    }
+
+    /// Takes the next item if there is one; also from callbacks.
+    ///
+    /// # Errors
+    /// `QueueEmpty`; `QueueShutDown` if in addition nothing can come any more.
+    pub fn get_nowait(&self) -> Result<T> {
+        self.state.pop().ok_or_else(|| {
+            if self.state.shut_down.get() { Error::QueueShutDown } else { Error::QueueEmpty }
+        })
+    }
+
+    /// Says that the work on an item that was taken is done.
+    ///
+    /// # Errors
+    /// `InvalidArg` if it is said more often than items were put.
+    pub fn task_done(&self) -> Result<()> {
+        match self.state.unfinished.get() {
+            0 => Err(Error::invalid_arg("task_done: called more often than items were put")),
+            unfinished => {
+                self.state.set_unfinished(unfinished - 1);
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits until every item that was put is done with.
+    ///
+    /// # Errors
+    /// `Usage` if it has to wait and tasks of another loop have waited before.
+    ///
+    /// # Cancel safety
+    /// Dropping it concerns nobody else.
+    pub fn join(&self) -> Join<T, O> {
+        Join::new(self.state.clone())
+    }
+
+    /// Ends the queue: puts fail from now on, also those that wait, and gets fail once it is empty.
+    ///
+    /// With `immediate`, the items in it are dropped and count as done, so gets fail at once; items
+    /// that were taken still need their [`Queue::task_done`].
+    pub fn shutdown(&self, immediate: bool) {
+        self.state.shut_down.set(true);
+        let mut discarded = Vec::new();
+        if immediate {
+            while let Some(item) = self.state.items.borrow_mut().pop() {
+                discarded.push(item);
+            }
+            let unfinished = self.state.unfinished.get();
+            self.state.set_unfinished(unfinished.saturating_sub(discarded.len()));
+        }
+        self.state.getters.wake_all(0);
+        self.state.putters.wake_all(0);
+        // Destructors are user code: last.
+        drop(discarded);
+    }
+
+    /// How many items are in it.
+    #[must_use]
+    pub fn qsize(&self) -> usize {
+        self.state.len()
+    }
+
+    /// Whether it has no items.
+    #[must_use]
+    pub fn empty(&self) -> bool {
+        self.state.len() == 0
+    }
+
+    /// Whether it has no room. Never, without a limit.
+    #[must_use]
+    pub fn full(&self) -> bool {
+        self.state.full()
+    }
+
+    /// The limit; zero means none.
+    #[must_use]
+    pub fn maxsize(&self) -> usize {
+        self.state.maxsize
+    }
+
+    /// How many items were put and are not done with.
+    #[must_use]
+    pub fn unfinished(&self) -> usize {
+        self.state.unfinished.get()
+    }
+
+    /// How many wait for an item, and how many for room.
+    #[must_use]
+    pub fn waiters(&self) -> (usize, usize) {
+        let waiters = |list: &WaitList| list.waiting() + list.woken();
+        (waiters(&self.state.getters), waiters(&self.state.putters))
+    }
+}
+
+impl<T, O: Order<T>> State<T, O> {
+    fn len(&self) -> usize {
+        self.items.borrow().len()
+    }
+
+    fn full(&self) -> bool {
+        self.maxsize > 0 && self.len() >= self.maxsize
+    }
+
+    fn push(&self, item: T) {
+        self.items.borrow_mut().push(item);
+        self.unfinished.set(self.unfinished.get() + 1);
+        self.getters.wake_one(0);
+    }
+
+    fn pop(&self) -> Option<T> {
+        let item = self.items.borrow_mut().pop();
+        if item.is_some() {
+            self.putters.wake_one(0);
+        }
+        item
+    }
+
+    fn set_unfinished(&self, unfinished: usize) {
+        let before = self.unfinished.replace(unfinished);
+        if unfinished == 0 && before > 0 {
+            self.joiners.wake_all(0);
+        }
+    }
+}
+
+impl<T, O> Cancellable for State<T, O> {
+    /// Nothing ends here: the task drops its wait.
+    fn cancel(self: Rc<Self>, _: &Cancelled) -> bool {
+        false
+    }
+
+    fn describe(&self) -> String {
+        "queue".into()
+    }
+}
+
+impl<T, O> Clone for Queue<T, O> {
+    fn clone(&self) -> Self {
+        Self { state: self.state.clone(), _items: std::marker::PhantomData }
+    }
+}
+
+impl<T, O: Order<T>> fmt::Debug for Queue<T, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<Queue {} items", self.qsize())?;
+        if self.maxsize() > 0 {
+            write!(f, " of {}", self.maxsize())?;
+        }
+        let (getters, putters) = self.waiters();
+        write!(f, ", {getters} getters, {putters} putters, {} unfinished", self.unfinished())?;
+        if self.state.shut_down.get() {
+            f.write_str(", shut down")?;
+        }
+        f.write_str(">")
+    }
+}
+
+/// A [`Queue`] that gives the smallest item first.
+///
+/// ```
+/// let queue = anyloop::PriorityQueue::new(0);
+/// queue.put_nowait((2, "later"))?;
+/// queue.put_nowait((1, "now"))?;
+/// assert_eq!(queue.get_nowait()?, (1, "now"));
+/// # Ok::<(), anyloop::Error>(())
+/// ```
+pub struct PriorityQueue<T: Ord>(Queue<T, Priority<T>>);
+
+impl<T: Ord> PriorityQueue<T> {
+    /// For at most `maxsize` items; zero means without limit.
+    #[must_use]
+    pub fn new(maxsize: usize) -> Self {
+        Self(Queue::with_order(maxsize))
+    }
+}
+
+impl<T: Ord> Deref for PriorityQueue<T> {
+    type Target = Queue<T, Priority<T>>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<T: Ord> Clone for PriorityQueue<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T: Ord> fmt::Debug for PriorityQueue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A [`Queue`] that gives the newest item first.
+///
+/// ```
+/// let queue = anyloop::LifoQueue::new(0);
+/// queue.put_nowait(1)?;
+/// queue.put_nowait(2)?;
+/// assert_eq!(queue.get_nowait()?, 2);
+/// # Ok::<(), anyloop::Error>(())
+/// ```
+pub struct LifoQueue<T>(Queue<T, Lifo<T>>);
+
+impl<T> LifoQueue<T> {
+    /// For at most `maxsize` items; zero means without limit.
+    #[must_use]
+    pub fn new(maxsize: usize) -> Self {
+        Self(Queue::with_order(maxsize))
+    }
+}
+
+impl<T> Deref for LifoQueue<T> {
+    type Target = Queue<T, Lifo<T>>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<T> Clone for LifoQueue<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> fmt::Debug for LifoQueue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

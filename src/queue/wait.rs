@@ -1,0 +1,265 @@
+//! The futures of a queue: putting, getting, joining.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use anyloop_api::{Error, Result, set_waiter};
+
+use crate::queue::{Order, State};
+use crate::sync::wait_list::{Stage, polled_too_often};
+
+/// An item that a queue did not take, and why. `?` makes an [`Error`] of it and drops the item.
+pub struct Rejected<T> {
+    /// The item.
+    pub item: T,
+    /// `QueueFull`, `QueueShutDown` or `Usage`.
+    pub error: Error,
+}
+
+impl<T> Rejected<T> {
+    pub(super) fn new(item: T, error: Error) -> Self {
+        Self { item, error }
+    }
+}
+
+impl<T> From<Rejected<T>> for Error {
+    fn from(rejected: Rejected<T>) -> Self {
+        rejected.error
+    }
+}
+
+impl<T> fmt::Debug for Rejected<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rejected").field("error", &self.error).finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Display for Rejected<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl<T> std::error::Error for Rejected<T> {}
+
+/// The future of [`Queue::get`](super::Queue::get).
+#[must_use = "futures do nothing unless awaited"]
+pub struct Get<T, O: Order<T>> {
+    state: Rc<State<T, O>>,
+    stage: Stage,
+}
+
+impl<T, O: Order<T>> Get<T, O> {
+    pub(super) fn new(state: Rc<State<T, O>>) -> Self {
+        Self { state, stage: Stage::New }
+    }
+
+    /// Frees the place in the list, so that dropping does nothing more.
+    fn end(&mut self) {
+        if let Stage::Waiting(key) = std::mem::replace(&mut self.stage, Stage::Over) {
+            self.state.getters.leave(key);
+        }
+    }
+
+    /// An item, or the end of the queue.
+    fn take(&mut self) -> Option<Result<T>> {
+        if let Some(item) = self.state.pop() {
+            self.end();
+            return Some(Ok(item));
+        }
+        if self.state.shut_down.get() {
+            self.end();
+            return Some(Err(Error::QueueShutDown));
+        }
+        None
+    }
+}
+
+impl<T: 'static, O: Order<T> + 'static> Future for Get<T, O> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
+        let this = &mut *self;
+        match this.stage {
+            Stage::New => {
+                if let Some(done) = this.take() {
+                    return Poll::Ready(done);
+                }
+                if let Err(error) = this.state.home.check("Queue::get") {
+                    this.stage = Stage::Over;
+                    return Poll::Ready(Err(error));
+                }
+                this.stage = Stage::Waiting(this.state.getters.enqueue(cx));
+            }
+            Stage::Waiting(key) if this.state.getters.woken_with(key).is_some() => {
+                if let Some(done) = this.take() {
+                    return Poll::Ready(done);
+                }
+                // Somebody else was faster.
+                this.state.getters.wait_again(key, cx);
+            }
+            Stage::Waiting(key) => this.state.getters.refresh(key, cx),
+            Stage::Over => return Poll::Ready(Err(polled_too_often())),
+        }
+        set_waiter(|| this.state.clone());
+        Poll::Pending
+    }
+}
+
+impl<T, O: Order<T>> Drop for Get<T, O> {
+    fn drop(&mut self) {
+        if let Stage::Waiting(key) = self.stage {
+            let state = &self.state;
+            if state.getters.leave(key).is_some() && state.len() > 0 {
+                state.getters.wake_one(0);
+            }
+        }
+    }
+}
+
+/// The future of [`Queue::put`](super::Queue::put).
+#[must_use = "futures do nothing unless awaited"]
+pub struct Put<T, O: Order<T>> {
+    state: Rc<State<T, O>>,
+    item: Option<T>,
+    stage: Stage,
+}
+
+// The item is only moved, never pinned.
+impl<T, O: Order<T>> Unpin for Put<T, O> {}
+
+impl<T, O: Order<T>> Put<T, O> {
+    pub(super) fn new(state: Rc<State<T, O>>, item: T) -> Self {
+        Self { state, item: Some(item), stage: Stage::New }
+    }
+
+    fn end(&mut self) {
+        if let Stage::Waiting(key) = std::mem::replace(&mut self.stage, Stage::Over) {
+            self.state.putters.leave(key);
+        }
+    }
+
+    fn reject(&mut self, item: T, error: Error) -> Poll<Result<(), Rejected<T>>> {
+        self.end();
+        Poll::Ready(Err(Rejected::new(item, error)))
+    }
+}
+
+impl<T: 'static, O: Order<T> + 'static> Future for Put<T, O> {
+    type Output = Result<(), Rejected<T>>;
+
+    /// # Panics
+    /// When polled after its end: there is no item left to give back.
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if let Stage::Waiting(key) = this.stage
+            && this.state.putters.woken_with(key).is_none()
+        {
+            this.state.putters.refresh(key, cx);
+            set_waiter(|| this.state.clone());
+            return Poll::Pending;
+        }
+        let item = this.item.take().expect("Put: polled after its end");
+        if this.state.shut_down.get() {
+            return this.reject(item, Error::QueueShutDown);
+        }
+        if !this.state.full() {
+            this.end();
+            this.state.push(item);
+            return Poll::Ready(Ok(()));
+        }
+        match this.stage {
+            // Somebody else was faster.
+            Stage::Waiting(key) => this.state.putters.wait_again(key, cx),
+            _ => {
+                if let Err(error) = this.state.home.check("Queue::put") {
+                    return this.reject(item, error);
+                }
+                this.stage = Stage::Waiting(this.state.putters.enqueue(cx));
+            }
+        }
+        this.item = Some(item);
+        set_waiter(|| this.state.clone());
+        Poll::Pending
+    }
+}
+
+impl<T, O: Order<T>> Drop for Put<T, O> {
+    fn drop(&mut self) {
+        if let Stage::Waiting(key) = self.stage {
+            let state = &self.state;
+            if state.putters.leave(key).is_some() && !state.full() {
+                state.putters.wake_one(0);
+            }
+        }
+    }
+}
+
+/// The future of [`Queue::join`](super::Queue::join).
+#[must_use = "futures do nothing unless awaited"]
+pub struct Join<T, O: Order<T>> {
+    state: Rc<State<T, O>>,
+    stage: Stage,
+}
+
+impl<T, O: Order<T>> Join<T, O> {
+    pub(super) fn new(state: Rc<State<T, O>>) -> Self {
+        Self { state, stage: Stage::New }
+    }
+}
+
+impl<T: 'static, O: Order<T> + 'static> Future for Join<T, O> {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let this = &mut *self;
+        let joiners = &this.state.joiners;
+        match this.stage {
+            Stage::New => {
+                if this.state.unfinished.get() == 0 {
+                    this.stage = Stage::Over;
+                    return Poll::Ready(Ok(()));
+                }
+                if let Err(error) = this.state.home.check("Queue::join") {
+                    this.stage = Stage::Over;
+                    return Poll::Ready(Err(error));
+                }
+                this.stage = Stage::Waiting(joiners.enqueue(cx));
+            }
+            Stage::Waiting(key) => {
+                if joiners.woken_with(key).is_some() {
+                    joiners.leave(key);
+                    this.stage = Stage::Over;
+                    return Poll::Ready(Ok(()));
+                }
+                joiners.refresh(key, cx);
+            }
+            Stage::Over => return Poll::Ready(Err(polled_too_often())),
+        }
+        set_waiter(|| this.state.clone());
+        Poll::Pending
+    }
+}
+
+impl<T, O: Order<T>> Drop for Join<T, O> {
+    fn drop(&mut self) {
+        if let Stage::Waiting(key) = self.stage {
+            self.state.joiners.leave(key);
+        }
+    }
+}
+
+macro_rules! debug {
+    ($($name:ident)+) => {
+        $(impl<T, O: Order<T>> fmt::Debug for $name<T, O> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(concat!("<Queue ", stringify!($name), ">"))
+            }
+        })+
+    };
+}
+
+debug!(Get Put Join);
