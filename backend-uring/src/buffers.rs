@@ -5,8 +5,10 @@
 //! [`Chunk`]s without a copy. A buffer returns to the ring when the kernel is done with it *and*
 //! no chunk of it is left.
 //!
-//! Consumers may keep chunks as long as they like. So that they never starve the others, what arrives
-//! while few buffers are left in the ring is copied out, and its buffer returns at once.
+//! Consumers may keep chunks as long as they like. So that they never starve the others, bytes are
+//! copied out, and their buffer returns at once, as long as few buffers are in the ring when a
+//! poll begins: what was lent in the one before has been looked at by then, so the rest is being
+//! kept. If all of them are, the driver reads into other memory (see `recv.rs`).
 
 use std::cell::Cell;
 use std::io;
@@ -92,9 +94,9 @@ pub(crate) struct Buffers {
     incremental: bool,
     tail: Cell<u16>,
     in_ring: Cell<u32>,
-    /// With no more than this many in the ring, bytes are copied out.
-    scarce: u32,
-    copied: Cell<u64>,
+    /// Whether what arrives now is copied out.
+    copying: Cell<bool>,
+    copies: Cell<u64>,
 }
 
 /// The kernel named bytes that cannot be: going on could hand out somebody else's.
@@ -131,8 +133,8 @@ impl Buffers {
             incremental,
             tail: Cell::new(0),
             in_ring: Cell::new(0),
-            scarce: u32::from(count / 4).max(1),
-            copied: Cell::new(0),
+            copying: Cell::new(false),
+            copies: Cell::new(0),
         };
         for buffer in 0..count {
             buffers.put(buffer);
@@ -147,6 +149,18 @@ impl Buffers {
         // SAFETY: `address` begins a page of our mapping with room for `count` entries, which stays
         // until the pool is dropped: after the ring was unregistered, or never.
         unsafe { ring.submitter().register_buf_ring_with_flags(address, count, GROUP, flags) }
+    }
+
+    /// A poll begins.
+    pub(crate) fn begin_poll(&self) {
+        let scarce = (self.leases.len() / 4).max(1) as u32;
+        self.copying.set(self.in_ring.get() <= scarce);
+    }
+
+    /// Lends bytes that were read without a buffer of the ring.
+    pub(crate) fn lend_others(&self, bytes: &[u8]) -> Chunk {
+        self.copies.set(self.copies.get() + 1);
+        copied(bytes)
     }
 
     /// How many buffers the kernel can choose from, as far as completions told.
@@ -164,8 +178,8 @@ impl Buffers {
     }
 
     /// Messages that were copied for want of buffers.
-    pub(crate) fn copied(&self) -> u64 {
-        self.copied.get()
+    pub(crate) fn copies(&self) -> u64 {
+        self.copies.get()
     }
 
     /// The address of a byte of a buffer.
@@ -218,14 +232,12 @@ impl Buffers {
             self.in_ring.set(self.in_ring.get() - 1);
         }
         let bytes = NonNull::slice_from_raw_parts(self.address(buffer, begin), length as usize);
-        let copy = self.in_ring.get() <= self.scarce;
         let chunk = if length == 0 {
             None
-        } else if copy {
-            self.copied.set(self.copied.get() + 1);
+        } else if self.copying.get() {
             // SAFETY: the kernel has filled these bytes, which lie within the buffer, and does not
             // touch them again until the buffer is put back.
-            Some(copied(unsafe { bytes.as_ref() }))
+            Some(self.lend_others(unsafe { bytes.as_ref() }))
         } else {
             lease.lent += 1;
             // SAFETY: as above; the buffer is put back only when `lent` is zero, that is after

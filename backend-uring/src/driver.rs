@@ -251,24 +251,27 @@ impl UringDriver {
     }
 
     /// Queues again what lapsed or starved.
-    fn rearm(&mut self) {
+    fn rearm(&mut self, events: &mut Vec<Event>) {
         if !self.lapsed.is_empty() {
             self.poll_rearm_lapsed();
         }
         if !self.starved.is_empty() {
-            self.recv_rearm_starved();
+            self.recv_rearm_starved(events);
         }
     }
 
     fn poll_once(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
         self.waker.watch_anew(&self.ring);
+        if let Some(buffers) = &self.buffers {
+            buffers.begin_poll();
+        }
         let before = events.len();
         events.append(&mut self.stash);
         let mut woken = std::mem::take(&mut self.woken);
         let mut timeout = timeout;
         let mut deadline = None;
         loop {
-            self.rearm();
+            self.rearm(events);
             let may_wait = events.len() == before && !woken && timeout != Some(Duration::ZERO);
             // What is there already may be of our own, and no reason to return.
             let wait = may_wait && !self.ring.has_completions();
@@ -431,7 +434,7 @@ impl Driver for UringDriver {
         let mut line = format!("uring: {}; sq {sq}, cq {cq}", self.features());
         if let Some(buffers) = &self.buffers {
             let (count, size) = buffers.shape();
-            let (free, copied) = (buffers.in_ring(), buffers.copied());
+            let (free, copied) = (buffers.in_ring(), buffers.copies());
             let _ = write!(line, ", {count} buffers of {size}, {free} free, {copied} copies");
         }
         let counters = self.ring.counters;

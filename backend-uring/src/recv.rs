@@ -7,7 +7,7 @@ use std::ptr;
 use anyloop_core::driver::{Event, Fd, Key, RecvEnd};
 use io_uring::{cqueue, opcode, squeue, types};
 
-use crate::buffers;
+use crate::buffers::{self, Buffers};
 use crate::driver::UringDriver;
 use crate::slot::{Kind, OpId, OpRef, State};
 
@@ -16,6 +16,9 @@ use crate::slot::{Kind, OpId, OpRef, State};
 const POLL_FIRST: u16 = 1;
 /// `IORING_RECV_MULTISHOT`.
 const MULTISHOT: u16 = 2;
+
+/// The most that is read without a buffer of the ring.
+const DIRECT: usize = 16 << 10;
 
 impl UringDriver {
     pub(crate) fn recv_begin(&mut self, fd: Fd, key: Key) -> io::Result<()> {
@@ -93,22 +96,50 @@ impl UringDriver {
         self.ops.departed(id);
     }
 
-    /// Arms receives that found no buffer, in order, as far as there are buffers now.
-    pub(crate) fn recv_rearm_starved(&mut self) {
-        let Some(buffers) = &self.buffers else { return };
+    /// Arms receives that found no buffer, longest waiting first, as far as there are buffers now. If
+    /// there are none, all of them are being kept, perhaps for long: then reads without.
+    pub(crate) fn recv_rearm_starved(&mut self, events: &mut Vec<Event>) {
+        let Some(buffers) = self.buffers.clone() else { return };
+        let none = buffers.in_ring() == 0;
         // A buffer is one message, or many if they share.
-        let mut room =
-            if buffers.is_incremental() { usize::MAX } else { buffers.in_ring() as usize };
-        if buffers.in_ring() == 0 {
-            room = 0;
-        }
-        while room > 0 {
+        let all = none || buffers.is_incremental();
+        let room = if all { self.starved.len() } else { buffers.in_ring() as usize };
+        for _ in 0..room {
             let Some(id) = self.starved.pop_front() else { return };
-            if self.ops.get(id).is_some_and(|op| op.state == State::Idle) {
+            let waiting = self.ops.get(id).is_some_and(|op| op.state == State::Idle);
+            if waiting && (!none || self.recv_directly(id, &buffers, events)) {
                 self.recv_arm(id);
-                room -= 1;
             }
         }
+    }
+
+    /// Reads what is there into memory of its own; whether there may be more.
+    fn recv_directly(&mut self, id: OpId, buffers: &Buffers, events: &mut Vec<Event>) -> bool {
+        let Some(op) = self.ops.get(id) else { return false };
+        let key = op.key;
+        let mut bytes = vec![0_u8; DIRECT];
+        // SAFETY: the descriptor is open until its key is closed; the kernel writes at most
+        // `bytes.len()` bytes to `bytes`, during the call.
+        let count = unsafe {
+            libc::recv(op.fd, bytes.as_mut_ptr().cast(), bytes.len(), libc::MSG_DONTWAIT)
+        };
+        let reason = match usize::try_from(count) {
+            Ok(0) => RecvEnd::Eof,
+            Ok(count) => {
+                let chunk = buffers.lend_others(&bytes[..count]);
+                events.push(Event::Data { key, chunk });
+                return true;
+            }
+            Err(_) => {
+                let error = io::Error::last_os_error();
+                if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
+                    return true;
+                }
+                RecvEnd::Error(error)
+            }
+        };
+        self.recv_end(id, reason, events);
+        false
     }
 
     pub(crate) fn on_recv(&mut self, id: OpId, result: i32, flags: u32, events: &mut Vec<Event>) {

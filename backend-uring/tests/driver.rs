@@ -34,7 +34,7 @@ suites! {
     sqarray: "sqarray",
     poll_before_accept: "poll-before-accept",
     tiny_buffers: "buffers=2,buffer-size=16",
-    tiny_plain_buffers: "buffers=2,buffer-size=16,no-incremental",
+    tiny_plain_buffers: "buffers=4,buffer-size=64,no-incremental",
     tiny_rings: "sq=2,cq=4",
     tiny_everything: "sq=2,cq=4,buffers=2,buffer-size=16",
     everything_off: "no-accept no-recv no-send no-multishot-poll no-single-issuer no-ext-arg \
