@@ -771,12 +771,16 @@ where
     C: Completion,
 {
     let weak = lp.state().weak();
+    // The callback may be in the queue already when the run ends for another reason.
+    let wanted = Rc::new(std::cell::Cell::new(true));
+    let still_wanted = wanted.clone();
     let stop = completion.on_done(Box::new(move || {
-        if let Some(lp) = weak.upgrade() {
+        if let (true, Some(lp)) = (still_wanted.get(), weak.upgrade()) {
             lp.stop();
         }
     }));
     let ran = lp.run_forever();
+    wanted.set(false);
     completion.forget(stop);
     ran?;
     if !completion.is_done() {

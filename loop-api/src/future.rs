@@ -250,10 +250,11 @@ impl<T: 'static> State<T> {
 
 impl<T: 'static> Cancellable for State<T> {
     fn cancel(self: Rc<Self>, reason: &Cancelled) -> bool {
+        // Also on a failed future: whoever cancels it does not want its error (FUT-17).
+        self.outcome.mark_inspected();
         if self.outcome.done() {
             return false;
         }
-        self.outcome.mark_inspected();
         self.complete(outcome::cancelled(reason.clone()), "cancel").is_ok()
     }
 

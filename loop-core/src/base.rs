@@ -454,6 +454,9 @@ impl BaseLoop {
         self.quietly(|| drop(self.again.take()));
         self.discard_ready();
         self.driver.borrow_mut().shutdown();
+        let closed: Box<dyn Driver> =
+            Box::new(crate::driver::Closed::new(self.state.backend(), self.caps));
+        drop(self.driver.replace(closed));
         self.ready.close();
         ready::unregister_local(self.state.id());
     }
@@ -507,6 +510,8 @@ impl EventLoop for BaseLoop {
             }
         };
         self.stopping.set(false);
+        // Stops from elsewhere were meant for this run, too (LIFE-06).
+        self.inbox.take_stop();
         self.flush_at_rest();
         drop(guard);
         // A panic that is let out resumes here.

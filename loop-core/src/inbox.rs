@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyloop_api::{Error, RemoteCall, RemoteLoop, Result, Runnable, Scheduler};
 
 use crate::driver::Waker;
-use crate::ready::schedule_local;
+use crate::ready::{call_local, schedule_local};
 
 pub(crate) enum Item {
     Call(RemoteCall),
@@ -43,7 +43,8 @@ pub(crate) struct Inbox {
     state: CacheLine,
     stop: AtomicBool,
     queue: Mutex<Queue>,
-    waker: Arc<dyn Waker>,
+    /// `None` once closed: the descriptor is the loop's, and goes with it (LIFE-21, THR-07).
+    waker: Mutex<Option<Arc<dyn Waker>>>,
 }
 
 #[repr(align(64))]
@@ -56,7 +57,7 @@ impl Inbox {
             state: CacheLine(AtomicU8::new(RUNNING)),
             stop: AtomicBool::new(false),
             queue: Mutex::default(),
-            waker,
+            waker: Mutex::new(Some(waker)),
         }
     }
 
@@ -67,7 +68,9 @@ impl Inbox {
     /// Something is there: sees to it that the loop looks.
     pub(crate) fn notify(&self) {
         if self.state.0.swap(NOTIFIED, Ordering::AcqRel) == SLEEPING {
-            self.waker.wake();
+            if let Some(waker) = &*self.waker.lock().unwrap_or_else(PoisonError::into_inner) {
+                waker.wake();
+            }
         }
     }
 
@@ -97,6 +100,7 @@ impl Inbox {
 
     /// Refuses everything from now on and returns what was queued.
     pub(crate) fn close(&self) -> VecDeque<Item> {
+        self.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut queue = self.lock();
         queue.closed = true;
         mem::take(&mut queue.items)
@@ -122,6 +126,8 @@ impl Scheduler for Inbox {
 
 impl RemoteLoop for Inbox {
     fn submit(&self, call: RemoteCall) -> Result<()> {
+        // On the loop's own thread it is `call_soon` (THR-05).
+        let Err(call) = call_local(self.id, call) else { return Ok(()) };
         let mut queue = self.lock();
         if queue.closed {
             return Err(Error::closed("call_soon_threadsafe: the event loop is closed"));

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use anyloop_api::{Handle, Runnable};
+use anyloop_api::{Handle, RemoteCall, Runnable};
 
 /// Something that waits for its turn.
 pub(crate) enum Entry {
@@ -75,16 +75,25 @@ pub(crate) fn prefer_local(id: u64) {
 
 /// Queues a woken task if its loop lives on this thread: no atomic, no system call.
 pub(crate) fn schedule_local(id: u64, runnable: Runnable) -> Result<(), Runnable> {
-    let mut runnable = Some(runnable);
+    push_local(id, runnable, Entry::Task)
+}
+
+/// Queues a remote call if its loop lives on this thread.
+pub(crate) fn call_local(id: u64, call: RemoteCall) -> Result<(), RemoteCall> {
+    push_local(id, call, |call| Entry::Handle(Handle::new(move || call.run())))
+}
+
+fn push_local<T>(id: u64, item: T, entry: impl FnOnce(T) -> Entry) -> Result<(), T> {
+    let mut item = Some(item);
     let queued = LOCAL.try_with(|local| {
         let local = local.borrow();
         let ready = local.iter().find(|(mine, _)| *mine == id).map(|(_, ready)| ready);
         if let Some(ready) = ready.filter(|ready| !ready.closed.get())
-            && let Some(runnable) = runnable.take()
+            && let Some(item) = item.take()
         {
-            ready.push(Entry::Task(runnable));
+            ready.push(entry(item));
         }
     });
     let _ = queued;
-    runnable.map_or(Ok(()), Err)
+    item.map_or(Ok(()), Err)
 }
