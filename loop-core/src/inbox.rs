@@ -67,10 +67,10 @@ impl Inbox {
 
     /// Something is there: sees to it that the loop looks.
     pub(crate) fn notify(&self) {
-        if self.state.0.swap(NOTIFIED, Ordering::AcqRel) == SLEEPING {
-            if let Some(waker) = &*self.waker.lock().unwrap_or_else(PoisonError::into_inner) {
-                waker.wake();
-            }
+        if self.state.0.swap(NOTIFIED, Ordering::AcqRel) == SLEEPING
+            && let Some(waker) = &*self.waker.lock().unwrap_or_else(PoisonError::into_inner)
+        {
+            waker.wake();
         }
     }
 
