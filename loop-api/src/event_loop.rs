@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::ops::Deref;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
@@ -23,6 +23,7 @@ use crate::handle::{Handle, TimerHandle};
 use crate::instant::LoopInstant;
 use crate::lookup::{AddrInfo, Lookup, NameInfoFlags};
 use crate::net::{Bind, Connect, Family};
+use crate::pipe::Rejected;
 use crate::protocol::{AnyProtocol, Protocol};
 use crate::remote::{RemoteHandle, Scheduler};
 use crate::report::{ExceptionHandler, Report};
@@ -176,7 +177,7 @@ pub trait EventLoop: fmt::Debug {
     fn connect_accepted_socket(
         &self,
         factory: ProtocolFactory,
-        sock: std::os::fd::OwnedFd,
+        sock: OwnedFd,
     ) -> LocalBoxFuture<Result<(Transport, AnyProtocol)>>;
 
     // --- descriptors and signals ---
@@ -221,6 +222,49 @@ pub trait EventLoop: fmt::Debug {
     /// # Errors
     /// `InvalidArg` for a number that is no signal.
     fn remove_signal_handler(&self, signal: i32) -> Result<bool>;
+
+    // --- pipes; a loop may leave them out, and then they fail with `Usage` ---
+
+    /// Attaches a protocol to the read end of a pipe, a FIFO, a socket or a character device, which is
+    /// made non-blocking.
+    ///
+    /// At its end come `eof_received`, whatever it answers, and `connection_lost(None)`.
+    ///
+    /// # Errors
+    /// `InvalidArg` for anything else, such as a regular file, and `Closed`: both give the descriptor
+    /// back. `Usage` if a transport owns the number; `Panicked` from the factory; `Os`.
+    ///
+    /// # Cancel safety
+    /// The descriptor is closed.
+    fn connect_read_pipe(
+        &self,
+        factory: ProtocolFactory,
+        pipe: OwnedFd,
+    ) -> LocalBoxFuture<Result<(Transport, AnyProtocol), Rejected>> {
+        let _ = factory;
+        let error = Error::usage("connect_read_pipe: this event loop does not have it");
+        Box::pin(std::future::ready(Err(Rejected::new(error, pipe))))
+    }
+
+    /// Attaches a protocol to the write end. When the reader goes away, `connection_lost` follows, even
+    /// if nothing is being written; closing and [`Transport::write_eof`] are the same.
+    ///
+    /// `SIGPIPE` is ignored from here on, unless the process handles it.
+    ///
+    /// # Errors
+    /// As [`EventLoop::connect_read_pipe`].
+    ///
+    /// # Cancel safety
+    /// The descriptor is closed.
+    fn connect_write_pipe(
+        &self,
+        factory: ProtocolFactory,
+        pipe: OwnedFd,
+    ) -> LocalBoxFuture<Result<(Transport, AnyProtocol), Rejected>> {
+        let _ = factory;
+        let error = Error::usage("connect_write_pipe: this event loop does not have it");
+        Box::pin(std::future::ready(Err(Rejected::new(error, pipe))))
+    }
 
     // --- raw sockets; a loop may leave them out, and then they fail with `Usage` ---
 

@@ -24,6 +24,7 @@ mod instant;
 mod lookup;
 mod net;
 mod outcome;
+mod pipe;
 mod policy;
 mod protocol;
 mod remote;
@@ -57,6 +58,7 @@ pub use instant::LoopInstant;
 pub use lookup::{AddrInfo, AddrInfoFlags, Lookup, LookupError, NameInfoFlags, SocketKind};
 pub use net::{Bind, Connect, Family, split_host_port};
 pub use outcome::Observer;
+pub use pipe::{PipeView, Rejected};
 pub use policy::{
     EventLoopPolicy, install_policy, installed_policy, set_thread_event_loop, thread_event_loop,
 };

@@ -9,6 +9,7 @@ use std::rc::{Rc, Weak};
 use socket2::{Domain, SockAddr, Socket};
 
 use crate::error::{Error, Result};
+use crate::pipe::PipeView;
 use crate::protocol::AnyProtocol;
 
 /// What a transport implementation provides; users hold a [`Transport`].
@@ -281,6 +282,8 @@ pub enum ExtraInfo {
     Address(SockAddr),
     /// A restricted view of the socket.
     Socket(SocketView),
+    /// A view of the descriptor of a pipe.
+    Pipe(PipeView),
     /// Text (a cipher, say).
     Text(String),
     /// A number (a descriptor, a process id).
@@ -304,6 +307,15 @@ impl ExtraInfo {
     pub fn socket(&self) -> Option<&SocketView> {
         match self {
             Self::Socket(socket) => Some(socket),
+            _ => None,
+        }
+    }
+
+    /// The pipe, if it is one.
+    #[must_use]
+    pub fn pipe(&self) -> Option<&PipeView> {
+        match self {
+            Self::Pipe(pipe) => Some(pipe),
             _ => None,
         }
     }

@@ -22,8 +22,8 @@ use std::time::Duration;
 use anyloop_api::{
     AddrInfo, AnyProtocol, Bind, Connect, Direction, Endpoint, Error, EventLoop, EventLoopExt,
     Family, Handle, Job, LocalBoxFuture, Lookup, LoopConfig, LoopInstant, LoopRef, LoopState,
-    NameInfoFlags, Panic, ProtocolFactory, Received, RemoteHandle, Report, Result, Runnable,
-    Scheduler, Server, SharedExecutor, Sock, SockAddr, TimerHandle, Transport,
+    NameInfoFlags, Panic, ProtocolFactory, Received, Rejected, RemoteHandle, Report, Result,
+    Runnable, Scheduler, Server, SharedExecutor, Sock, SockAddr, TimerHandle, Transport,
 };
 
 use dns_lookup::SockType;
@@ -32,13 +32,14 @@ use crate::clock::{Clock, MonotonicClock};
 use crate::driver::{Caps, Driver, Event, Key, Readiness};
 use crate::executor::ThreadPool;
 use crate::inbox::{Inbox, Item};
+use crate::pipe::End;
 use crate::ready::{self, Entry, Ready};
 use crate::signals::Signals;
 use crate::sources::Sources;
 use crate::stream::Stream;
 use crate::timers::Timers;
 use crate::watcher::Watcher;
-use crate::{connect, lookup, resolve, server, sock};
+use crate::{connect, lookup, pipe, resolve, server, sock};
 
 /// The longest single poll (asyncio's `MAXIMUM_SELECT_TIMEOUT`).
 const LONGEST_POLL: Duration = Duration::from_secs(24 * 3600);
@@ -673,6 +674,22 @@ impl EventLoop for BaseLoop {
 
     fn remove_signal_handler(&self, signal: i32) -> Result<bool> {
         Signals::remove(self, signal)
+    }
+
+    fn connect_read_pipe(
+        &self,
+        factory: ProtocolFactory,
+        pipe: OwnedFd,
+    ) -> LocalBoxFuture<Result<(Transport, AnyProtocol), Rejected>> {
+        Box::pin(pipe::connect(self.weak(), factory, pipe, End::Read))
+    }
+
+    fn connect_write_pipe(
+        &self,
+        factory: ProtocolFactory,
+        pipe: OwnedFd,
+    ) -> LocalBoxFuture<Result<(Transport, AnyProtocol), Rejected>> {
+        Box::pin(pipe::connect(self.weak(), factory, pipe, End::Write))
     }
 
     fn sock_recv(&self, sock: &Sock, size: usize) -> LocalBoxFuture<Result<Vec<u8>>> {

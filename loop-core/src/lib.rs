@@ -3,6 +3,7 @@
 //! A backend crate implements [`driver::Driver`]; this crate makes a whole event loop out of it.
 
 mod base;
+mod begin;
 mod chunk;
 mod clock;
 mod connect;
@@ -10,9 +11,11 @@ pub mod driver;
 #[cfg(target_os = "linux")]
 pub mod epoll;
 mod executor;
+mod flow;
 mod inbox;
 mod lend;
 mod lookup;
+mod pipe;
 #[cfg(feature = "polling")]
 pub mod polling_source;
 mod ready;
@@ -28,6 +31,7 @@ pub mod switches;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod timers;
+mod voice;
 mod watcher;
 
 pub use base::BaseLoop;

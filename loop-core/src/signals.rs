@@ -120,6 +120,13 @@ impl Signals {
     }
 }
 
+/// Writing into a broken pipe must not end the process (PIPE-09). Rust programs ignore `SIGPIPE` from
+/// the start, but others can be loaded into them, or change their mind.
+pub(crate) fn ignore_sigpipe() {
+    // There is nothing to do about a failure, and the only one is a wrong number.
+    let _ = disposition::ignore_if_default(libc::SIGPIPE);
+}
+
 fn check(signal: i32, operation: &str) -> Result<()> {
     if !(1..=64).contains(&signal) {
         return Err(Error::invalid_arg(format!("{operation}: {signal} is not a signal number")));
@@ -233,6 +240,17 @@ mod disposition {
         }
     }
 
+    /// `SIG_IGN` where it was `SIG_DFL`.
+    pub(super) fn ignore_if_default(signal: i32) -> io::Result<()> {
+        let _installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut action = get(signal)?;
+        if action.sa_sigaction == libc::SIG_DFL {
+            action.sa_sigaction = libc::SIG_IGN;
+            set(signal, &action)?;
+        }
+        Ok(())
+    }
+
     fn get(signal: i32) -> io::Result<libc::sigaction> {
         let mut current = MaybeUninit::<libc::sigaction>::uninit();
         // SAFETY: a null new action only asks; `current` is valid for writing.
@@ -245,8 +263,8 @@ mod disposition {
     }
 
     fn set(signal: i32, action: &libc::sigaction) -> io::Result<()> {
-        // SAFETY: `action` is either what the kernel reported for signal-hook's own handler or
-        // SIG_DFL; neither can run code that is not async-signal-safe.
+        // SAFETY: `action` is what the kernel reported for signal-hook's own handler, SIG_DFL or
+        // SIG_IGN; none of them can run code that is not async-signal-safe.
         let result = unsafe { libc::sigaction(signal, action, std::ptr::null_mut()) };
         if result != 0 {
             return Err(io::Error::last_os_error());

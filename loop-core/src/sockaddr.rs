@@ -12,9 +12,10 @@ pub(crate) fn from_kernel(address: SocketAddrAny) -> Option<SockAddr> {
     if address.address_family() == AddressFamily::UNIX {
         let address = SocketAddrUnix::try_from(address).ok()?;
         let bytes = match (address.abstract_name(), address.path_bytes()) {
-            (Some(name), _) => [&[0], name].concat(),
+            // An unnamed address may come with its terminating zero.
+            (Some(name), _) if !name.is_empty() => [&[0], name].concat(),
             (None, Some(path)) => path.to_vec(),
-            (None, None) => Vec::new(),
+            _ => Vec::new(),
         };
         return SockAddr::unix(OsStr::from_bytes(&bytes)).ok();
     }

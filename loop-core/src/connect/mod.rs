@@ -7,17 +7,17 @@ mod race;
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 
 use anyloop_api::{
-    AnyProtocol, Connect, Error, ErrorGroup, EventLoop, EventLoopExt, Panic, ProtocolFactory,
-    RawTransport, Result, Snapshot, Transport,
+    AnyProtocol, Connect, Error, ErrorGroup, EventLoop, ProtocolFactory, Result, Snapshot,
+    Transport,
 };
 use socket2::{Socket, Type};
 
 use self::race::Plan;
 use crate::base::BaseLoop;
+use crate::begin;
 use crate::stream::Stream;
 
 const NAME: &str = "create_connection";
@@ -91,50 +91,19 @@ pub(crate) fn adopt(fd: OwnedFd, operation: &'static str) -> Result<Socket> {
 }
 
 /// Makes the protocol and the transport; returns after `connection_made` (CONN-11).
-async fn attach(
+pub(crate) async fn attach(
     base: &Weak<BaseLoop>,
     factory: ProtocolFactory,
     socket: Socket,
     operation: &'static str,
 ) -> Result<(Transport, AnyProtocol)> {
     drop(open(base, operation)?);
-    // It is the caller's panic, and the caller learns of it; nobody else needs to.
-    let protocol = catch_unwind(AssertUnwindSafe(|| factory()))
-        .map_err(|payload| Error::Panicked(Panic::new(payload)))?;
-    let (stream, begun) = {
+    let protocol = begin::make(|| factory())?;
+    let stream = {
         let base = open(base, operation)?;
-        let stream = Stream::open(&base, socket, protocol.clone(), Snapshot::current(), None)?;
-        let begun = base.create_future::<Transport>();
-        let (theirs, done) = (stream.clone(), begun.clone());
-        base.soon(move || {
-            // The user's handle, held until the caller has it.
-            let transport = theirs.transport();
-            theirs.begin();
-            done.set_unless_done(Ok(transport));
-        });
-        (stream, begun)
+        Stream::open(&base, socket, protocol.clone(), Snapshot::current(), None)?
     };
-    let unclaimed = Unclaimed(Some(stream));
-    let transport = begun.await?;
-    unclaimed.claim();
-    Ok((transport, protocol))
-}
-
-/// Closes the connection of a call that was cancelled meanwhile (CONN-07, -08).
-struct Unclaimed(Option<Rc<Stream>>);
-
-impl Unclaimed {
-    fn claim(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Unclaimed {
-    fn drop(&mut self) {
-        if let Some(stream) = self.0.take() {
-            stream.abort();
-        }
-    }
+    Ok((begin::begin(base.clone(), stream, operation).await?, protocol))
 }
 
 /// Resolves, and tries the addresses until one connects.

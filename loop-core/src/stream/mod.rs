@@ -29,8 +29,9 @@ use socket2::Socket;
 
 use self::names::Names;
 use self::read::Held;
-use self::write::WriteBuffer;
+pub(crate) use self::write::WriteBuffer;
 use crate::base::BaseLoop;
+use crate::begin::Begin;
 use crate::driver::{Event, Interest, Key, Trigger};
 use crate::lend::lend;
 use crate::server::ServerState;
@@ -242,6 +243,22 @@ impl Stream {
         let (Some(base), Some(protocol)) = (self.base.upgrade(), self.protocol()) else { return };
         let call = || self.context.clone().run(|| f(&protocol));
         let _ = base.guard(call, |panic| self.report(what, panic));
+    }
+}
+
+impl Begin for Stream {
+    type Handle = Transport;
+
+    fn handle(&self) -> Transport {
+        self.transport()
+    }
+
+    fn begin(&self) {
+        Self::begin(self);
+    }
+
+    fn abandon(&self) {
+        self.force(None);
     }
 }
 

@@ -21,21 +21,21 @@ const DEAD_WRITES: u8 = 5;
 
 /// Bytes that the kernel has not taken yet.
 #[derive(Default)]
-pub(super) struct WriteBuffer {
+pub(crate) struct WriteBuffer {
     bytes: Vec<u8>,
     head: usize,
 }
 
 impl WriteBuffer {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.bytes.len() - self.head
     }
 
-    fn rest(&self) -> &[u8] {
+    pub(crate) fn rest(&self) -> &[u8] {
         &self.bytes[self.head..]
     }
 
-    fn push(&mut self, data: &[u8]) {
+    pub(crate) fn push(&mut self, data: &[u8]) {
         // Reclaim the sent part when it outweighs the rest: amortised O(1) per byte (TR-40).
         if self.head > 0 && self.head >= self.len() {
             self.bytes.drain(..self.head);
@@ -44,7 +44,7 @@ impl WriteBuffer {
         self.bytes.extend_from_slice(data);
     }
 
-    fn sent(&mut self, count: usize) {
+    pub(crate) fn sent(&mut self, count: usize) {
         self.head += count;
     }
 }

@@ -1,0 +1,512 @@
+//! Transports over one end of a pipe, a FIFO, a socket or a character device.
+//!
+//! ```text
+//!  read end    data ─▶ end of the pipe ─▶ eof_received ─▶ connection_lost(None)
+//!  write end   the reader goes away ─▶ connection_lost(None, or broken pipe if something was buffered)
+//!              close() = write_eof() ─▶ flush ─▶ connection_lost(None)
+//! ```
+//!
+//! What cannot be watched, such as `/dev/null`, is always ready: it is tried again in each iteration in
+//! which there is something to do.
+
+mod read;
+mod write;
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::rc::{Rc, Weak};
+
+use anyloop_api::{
+    AnyProtocol, Error, ExtraInfo, Panic, PipeView, Protocol, ProtocolFactory, RawTransport,
+    Rejected, Report, Result, Transport, WeakTransport,
+};
+use rustix::fs::{FileType, OFlags};
+use rustix::io::Errno;
+
+use crate::base::BaseLoop;
+use crate::begin::{self, Begin};
+use crate::driver::{Event, Interest, Key, Trigger};
+use crate::flow::Flow;
+use crate::lend::lend;
+use crate::sources::Source;
+use crate::stream::WriteBuffer;
+use crate::voice::Voice;
+
+/// `connection_made` was called.
+const MADE: u16 = 1;
+/// The kernel had something to read when we last looked (edge-triggered readiness).
+const READABLE: u16 = 1 << 1;
+/// A hang-up was seen: a short read does not prove that the pipe is drained.
+const HANGUP: u16 = 1 << 2;
+const PAUSED: u16 = 1 << 3;
+const CLOSING: u16 = 1 << 4;
+/// `connection_lost` is scheduled or was called.
+const LOST: u16 = 1 << 5;
+const REGISTERED: u16 = 1 << 6;
+/// It cannot be watched, and is always ready.
+const UNPOLLABLE: u16 = 1 << 7;
+/// A try in the next iteration is scheduled.
+const TRYING: u16 = 1 << 8;
+/// The peer of a write end sends something: its readability is no hang-up.
+const DEAF: u16 = 1 << 9;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Read,
+    Write,
+}
+
+impl End {
+    const fn operation(self) -> &'static str {
+        match self {
+            Self::Read => "connect_read_pipe",
+            Self::Write => "connect_write_pipe",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Fifo,
+    Socket,
+    Device,
+}
+
+pub(crate) struct Pipe {
+    this: Weak<Self>,
+    base: Weak<BaseLoop>,
+    key: Key,
+    end: End,
+    kind: Kind,
+    fd: RefCell<Option<Rc<OwnedFd>>>,
+    voice: Voice<AnyProtocol>,
+    user: RefCell<WeakTransport>,
+    flags: Cell<u16>,
+    interest: Cell<Interest>,
+    out: RefCell<WriteBuffer>,
+    flow: Flow,
+    dead_writes: Cell<u8>,
+}
+
+/// `connect_read_pipe` and `connect_write_pipe`.
+pub(crate) async fn connect(
+    base: Weak<BaseLoop>,
+    factory: ProtocolFactory,
+    fd: OwnedFd,
+    end: End,
+) -> Result<(Transport, AnyProtocol), Rejected> {
+    let operation = end.operation();
+    let accepted = crate::connect::open(&base, operation).and_then(|base| {
+        let kind = kind(&fd, operation)?;
+        set_nonblocking(&fd)
+            .map_err(|error| Error::os(format!("{operation}: O_NONBLOCK"), error.into()))?;
+        Ok((base, kind))
+    });
+    let (pipe, protocol) = match accepted {
+        Ok((base, kind)) => {
+            let protocol = begin::make(|| factory())?;
+            (Pipe::open(&base, fd, kind, end, protocol.clone())?, protocol)
+        }
+        Err(error) => return Err(Rejected::new(error, fd)),
+    };
+    Ok((begin::begin(base, pipe, operation).await?, protocol))
+}
+
+/// PIPE-01.
+fn kind(fd: &OwnedFd, operation: &str) -> Result<Kind> {
+    let stat = rustix::fs::fstat(fd)
+        .map_err(|error| Error::os(format!("{operation}: fstat"), error.into()))?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Fifo => Ok(Kind::Fifo),
+        FileType::Socket => Ok(Kind::Socket),
+        FileType::CharacterDevice => Ok(Kind::Device),
+        other => Err(Error::invalid_arg(format!(
+            "{operation}: a pipe, socket or character device was expected, not {other:?}"
+        ))),
+    }
+}
+
+fn set_nonblocking(fd: &OwnedFd) -> rustix::io::Result<()> {
+    let flags = rustix::fs::fcntl_getfl(fd)?;
+    rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK)
+}
+
+impl Pipe {
+    fn open(
+        base: &Rc<BaseLoop>,
+        fd: OwnedFd,
+        kind: Kind,
+        end: End,
+        protocol: AnyProtocol,
+    ) -> Result<Rc<Self>> {
+        if end == End::Write {
+            crate::signals::ignore_sigpipe();
+        }
+        base.sources.own(fd.as_raw_fd(), end.operation())?;
+        let key = base.sources.reserve();
+        let pipe = Rc::new_cyclic(|this: &Weak<Self>| Self {
+            this: this.clone(),
+            base: base.weak(),
+            key,
+            end,
+            kind,
+            fd: RefCell::new(Some(Rc::new(fd))),
+            voice: Voice::new(base.weak(), protocol),
+            user: RefCell::default(),
+            flags: Cell::new(0),
+            interest: Cell::new(Interest::NONE),
+            out: RefCell::default(),
+            flow: Flow::default(),
+            dead_writes: Cell::new(0),
+        });
+        base.sources.fill(key, pipe.clone());
+        Ok(pipe)
+    }
+
+    fn has(&self, flag: u16) -> bool {
+        self.flags.get() & flag != 0
+    }
+
+    fn set(&self, flag: u16) {
+        self.flags.set(self.flags.get() | flag);
+    }
+
+    fn clear(&self, flag: u16) {
+        self.flags.set(self.flags.get() & !flag);
+    }
+
+    fn fd(&self) -> Option<Rc<OwnedFd>> {
+        self.fd.borrow().clone()
+    }
+
+    fn transport(&self) -> Transport {
+        if let Some(transport) = self.user.borrow().upgrade() {
+            return transport;
+        }
+        let this = self.this.upgrade().expect("a pipe is asked through its Rc");
+        let transport = Transport::new(this);
+        *self.user.borrow_mut() = transport.downgrade();
+        transport
+    }
+
+    // --- watching ---
+
+    fn watch(&self, base: &BaseLoop) {
+        let Some(fd) = self.fd() else { return };
+        let interest = match (base.caps().trigger, self.end) {
+            (Trigger::Edge, End::Read) => Interest::READ,
+            (Trigger::Edge, End::Write) => {
+                Interest { readable: self.kind != Kind::Device, writable: true }
+            }
+            (Trigger::Level, _) => self.wanted(),
+        };
+        match base.with_driver(|driver| driver.register(lend(&*fd), self.key, interest)) {
+            Ok(()) => {
+                self.set(REGISTERED);
+                self.interest.set(interest);
+            }
+            // A device that never makes anybody wait, such as /dev/null.
+            Err(error)
+                if self.kind == Kind::Device
+                    && Errno::from_io_error(&error) == Some(Errno::PERM) =>
+            {
+                self.set(UNPOLLABLE | READABLE);
+                self.try_again(base);
+            }
+            Err(error) => self.force(Some(Error::os(self.end.operation(), error))),
+        }
+    }
+
+    fn wanted(&self) -> Interest {
+        match self.end {
+            End::Read => Interest { readable: self.wants_data(), writable: false },
+            End::Write => Interest {
+                readable: self.kind != Kind::Device && !self.has(DEAF | LOST),
+                writable: self.pending() > 0,
+            },
+        }
+    }
+
+    /// A level-triggered driver is told what we wait for; an edge-triggered one was told everything.
+    fn update_interest(&self) {
+        let Some(base) = self.base.upgrade() else { return };
+        if !self.has(REGISTERED) || base.caps().trigger == Trigger::Edge {
+            return;
+        }
+        let (wanted, Some(fd)) = (self.wanted(), self.fd()) else { return };
+        if wanted != self.interest.replace(wanted) {
+            let modified = base.with_driver(|driver| driver.modify(lend(&*fd), self.key, wanted));
+            if let Err(error) = modified {
+                self.force(Some(Error::os("watching a pipe", error)));
+            }
+        }
+    }
+
+    /// Tries again in the next iteration, whatever the driver says.
+    fn try_again(&self, base: &BaseLoop) {
+        let Some(this) = self.this.upgrade() else { return };
+        if !self.has(TRYING | LOST) {
+            self.set(TRYING);
+            base.soon(move || {
+                this.clear(TRYING);
+                let Some(base) = this.base.upgrade() else { return };
+                match this.end {
+                    End::Read => this.read(&base),
+                    End::Write => this.flush(),
+                }
+            });
+        }
+    }
+
+    // --- the protocol ---
+
+    fn report(&self, what: &'static str, panic: Panic) -> Report {
+        let mut report = Report::new(what).exception(panic).transport(self.transport());
+        report.protocol = self.voice.protocol();
+        report
+    }
+
+    /// A panic is reported and ends the pipe (TR-08). `None`: it did.
+    fn call<R>(&self, what: &'static str, f: impl FnOnce(&AnyProtocol) -> R) -> Option<R> {
+        match self.voice.call(f, |panic| self.report(what, panic))? {
+            Ok(value) => Some(value),
+            Err(panic) => {
+                self.force(Some(Error::Panicked(panic)));
+                None
+            }
+        }
+    }
+
+    /// A panic is reported and changes nothing.
+    fn tell(&self, what: &'static str, f: impl FnOnce(&AnyProtocol)) {
+        let _ = self.voice.call(f, |panic| self.report(what, panic));
+    }
+
+    // --- the end ---
+
+    fn set_closing(&self) {
+        self.set(CLOSING);
+        if let (Some(base), Some(fd)) = (self.base.upgrade(), self.fd()) {
+            base.sources.closing(fd.as_raw_fd());
+        }
+    }
+
+    fn close_gracefully(&self) {
+        if self.has(CLOSING) {
+            return;
+        }
+        self.set_closing();
+        if self.pending() == 0 {
+            self.schedule_lost(None);
+        } else {
+            self.update_interest();
+        }
+    }
+
+    /// Drops what is buffered and ends the pipe, with the error that did it.
+    fn force(&self, error: Option<Error>) {
+        if self.has(LOST) {
+            return;
+        }
+        self.set_closing();
+        drop(self.out.take());
+        self.schedule_lost(error);
+    }
+
+    fn schedule_lost(&self, error: Option<Error>) {
+        let (Some(base), Some(this)) = (self.base.upgrade(), self.this.upgrade()) else { return };
+        if self.has(LOST) {
+            return;
+        }
+        self.set(LOST);
+        self.update_interest();
+        base.soon(move || this.finish(error));
+    }
+
+    /// `connection_lost`, once; then the descriptor is closed, whatever the protocol did.
+    fn finish(&self, error: Option<Error>) {
+        if self.has(MADE) {
+            self.tell("connection_lost panicked", |protocol| protocol.connection_lost(error));
+        }
+        self.release();
+        self.voice.end();
+    }
+
+    fn release(&self) {
+        let Some(fd) = self.fd.take() else { return };
+        let Some(base) = self.base.upgrade() else { return };
+        base.disown(fd.as_raw_fd());
+        // Views hold the descriptor weakly, so this is the only owner.
+        if let Ok(fd) = Rc::try_unwrap(fd) {
+            base.with_driver(|driver| driver.close(fd, self.key));
+        }
+        base.sources.remove(self.key);
+    }
+}
+
+impl Begin for Pipe {
+    type Handle = Transport;
+
+    fn handle(&self) -> Transport {
+        self.transport()
+    }
+
+    fn begin(&self) {
+        let Some(base) = self.base.upgrade() else { return };
+        if self.has(LOST) {
+            return;
+        }
+        let transport = self.transport();
+        self.set(MADE);
+        self.tell("connection_made panicked", |protocol| protocol.connection_made(transport));
+        if !self.has(LOST) {
+            self.watch(&base);
+        }
+    }
+
+    fn abandon(&self) {
+        self.force(None);
+    }
+}
+
+impl Source for Pipe {
+    fn on_event(self: Rc<Self>, event: Event) {
+        let (Some(base), Event::Ready { readiness, .. }) = (self.base.upgrade(), event) else {
+            return;
+        };
+        match self.end {
+            End::Read => self.on_readable(&base, readiness),
+            End::Write => self.on_writable(readiness),
+        }
+    }
+
+    fn abandon(&self) {
+        self.set(CLOSING | LOST);
+        self.release();
+        self.voice.end();
+        drop(self.out.take());
+    }
+
+    fn describe(&self) -> String {
+        format!("{self:?}")
+    }
+}
+
+impl RawTransport for Pipe {
+    fn close(&self) {
+        self.close_gracefully();
+    }
+
+    fn abort(&self) {
+        self.force(None);
+    }
+
+    fn is_closing(&self) -> bool {
+        self.has(CLOSING)
+    }
+
+    fn write(&self, data: &[u8]) -> Result<()> {
+        self.write_bytes(data)
+    }
+
+    fn write_eof(&self) -> Result<()> {
+        if self.end == End::Read {
+            return Err(Error::usage("write_eof: this is the read end of a pipe"));
+        }
+        self.close_gracefully();
+        Ok(())
+    }
+
+    fn can_write_eof(&self) -> bool {
+        self.end == End::Write
+    }
+
+    fn pause_reading(&self) {
+        self.pause();
+    }
+
+    fn resume_reading(&self) {
+        self.resume();
+    }
+
+    fn is_reading(&self) -> bool {
+        self.end == End::Read && !self.has(PAUSED | CLOSING)
+    }
+
+    fn get_write_buffer_size(&self) -> usize {
+        self.pending()
+    }
+
+    fn get_write_buffer_limits(&self) -> (usize, usize) {
+        self.flow.limits()
+    }
+
+    fn set_write_buffer_limits(&self, high: Option<usize>, low: Option<usize>) -> Result<()> {
+        self.flow.set_limits(high, low)?;
+        self.maybe_pause();
+        Ok(())
+    }
+
+    fn set_protocol(&self, protocol: AnyProtocol) {
+        self.voice.replace(protocol);
+    }
+
+    fn get_protocol(&self) -> AnyProtocol {
+        self.voice.protocol().unwrap_or_else(|| AnyProtocol::plain(Gone))
+    }
+
+    fn extra_info(&self, name: &str) -> Option<ExtraInfo> {
+        (name == "pipe").then(|| {
+            let fd = self.fd();
+            ExtraInfo::Pipe(fd.as_ref().map_or_else(PipeView::closed, PipeView::new))
+        })
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}
+
+/// What `get_protocol` answers after the end.
+struct Gone;
+
+impl Protocol for Gone {}
+
+impl fmt::Debug for Pipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<{:?}PipeTransport", self.end)?;
+        match &*self.fd.borrow() {
+            Some(fd) => write!(f, " fd={}", fd.as_raw_fd())?,
+            None => f.write_str(" closed")?,
+        }
+        if self.has(CLOSING) && !self.has(LOST) {
+            f.write_str(" closing")?;
+        }
+        match self.end {
+            End::Read if self.is_reading() => f.write_str(" reading>"),
+            End::Read => f.write_str(" not reading>"),
+            End::Write => write!(f, " {} bytes to write>", self.pending()),
+        }
+    }
+}
+
+/// Calls `f` until no signal interrupts it.
+fn uninterrupted<T>(mut f: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
+    loop {
+        match f() {
+            Err(Errno::INTR) => {}
+            other => return Ok(other?),
+        }
+    }
+}
+
+/// Whether nobody is at the other end any more.
+fn hung_up(fd: &impl AsFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut fds = [PollFd::new(fd, PollFlags::RDHUP)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+    poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().intersects(gone)
+}
