@@ -3,13 +3,50 @@
 use std::cell::RefCell;
 use std::io::BufRead;
 
-/// How many emptied buffers a thread keeps, and how big they may be: a connection that has nothing to
-/// read holds no memory, and a busy one does not allocate.
-const SPARES: usize = 16;
+/// How much memory of emptied buffers a thread keeps: a connection that has nothing to read holds none,
+/// and a busy one does not allocate.
+const SPARE_TOTAL: usize = 2 * 1024 * 1024;
+/// The biggest buffer that is kept.
 const SPARE_MAX: usize = 256 * 1024;
 
+#[derive(Default)]
+struct Spare {
+    buffers: Vec<Vec<u8>>,
+    total: usize,
+}
+
 thread_local! {
-    static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static SPARE: RefCell<Spare> = RefCell::default();
+}
+
+/// An emptied buffer, or one with room for `wanted` bytes.
+fn fresh(wanted: usize) -> Vec<u8> {
+    SPARE.with_borrow_mut(|spare| match spare.buffers.pop() {
+        Some(buffer) => {
+            spare.total -= buffer.capacity();
+            buffer
+        }
+        // Exact, so that the whole can be handed to the reader without wasting memory.
+        None => Vec::with_capacity(wanted),
+    })
+}
+
+/// Whether [`recycle`] would keep a buffer of this size.
+pub(super) fn recyclable(buffer: &Vec<u8>) -> bool {
+    (1..=SPARE_MAX).contains(&buffer.capacity())
+}
+
+/// Keeps the memory of `buffer` for the next bytes that arrive anywhere on this thread.
+pub(super) fn recycle(mut buffer: Vec<u8>) {
+    if recyclable(&buffer) {
+        SPARE.with_borrow_mut(|spare| {
+            if spare.total + buffer.capacity() <= SPARE_TOTAL {
+                buffer.clear();
+                spare.total += buffer.capacity();
+                spare.buffers.push(buffer);
+            }
+        });
+    }
 }
 
 /// A queue of bytes: in at the end, out at the front.
@@ -35,9 +72,7 @@ impl Buffer {
 
     pub(super) fn push(&mut self, data: &[u8]) {
         if self.bytes.capacity() == 0 {
-            let spare = SPARE.with_borrow_mut(Vec::pop);
-            // Exact, so that the whole can be handed to the reader without wasting memory.
-            self.bytes = spare.unwrap_or_else(|| Vec::with_capacity(data.len()));
+            self.bytes = fresh(data.len());
         } else if self.start > self.bytes.len() / 2
             && self.bytes.len() + data.len() > self.bytes.capacity()
         {
@@ -75,15 +110,7 @@ impl Buffer {
 
     fn release(&mut self) {
         self.start = 0;
-        let mut bytes = std::mem::take(&mut self.bytes);
-        if bytes.capacity() <= SPARE_MAX {
-            bytes.clear();
-            SPARE.with_borrow_mut(|spare| {
-                if spare.len() < SPARES {
-                    spare.push(bytes);
-                }
-            });
-        }
+        recycle(std::mem::take(&mut self.bytes));
     }
 }
 

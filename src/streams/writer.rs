@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use anyloop_api::{Error, ExtraInfo, LoopRef, Report, Result, Transport, WeakLoop, yield_now};
 use futures_io::AsyncWrite;
 
+use super::buffer;
 use super::protocol::StreamReaderProtocol;
 
 /// How much one `poll_write` accepts: what one call may take past the high-water mark.
@@ -70,9 +71,15 @@ impl StreamWriter {
         self.remember(self.0.transport.write(data));
     }
 
-    /// The same with an owned buffer: what cannot be sent at once is not copied.
+    /// The same with an owned buffer. The memory of a small one is used again for what arrives next; a
+    /// big one is kept until it is sent, and not copied.
     pub fn write_vec(&self, data: Vec<u8>) {
-        self.remember(self.0.transport.write_vec(data));
+        if buffer::recyclable(&data) {
+            self.remember(self.0.transport.write(&data));
+            buffer::recycle(data);
+        } else {
+            self.remember(self.0.transport.write_vec(data));
+        }
     }
 
     /// As one write of the concatenation.

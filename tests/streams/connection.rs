@@ -1,10 +1,11 @@
 //! Both ends of a connection.
 
 use std::io;
+use std::rc::Weak;
 use std::time::Duration;
 
 use super::*;
-use anyloop::{create_task, sleep, yield_now};
+use anyloop::{Connect, StreamReaderProtocol, create_task, sleep, yield_now};
 
 const MEGABYTE: usize = 1024 * 1024;
 
@@ -267,6 +268,46 @@ on_every_backend! {
         })?
     }
 
+    /// Reader, writer, protocol and transport hold each other while the connection stands, not longer.
+    fn nothing_is_left_of_a_closed_connection(backend) {
+        support::run(backend, async {
+            let (server, client, accepted) = pair(1024).await?;
+            let (protocol, writer) = by_hand(&server).await?;
+            writer.write("x");
+            writer.close();
+            writer.wait_closed().await?;
+            drop(writer);
+            yield_now().await;
+            assert!(protocol.upgrade().is_none());
+            // Dropping without closing is enough, too.
+            let (protocol, writer) = by_hand(&server).await?;
+            drop(writer);
+            let (lp, deadline) = (LoopRef::current()?, Duration::from_secs(5));
+            let started = lp.time();
+            while protocol.upgrade().is_some() && lp.time() - started < deadline {
+                yield_now().await;
+            }
+            assert!(protocol.upgrade().is_none());
+            client.1.close();
+            accepted.1.close();
+            Ok(())
+        })?
+    }
+
+    /// The loop is closed while connections are open.
+    fn nothing_is_left_of_a_closed_loop(backend) {
+        let lp = anyloop::new_event_loop_with(backend)?;
+        let (protocol, writer) = lp.run_until_complete(async {
+            let server = start_server_with_limit("127.0.0.1:0", 1024, |_, _| ()).await?;
+            by_hand(&server).await
+        })??;
+        lp.close()?;
+        assert!(writer.is_closing());
+        drop(writer);
+        assert!(protocol.upgrade().is_none());
+        Ok(())
+    }
+
     /// CANCEL-20, STREAM-11 over a socket: every byte arrives although each read is given up once.
     fn impatient_reads_lose_nothing(backend) {
         support::run(backend, async {
@@ -309,4 +350,15 @@ fn reset(writer: &StreamWriter) -> Result<()> {
     socket.set_linger(Some(Duration::ZERO)).map_err(|error| Error::os("SO_LINGER", error))?;
     writer.transport().abort();
     Ok(())
+}
+
+/// A connection whose protocol we keep an eye on.
+async fn by_hand(server: &Server) -> Result<(Weak<StreamReaderProtocol>, StreamWriter)> {
+    let reader = StreamReader::new(1024)?;
+    let protocol = StreamReaderProtocol::new(reader);
+    let (weak, same) = (Rc::downgrade(&protocol), protocol.clone());
+    let factory = Rc::new(move || same.clone().into());
+    let lp = LoopRef::current()?;
+    let (transport, _) = lp.create_connection(factory, Connect::from(address(server))).await?;
+    Ok((weak, StreamWriter::new(transport, protocol)))
 }
