@@ -96,6 +96,7 @@
 //! | `mio` | yes | the backend on mio |
 //! | `uring` | yes | the backend on io_uring |
 //! | `polling` | yes | the backend on polling |
+//! | `tracing` | no | reports, and which backend was chosen, as events of the tracing crate |
 //!
 //! Features add backends to the table; they never select one.
 //!
@@ -126,14 +127,15 @@ mod threads;
 pub use anyloop_api::{
     AddrInfo, AddrInfoFlags, AnyProtocol, AnyTask, BackendDescriptor, Bind, BufferedProtocol,
     CallbackId, CancelScope, Cancelled, CatchCancel, Completion, Connect, Context, ContextVar,
-    EagerTaskFactory, Ending, Error, ErrorGroup, EventLoop, EventLoopExt, EventLoopPolicy,
+    Dump, EagerTaskFactory, Ending, Error, ErrorGroup, EventLoop, EventLoopExt, EventLoopPolicy,
     ExceptionHandler, Executor, ExtraInfo, Family, Handle, Interrupt, Job, JoinHandle,
     LocalBoxFuture, Lookup, LookupError, LoopConfig, LoopFuture, LoopInstant, LoopRef,
     NameInfoFlags, Observer, Panic, Protocol, ProtocolFactory, RemoteCall, RemoteHandle, Report,
     Result, Server, Severity, Shared, SharedError, SharedExecutor, SharedTask, Shield, Shieldable,
-    Sleep, Snapshot, SocketKind, SocketView, Task, TaskBuilder, TaskFactory, TaskOptions, Text,
-    TimerHandle, Transport, Uncancellable, WeakLoop, YieldNow, catch_cancel, current_task,
-    on_cancel, raise_interrupt, shield, sleep, sleep_until, uncancellable, with_cleanup, yield_now,
+    Sleep, Snapshot, SocketKind, SocketView, Task, TaskBuilder, TaskFactory, TaskInfo, TaskOptions,
+    TaskState, Text, TimerHandle, Transport, Uncancellable, WeakLoop, YieldNow, catch_cancel,
+    current_task, on_cancel, raise_interrupt, shield, sleep, sleep_until, uncancellable,
+    with_cleanup, yield_now,
 };
 pub use backends::{Backend, backends, register};
 pub use config::Config;
@@ -150,7 +152,7 @@ pub use streams::{
     start_server, start_server_with_limit,
 };
 pub use sync::{Barrier, BoundedSemaphore, Condition, Event, Lock, Semaphore};
-pub use tasks::{all_tasks, create_task};
+pub use tasks::{all_tasks, create_task, dump};
 pub use threads::to_thread;
 
 /// Keeps the README's program compiling.

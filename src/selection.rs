@@ -62,7 +62,13 @@ impl Selection {
     /// # Errors
     /// What the backend says: `Os`, `Unavailable`.
     pub fn open(&self, config: &LoopConfig) -> Result<LoopRef> {
-        (self.backend.open)(config)
+        let opened = (self.backend.open)(config);
+        #[cfg(feature = "tracing")]
+        match &opened {
+            Ok(_) => tracing::debug!(target: "anyloop", found = self.found, "backend {self}"),
+            Err(error) => tracing::warn!(target: "anyloop", %error, "backend {self}: not opened"),
+        }
+        opened
     }
 }
 

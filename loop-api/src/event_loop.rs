@@ -15,6 +15,7 @@ use async_task::Runnable;
 use socket2::SockAddr;
 
 use crate::context::Context;
+use crate::dump::Dump;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Interrupt, Panic, Result};
 use crate::executor::{Job, SharedExecutor};
@@ -405,8 +406,13 @@ pub trait EventLoop: fmt::Debug {
         self.state().exception_handler()
     }
 
-    /// Writes the report to standard error.
+    /// Writes the report to standard error; with the feature `tracing`, only if nobody subscribed to
+    /// events, of which the report is one in any case.
     fn default_exception_handler(&self, report: &Report) {
+        #[cfg(feature = "tracing")]
+        if tracing::dispatcher::has_been_set() {
+            return;
+        }
         eprintln!("anyloop: {report}");
     }
 
@@ -705,6 +711,11 @@ pub trait EventLoopExt: EventLoop {
             }
         });
         Ok(future)
+    }
+
+    /// The unfinished tasks with what each of them waits for.
+    fn dump(&self) -> Dump {
+        Dump::of(self.state())
     }
 
     /// [`EventLoop::create_connection`] for a protocol of a known type.

@@ -14,6 +14,7 @@
 mod backend;
 mod cancel;
 mod context;
+mod dump;
 mod endpoint;
 mod error;
 mod event_loop;
@@ -45,6 +46,7 @@ pub use cancel::{
     raise_interrupt, shield, uncancellable, with_cleanup,
 };
 pub use context::{Context, ContextVar, Snapshot};
+pub use dump::{Activity, Dump, TaskInfo, TaskState};
 pub use endpoint::Endpoint;
 pub use error::{Cancelled, Error, ErrorGroup, Interrupt, Panic, Result, SharedError, Text};
 pub use event_loop::{
@@ -73,7 +75,7 @@ pub use state::{Interruption, LoopState, RunGuard};
 pub use task::{
     AnyTask, EagerTaskFactory, SharedTask, Task, TaskFactory, TaskOptions, current_task,
 };
-pub use task_core::{Cancellable, set_waiter};
+pub use task_core::{Cancellable, observe_step, set_waiter};
 pub use transport::{
     ExtraInfo, RawTransport, SocketView, Transport, WeakTransport, write_buffer_limits,
 };

@@ -307,7 +307,10 @@ impl<T> Outcome<T> {
         }
         match &*self.stage.borrow() {
             Stage::Pending | Stage::Taken => None,
-            Stage::Failed(error) => (!error.is_cancelled()).then(|| (**error).clone()),
+            // An interrupt has left the run already (EXC-09).
+            Stage::Failed(error) if error.is_cancelled() => None,
+            Stage::Failed(error) if matches!(**error, Error::Interrupt(_)) => None,
+            Stage::Failed(error) => Some((**error).clone()),
             Stage::Ready(value) => error_in(value),
         }
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use async_task::Runnable;
 
 use crate::context::Snapshot;
+use crate::dump::Dump;
 use crate::error::{Cancelled, Error, Result};
 use crate::event_loop::{EventLoopExt, LoopRef};
 use crate::report::Report;
@@ -33,6 +34,11 @@ pub trait RemoteLoop: Scheduler + fmt::Debug {
 
     /// Whether the loop is closed.
     fn is_closed(&self) -> bool;
+
+    /// What the loop is executing, in words; see [`Activity`](crate::Activity).
+    fn activity(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A `Clone + Send + Sync` handle to a loop. Does not keep it alive: after close it answers
@@ -140,6 +146,41 @@ impl RemoteHandle {
             theirs.0.finish(tasks);
         })?;
         joint.wait(Some(timeout))
+    }
+
+    /// The unfinished tasks with what each of them waits for, from any thread: asks the loop and waits
+    /// for its answer.
+    ///
+    /// # Errors
+    /// `Closed`; `TimedOut` if the loop does not answer in time. In debug mode the text then says which
+    /// callback or task has kept it, and for how long.
+    pub fn dump(&self, timeout: Duration) -> Result<Dump> {
+        let joint = Arc::new(Joint::<Dump>::default());
+        let theirs = Finish(joint.clone());
+        let call = self.call_soon_threadsafe(move || {
+            theirs.0.finish(LoopRef::current().map(|lp| lp.dump()));
+        })?;
+        joint.wait(Some(timeout)).map_err(|error| match error {
+            Error::TimedOut(_) => {
+                call.cancel();
+                Error::TimedOut(match self.activity() {
+                    Some(activity) => {
+                        format!("dump: the loop has been executing {activity}").into()
+                    }
+                    None => "dump: the loop did not answer in time; it does not run, or something \
+                             blocks it (debug mode tells what)"
+                        .into(),
+                })
+            }
+            error => error,
+        })
+    }
+
+    /// What the loop is executing at this moment and for how long, in words; `None` if it executes
+    /// nothing, or is not in debug mode.
+    #[must_use]
+    pub fn activity(&self) -> Option<String> {
+        self.0.activity()
     }
 }
 

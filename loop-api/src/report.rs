@@ -124,6 +124,37 @@ impl Report {
     }
 }
 
+/// As an event of the tracing crate, in the context of the report.
+#[cfg(feature = "tracing")]
+impl Report {
+    pub(crate) fn trace(&self, lp: &LoopRef) {
+        macro_rules! event {
+            ($level:ident) => {
+                tracing::event!(
+                    target: "anyloop",
+                    tracing::Level::$level,
+                    loop_id = lp.state().id(),
+                    backend = lp.state().backend(),
+                    exception = self.exception.as_ref().map(display),
+                    future = self.future,
+                    handle = self.handle.as_ref().map(debug),
+                    protocol = self.protocol.as_ref().map(debug),
+                    socket = self.socket,
+                    source = self.source.map(display),
+                    task = self.task.as_ref().map(debug),
+                    transport = self.transport.as_ref().map(debug),
+                    "{}",
+                    self.message
+                )
+            };
+        }
+        match self.severity {
+            Severity::Error => event!(ERROR),
+            Severity::Warning => event!(WARN),
+        }
+    }
+}
+
 /// The text of the default handler: message, error, then the other fields in alphabetical order
 /// (EXC-02).
 impl fmt::Display for Report {

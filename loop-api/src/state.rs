@@ -9,11 +9,13 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use slab::Slab;
 
+use crate::dump::Activity;
 use crate::error::{Error, Interrupt, Panic, Result};
 use crate::event_loop::{EventLoop, LoopRef, WeakLoop};
 use crate::report::{ExceptionHandler, Report};
@@ -52,6 +54,7 @@ pub struct LoopState {
     handler: RefCell<Option<ExceptionHandler>>,
     factory: RefCell<Option<Rc<dyn TaskFactory>>>,
     debug: Cell<bool>,
+    activity: Arc<Activity>,
     slow: Cell<Duration>,
     interruption: RefCell<Option<Interruption>>,
     interrupted: Cell<bool>,
@@ -76,6 +79,7 @@ impl LoopState {
             handler: RefCell::new(None),
             factory: RefCell::new(None),
             debug: Cell::new(false),
+            activity: Arc::default(),
             slow: Cell::new(Duration::from_millis(100)),
             interruption: RefCell::new(None),
             interrupted: Cell::new(false),
@@ -227,7 +231,11 @@ impl LoopState {
             (None, Some(handle)) => Some(handle.get_context()),
             _ => None,
         };
-        let call = || self.report_here(lp, report);
+        let call = || {
+            #[cfg(feature = "tracing")]
+            report.trace(lp);
+            self.report_here(lp, report);
+        };
         match context {
             Some(context) => context.snapshot().run(call),
             None => call(),
@@ -264,6 +272,12 @@ impl LoopState {
     /// Switches debug mode.
     pub fn set_debug(&self, on: bool) {
         self.debug.set(on);
+    }
+
+    /// What the loop is executing; loops keep it up in debug mode.
+    #[must_use]
+    pub fn activity(&self) -> &Arc<Activity> {
+        &self.activity
     }
 
     /// How long a callback may take before debug mode complains.

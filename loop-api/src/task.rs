@@ -247,6 +247,10 @@ impl Cancellable for Joined {
         format!("task {:?}", self.0.core.name())
     }
 
+    fn tasks(&self) -> Vec<u64> {
+        vec![self.0.core.id]
+    }
+
     fn joined(&self) -> Option<&TaskCore> {
         Some(&self.0.core)
     }

@@ -26,9 +26,11 @@ use std::rc::Rc;
 use std::task::{Context as PollContext, Poll, Waker};
 
 use crate::context::{Context, Snapshot, TaskContext};
+use crate::dump::{TaskInfo, TaskState};
 use crate::error::{Cancelled, Error, Result};
 use crate::event_loop::WeakLoop;
 use crate::outcome::{DoneCallback, Observer, Outcome};
+use crate::task::AnyTask;
 
 /// Something a task is suspended on that takes a cancellation by itself.
 pub trait Cancellable {
@@ -37,6 +39,11 @@ pub trait Cancellable {
 
     /// What it is, for dumps.
     fn describe(&self) -> String;
+
+    /// The numbers of the tasks that it stands for, for dumps.
+    fn tasks(&self) -> Vec<u64> {
+        Vec::new()
+    }
 
     /// The task it is, if it is one.
     #[doc(hidden)]
@@ -229,6 +236,10 @@ const SCOPE_CANCEL: u8 = 1 << 2;
 
 thread_local! {
     static CURRENT: RefCell<Option<Rc<DynTask>>> = const { RefCell::new(None) };
+    /// Debug mode wants to know which task takes a step.
+    static OBSERVED: Cell<bool> = const { Cell::new(false) };
+    /// The first task that took one since.
+    static STEPPED: RefCell<Option<Rc<DynTask>>> = const { RefCell::new(None) };
     /// Where in the current task.
     static PLACE: Cell<Place> = const { Cell::new(Place { scope: 0, depth: 0 }) };
     static NEXT_SCOPE: Cell<u64> = const { Cell::new(1) };
@@ -460,6 +471,26 @@ impl TaskCore {
     pub(crate) fn waiting_for(&self) -> Option<String> {
         let waiter = self.waiter.borrow().clone();
         waiter.map(|waiter| waiter.what.describe())
+    }
+
+    /// For dumps.
+    pub(crate) fn info(&self) -> TaskInfo {
+        let waiter = self.waiter.borrow().clone();
+        let state = match (self.running.get(), self.started.get()) {
+            (true, _) => TaskState::Running,
+            (false, true) => TaskState::Suspended,
+            (false, false) => TaskState::Created,
+        };
+        TaskInfo {
+            id: self.id,
+            name: self.name().to_string(),
+            created: self.created,
+            state,
+            cancelling: self.cancelling(),
+            awaits: waiter.as_ref().map(|waiter| waiter.what.describe()),
+            awaits_tasks: waiter.map(|waiter| waiter.what.tasks()).unwrap_or_default(),
+            awaited_by: Vec::new(),
+        }
     }
 
     /// CANCEL-01 to -05.
@@ -767,6 +798,34 @@ impl fmt::Debug for TaskCore {
     }
 }
 
+/// Calls `run`, which runs a [`Runnable`](crate::Runnable), and tells whose step it was; for the debug
+/// mode of loops. Meanwhile the loop's [`Activity`](crate::Activity) names the task.
+pub fn observe_step(run: impl FnOnce()) -> Option<AnyTask> {
+    struct Observed;
+    impl Drop for Observed {
+        fn drop(&mut self) {
+            OBSERVED.set(false);
+        }
+    }
+    let observed = Observed;
+    OBSERVED.set(true);
+    run();
+    drop(observed);
+    STEPPED.take().map(AnyTask::new)
+}
+
+#[cold]
+fn observed(task: &Rc<DynTask>) {
+    let first = STEPPED.with_borrow_mut(|stepped| match stepped {
+        // An eager task inside a step belongs to that step.
+        Some(_) => false,
+        None => stepped.insert(task.clone()).core.id == task.core.id,
+    });
+    if first && let Some(lp) = task.core.lp.upgrade() {
+        lp.state().activity().is_task(&task.core.name(), task.core.created);
+    }
+}
+
 /// Makes a task current for one step; restores the previous one (eager tasks nest), also on panic.
 pub(crate) struct StepGuard {
     outer: Option<Rc<DynTask>>,
@@ -775,6 +834,9 @@ pub(crate) struct StepGuard {
 
 impl StepGuard {
     pub(crate) fn enter(core: Rc<DynTask>) -> Self {
+        if OBSERVED.get() {
+            observed(&core);
+        }
         core.running.set(true);
         Self { outer: CURRENT.replace(Some(core)), place: PLACE.take() }
     }

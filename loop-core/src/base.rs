@@ -133,7 +133,7 @@ impl BaseLoop {
         }
         state.set_resume_panics(config.resume_panics);
         let caps = driver.caps();
-        let inbox = Arc::new(Inbox::new(state.id(), driver.waker()));
+        let inbox = Arc::new(Inbox::new(&state, driver.waker()));
         let ready = Rc::new(Ready::default());
         ready::register_local(state.id(), &ready);
         let base = Rc::new_cyclic(|this| Self {
@@ -273,9 +273,9 @@ impl BaseLoop {
         for _ in 0..batch {
             let Some(entry) = self.ready.pop() else { break };
             if self.state.debug() {
-                self.run_timed(entry)
+                self.run_observed(entry);
             } else {
-                self.run_entry(entry)
+                self.run_entry(entry);
             }
             if self.state.interrupted() {
                 break;
@@ -284,7 +284,7 @@ impl BaseLoop {
         Ok(())
     }
 
-    fn run_entry(&self, entry: Entry) {
+    pub(crate) fn run_entry(&self, entry: Entry) {
         match entry {
             Entry::Handle(handle) => {
                 if let Err(panic) = handle.run()
@@ -301,21 +301,6 @@ impl BaseLoop {
                 let _ = self.guard(run, |panic| Report::new("a task panicked").exception(panic));
             }
             Entry::Events => self.dispatch(),
-        }
-    }
-
-    /// The same with the watch of debug mode (DBG-02).
-    fn run_timed(&self, entry: Entry) {
-        let what = match &entry {
-            Entry::Handle(handle) => format!("callback {handle:?}"),
-            Entry::Task(_) => "a task step".into(),
-            Entry::Events => "an I/O callback".into(),
-        };
-        let begin = self.clock.now();
-        self.run_entry(entry);
-        let took = self.clock.now() - begin;
-        if took >= self.state.slow_callback_duration() {
-            self.call_exception_handler(Report::warning(format!("{what} took {took:?}")));
         }
     }
 
@@ -409,7 +394,11 @@ impl BaseLoop {
         let mut rest = events.drain(..);
         while let Some(event) = rest.next() {
             if let Some(source) = self.sources.get(event.key()) {
-                source.on_event(event);
+                if self.state.debug() {
+                    self.dispatch_observed(source, event);
+                } else {
+                    source.on_event(event);
+                }
             }
             if self.state.interrupted() {
                 // What was not dispatched stays for the next run (LIFE-18).
@@ -438,6 +427,9 @@ impl BaseLoop {
             self.drain_inbox();
             self.discard_ready();
         });
+        if self.state.debug() {
+            self.warn_of_open();
+        }
         for item in self.inbox.close() {
             if let Item::Task(runnable) = item {
                 self.ready.push(Entry::Task(runnable));

@@ -16,7 +16,9 @@ use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use anyloop_api::{Error, RemoteCall, RemoteLoop, Result, Runnable, Scheduler};
+use anyloop_api::{
+    Activity, Error, LoopState, RemoteCall, RemoteLoop, Result, Runnable, Scheduler,
+};
 
 use crate::driver::Waker;
 use crate::ready::{call_local, schedule_local};
@@ -45,15 +47,17 @@ pub(crate) struct Inbox {
     queue: Mutex<Queue>,
     /// `None` once closed: the descriptor is the loop's, and goes with it (LIFE-21, THR-07).
     waker: Mutex<Option<Arc<dyn Waker>>>,
+    activity: Arc<Activity>,
 }
 
 #[repr(align(64))]
 struct CacheLine(AtomicU8);
 
 impl Inbox {
-    pub(crate) fn new(id: u64, waker: Arc<dyn Waker>) -> Self {
+    pub(crate) fn new(state: &LoopState, waker: Arc<dyn Waker>) -> Self {
         Self {
-            id,
+            id: state.id(),
+            activity: state.activity().clone(),
             state: CacheLine(AtomicU8::new(RUNNING)),
             stop: AtomicBool::new(false),
             queue: Mutex::default(),
@@ -145,6 +149,10 @@ impl RemoteLoop for Inbox {
 
     fn is_closed(&self) -> bool {
         self.lock().closed
+    }
+
+    fn activity(&self) -> Option<String> {
+        self.activity.describe()
     }
 }
 

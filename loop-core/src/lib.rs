@@ -7,6 +7,7 @@ mod begin;
 mod chunk;
 mod clock;
 mod connect;
+mod debug;
 pub mod driver;
 #[cfg(target_os = "linux")]
 pub mod epoll;

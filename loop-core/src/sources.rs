@@ -18,6 +18,11 @@ pub(crate) trait Source {
 
     /// For dumps.
     fn describe(&self) -> String;
+
+    /// Whether its user should have closed it before the loop (DBG-05).
+    fn is_open(&self) -> bool {
+        false
+    }
 }
 
 /// Who uses a descriptor number.

@@ -295,6 +295,10 @@ impl Source for Listener {
         let resting = if self.resting.borrow().is_some() { ", resting" } else { "" };
         format!("listener of {:?}, {waiting} connections waiting{resting}", self.server.upgrade())
     }
+
+    fn is_open(&self) -> bool {
+        true
+    }
 }
 
 impl Drop for Listener {

@@ -281,6 +281,10 @@ impl Source for Stream {
     fn describe(&self) -> String {
         format!("{self:?}")
     }
+
+    fn is_open(&self) -> bool {
+        !self.has(CLOSING | LOST)
+    }
 }
 
 impl RawTransport for Stream {
