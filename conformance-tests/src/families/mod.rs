@@ -1,6 +1,8 @@
 //! The cases: one module per family, named as the family, listed here.
 
+mod dbg;
 mod dns;
+mod exc;
 mod exec;
 mod fd;
 mod fut;
@@ -26,4 +28,6 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     sig::CASES,
     exec::CASES,
     dns::CASES,
+    exc::CASES,
+    dbg::CASES,
 ];
