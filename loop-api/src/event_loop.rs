@@ -384,9 +384,35 @@ pub trait EventLoop: fmt::Debug {
 
     // --- being embedded in another loop ---
 
-    /// Becomes readable when the loop has something to do, if the kernel interface has such a thing.
+    /// Becomes readable when [`EventLoop::turn`] has something to do, if the kernel interface has such
+    /// a thing. With [`EventLoop::next_timeout`] it lets a foreign loop drive this one:
+    ///
+    /// ```text
+    /// loop {
+    ///     wait until as_fd is readable, at most next_timeout
+    ///     turn()
+    /// }
+    /// ```
+    ///
+    /// It stays open, in vain, until the loop is dropped, also after close.
     fn as_fd(&self) -> Option<BorrowedFd<'_>> {
         None
+    }
+
+    /// How long a foreign loop may wait for [`EventLoop::as_fd`] before the next
+    /// [`EventLoop::turn`]; `None`: for ever. To be asked right before each wait: it hands to the
+    /// kernel what is still queued, and has other threads wake the descriptor.
+    fn next_timeout(&self) -> Option<Duration> {
+        Some(Duration::ZERO)
+    }
+
+    /// One iteration that does not wait: what is ready now is run.
+    ///
+    /// # Errors
+    /// As [`EventLoop::run_forever`].
+    fn turn(&self) -> Result<()> {
+        self.stop();
+        self.run_forever()
     }
 
     /// What a dump of a stuck loop shows: one line per queue, timer set, watcher, operation.

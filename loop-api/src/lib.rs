@@ -19,6 +19,7 @@ mod endpoint;
 mod error;
 mod event_loop;
 mod executor;
+mod fork;
 mod future;
 mod handle;
 mod instant;
@@ -54,6 +55,7 @@ pub use event_loop::{
     yield_now,
 };
 pub use executor::{Executor, Job, SharedExecutor};
+pub use fork::{fork_generation, note_fork};
 pub use future::{CallbackId, LoopFuture, Shared};
 pub use handle::{Handle, TimerHandle, TimerQueue};
 pub use instant::LoopInstant;

@@ -18,6 +18,7 @@ use slab::Slab;
 use crate::dump::Activity;
 use crate::error::{Error, Interrupt, Panic, Result};
 use crate::event_loop::{EventLoop, LoopRef, WeakLoop};
+use crate::fork::fork_generation;
 use crate::report::{ExceptionHandler, Report};
 use crate::server::LocalBoxFuture;
 use crate::task::{AnyTask, TaskFactory};
@@ -29,9 +30,10 @@ thread_local! {
     static RUNNING: RefCell<Option<LoopRef>> = const { RefCell::new(None) };
 }
 
-/// The loop that is running on this thread.
+/// The loop that is running on this thread; in a forked child, the parent's does not count (FORK-01).
 pub(crate) fn running() -> Option<LoopRef> {
-    RUNNING.with(|running| running.borrow().clone())
+    let lp = RUNNING.with(|running| running.borrow().clone())?;
+    (!lp.state().is_inherited()).then_some(lp)
 }
 
 /// Why a run ends before `stop`.
@@ -47,6 +49,8 @@ pub enum Interruption {
 pub struct LoopState {
     id: u64,
     backend: &'static str,
+    /// The process it was made in.
+    born: u64,
     this: OnceCell<Weak<dyn EventLoop>>,
     running: Cell<bool>,
     closed: Cell<bool>,
@@ -72,6 +76,7 @@ impl LoopState {
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             backend,
+            born: fork_generation(),
             this: OnceCell::new(),
             running: Cell::new(false),
             closed: Cell::new(false),
@@ -117,7 +122,15 @@ impl LoopState {
     /// Whether a [`RunGuard`] exists.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        self.running.get()
+        self.running.get() && !self.is_inherited()
+    }
+
+    /// Whether it was made by the parent of this process, before a fork: then it may be closed, and
+    /// nothing else. See [`note_fork`](crate::note_fork).
+    #[must_use]
+    #[inline]
+    pub fn is_inherited(&self) -> bool {
+        self.born != fork_generation()
     }
 
     /// Whether [`LoopState::set_closed`] was called.
@@ -131,13 +144,19 @@ impl LoopState {
         self.closed.set(true);
     }
 
-    /// Fails with `Closed` on a closed loop.
+    /// Fails with `Closed` on a closed loop, with `Usage` on one that belongs to the parent process.
     ///
     /// # Errors
-    /// `Closed`, naming the operation.
+    /// `Closed` or `Usage`, naming the operation.
     pub fn check_open(&self, operation: &'static str) -> Result<()> {
         if self.closed.get() {
             return Err(Error::closed(format!("{operation}: the event loop is closed")));
+        }
+        if self.is_inherited() {
+            return Err(Error::usage(format!(
+                "{operation}: the event loop belongs to the parent process; a child that was forked \
+                 makes a loop of its own"
+            )));
         }
         Ok(())
     }

@@ -678,9 +678,7 @@ where
     T: 'static,
 {
     let created = Location::caller();
-    if lp.is_closed() {
-        return Err(Error::closed("create_task: the event loop is closed"));
-    }
+    lp.state().check_open("create_task")?;
     if let Some(factory) = lp.get_task_factory() {
         factory.new_task(lp, &mut options)?;
     }

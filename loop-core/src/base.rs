@@ -9,7 +9,7 @@
 //!  4  run exactly what is queued now
 //! ```
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::net::SocketAddr;
@@ -29,7 +29,7 @@ use anyloop_api::{
 use dns_lookup::SockType;
 
 use crate::clock::{Clock, MonotonicClock};
-use crate::driver::{Caps, Driver, Event, Key, Readiness};
+use crate::driver::{Caps, Closed, Driver, Event, Key, Readiness};
 use crate::executor::ThreadPool;
 use crate::inbox::{Inbox, Item};
 use crate::pipe::End;
@@ -39,7 +39,7 @@ use crate::sources::Sources;
 use crate::stream::Stream;
 use crate::timers::Timers;
 use crate::watcher::Watcher;
-use crate::{connect, lookup, pipe, resolve, server, sock};
+use crate::{connect, fork, lookup, pipe, resolve, server, sock};
 
 /// The longest single poll (asyncio's `MAXIMUM_SELECT_TIMEOUT`).
 const LONGEST_POLL: Duration = Duration::from_secs(24 * 3600);
@@ -65,7 +65,7 @@ pub struct BaseLoop {
     clock: Box<dyn Clock>,
     ready: Rc<Ready>,
     timers: Rc<Timers>,
-    inbox: Arc<Inbox>,
+    pub(crate) inbox: Arc<Inbox>,
     drained: Cell<VecDeque<Item>>,
     pub(crate) sources: Sources,
     /// What the last poll brought, until its turn in the ready queue.
@@ -82,6 +82,8 @@ pub struct BaseLoop {
     buffers: RefCell<Vec<Vec<u8>>>,
     executor: RefCell<Option<SharedExecutor>>,
     executor_shut: Cell<bool>,
+    /// For a foreign loop, once it has asked.
+    pub(crate) embedded: OnceCell<OwnedFd>,
     pub(crate) signals: RefCell<Option<Signals>>,
     pub(crate) watchers: RefCell<HashMap<RawFd, Rc<Watcher>>>,
     iterations: Cell<u64>,
@@ -127,6 +129,7 @@ impl BaseLoop {
         clock: impl Clock,
         config: &LoopConfig,
     ) -> Result<LoopRef> {
+        fork::watch();
         let state = LoopState::new(driver.name());
         if let Some(debug) = config.debug {
             state.set_debug(debug);
@@ -159,6 +162,7 @@ impl BaseLoop {
             buffers: RefCell::default(),
             executor: RefCell::new(None),
             executor_shut: Cell::new(false),
+            embedded: OnceCell::new(),
             signals: RefCell::new(None),
             watchers: RefCell::default(),
             iterations: Cell::new(0),
@@ -191,6 +195,7 @@ impl BaseLoop {
 
     /// Runs `f` with the driver. Never call user code inside.
     pub(crate) fn with_driver<R>(&self, f: impl FnOnce(&mut dyn Driver) -> R) -> R {
+        self.check_home();
         f(&mut **self.driver.borrow_mut())
     }
 
@@ -259,6 +264,7 @@ impl BaseLoop {
     // --- the iteration ---
 
     fn run_once(&self) -> Result<()> {
+        self.state.check_open("the iteration")?;
         self.iterations.set(self.iterations.get() + 1);
         let queued = self.ready.len() as u64;
         let skip = queued > 0
@@ -307,25 +313,16 @@ impl BaseLoop {
     fn poll(&self) -> Result<()> {
         self.flush_dirty();
         self.adapt_skip_budget();
-        let busy = !self.ready.is_empty() || self.stopping.get() || !self.again.borrow().is_empty();
-        let mut timeout = if busy { Some(Duration::ZERO) } else { self.time_to_sleep() };
+        let mut timeout = if self.is_busy() { Some(Duration::ZERO) } else { self.time_to_sleep() };
         if timeout != Some(Duration::ZERO) && !self.inbox.prepare_sleep() {
             timeout = Some(Duration::ZERO);
         }
-        let mut events = self.events.take();
-        events.append(&mut self.again.borrow_mut());
-        self.polls.set(self.polls.get() + 1);
-        let polled = self.driver.borrow_mut().poll(timeout, &mut events);
+        let polled = self.poll_driver(timeout);
         if self.inbox.awake() {
             self.drain_inbox();
         }
-        if !events.is_empty() {
-            self.ready.push(Entry::Events);
-        }
-        self.events.set(events);
-        polled.map_err(|error| {
-            Error::os(format!("polling the {} driver", self.state.backend()), error)
-        })?;
+        self.queue_events();
+        polled?;
         let now = self.clock.now();
         self.polled_at.set(now.as_nanos());
         self.since_poll.set(0);
@@ -335,8 +332,33 @@ impl BaseLoop {
         Ok(())
     }
 
+    /// Whether there is a reason not to sleep.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.ready.is_empty() || self.stopping.get() || !self.again.borrow().is_empty()
+    }
+
+    pub(crate) fn poll_driver(&self, timeout: Option<Duration>) -> Result<()> {
+        let mut events = self.events.take();
+        events.append(&mut self.again.borrow_mut());
+        self.polls.set(self.polls.get() + 1);
+        let polled = self.driver.borrow_mut().poll(timeout, &mut events);
+        self.events.set(events);
+        polled.map_err(|error| {
+            Error::os(format!("polling the {} driver", self.state.backend()), error)
+        })
+    }
+
+    /// Gives what the poll brought its place in the ready queue.
+    pub(crate) fn queue_events(&self) {
+        let events = self.events.take();
+        if !events.is_empty() {
+            self.ready.push(Entry::Events);
+        }
+        self.events.set(events);
+    }
+
     /// `None`: until something happens.
-    fn time_to_sleep(&self) -> Option<Duration> {
+    pub(crate) fn time_to_sleep(&self) -> Option<Duration> {
         let deadline = self.timers.next_deadline()?;
         if deadline == LoopInstant::FAR_FUTURE {
             return None;
@@ -356,7 +378,7 @@ impl BaseLoop {
         }
     }
 
-    fn drain_inbox(&self) {
+    pub(crate) fn drain_inbox(&self) {
         let mut items = self.drained.take();
         self.inbox.drain(&mut items);
         for item in items.drain(..) {
@@ -371,7 +393,7 @@ impl BaseLoop {
         }
     }
 
-    fn flush_dirty(&self) {
+    pub(crate) fn flush_dirty(&self) {
         let mut dirty = self.dirty.take();
         for stream in dirty.drain(..) {
             stream.flush_deferred();
@@ -415,7 +437,13 @@ impl BaseLoop {
 
     // --- closing ---
 
+    /// Takes the driver out and leaves a dead one.
+    pub(crate) fn replace_driver(&self) -> Box<dyn Driver> {
+        self.driver.replace(Box::new(Closed::new(self.state.backend(), self.caps)))
+    }
+
     fn close_now(&self) {
+        self.check_home();
         self.state.set_closed();
         let lp = self.state.weak().upgrade();
         let signals = self.signals.borrow_mut().take();
@@ -447,9 +475,7 @@ impl BaseLoop {
         self.quietly(|| drop(self.again.take()));
         self.discard_ready();
         self.driver.borrow_mut().shutdown();
-        let closed: Box<dyn Driver> =
-            Box::new(crate::driver::Closed::new(self.state.backend(), self.caps));
-        drop(self.driver.replace(closed));
+        drop(self.replace_driver());
         self.ready.close();
         ready::unregister_local(self.state.id());
     }
@@ -730,10 +756,15 @@ impl EventLoop for BaseLoop {
     }
 
     fn as_fd(&self) -> Option<BorrowedFd<'_>> {
-        None
+        self.embedded_fd()
+    }
+
+    fn next_timeout(&self) -> Option<Duration> {
+        self.prepare_wait()
     }
 
     fn describe(&self) -> String {
+        self.check_home();
         let mut text = format!(
             "{:?}\n{:?}\niterations {}, polls {}, ready {}, timers {}, sources {}\ndriver: {}",
             self.state,

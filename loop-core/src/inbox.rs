@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyloop_api::{
     Activity, Error, LoopState, RemoteCall, RemoteLoop, Result, Runnable, Scheduler,
+    fork_generation,
 };
 
 use crate::driver::Waker;
@@ -48,6 +49,8 @@ pub(crate) struct Inbox {
     /// `None` once closed: the descriptor is the loop's, and goes with it (LIFE-21, THR-07).
     waker: Mutex<Option<Arc<dyn Waker>>>,
     activity: Arc<Activity>,
+    /// The process that the waker belongs to.
+    born: u64,
 }
 
 #[repr(align(64))]
@@ -58,6 +61,7 @@ impl Inbox {
         Self {
             id: state.id(),
             activity: state.activity().clone(),
+            born: fork_generation(),
             state: CacheLine(AtomicU8::new(RUNNING)),
             stop: AtomicBool::new(false),
             queue: Mutex::default(),
@@ -72,6 +76,7 @@ impl Inbox {
     /// Something is there: sees to it that the loop looks.
     pub(crate) fn notify(&self) {
         if self.state.0.swap(NOTIFIED, Ordering::AcqRel) == SLEEPING
+            && self.born == fork_generation()
             && let Some(waker) = &*self.waker.lock().unwrap_or_else(PoisonError::into_inner)
         {
             waker.wake();
@@ -84,6 +89,11 @@ impl Inbox {
             .0
             .compare_exchange(RUNNING, SLEEPING, Ordering::AcqRel, Ordering::Acquire)
             .is_ok()
+    }
+
+    /// Whether something arrived since the loop last looked.
+    pub(crate) fn is_notified(&self) -> bool {
+        self.state.0.load(Ordering::Acquire) == NOTIFIED
     }
 
     /// The loop runs. True if something arrived since it last looked.
@@ -131,6 +141,11 @@ impl Scheduler for Inbox {
 impl RemoteLoop for Inbox {
     fn submit(&self, call: RemoteCall) -> Result<()> {
         // On the loop's own thread it is `call_soon` (THR-05).
+        if self.born != fork_generation() {
+            return Err(Error::usage(
+                "call_soon_threadsafe: the event loop belongs to the parent process",
+            ));
+        }
         let Err(call) = call_local(self.id, call) else { return Ok(()) };
         let mut queue = self.lock();
         if queue.closed {

@@ -9,10 +9,12 @@ mod clock;
 mod connect;
 mod debug;
 pub mod driver;
+mod embed;
 #[cfg(target_os = "linux")]
 pub mod epoll;
 mod executor;
 mod flow;
+mod fork;
 mod inbox;
 mod lend;
 mod lookup;
