@@ -5,6 +5,7 @@ mod dns;
 mod exc;
 mod exec;
 mod fd;
+mod fork;
 mod fut;
 mod life;
 mod prelude;
@@ -30,4 +31,5 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     dns::CASES,
     exc::CASES,
     dbg::CASES,
+    fork::CASES,
 ];
