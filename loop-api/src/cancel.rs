@@ -19,11 +19,13 @@ use std::task::{Context as PollContext, Poll};
 
 use pin_project_lite::pin_project;
 
+use crate::delivery;
 use crate::error::{Cancelled, Error, Interrupt, Panic};
 use crate::event_loop::LoopRef;
 use crate::report::Report;
+use crate::scope::{Entry, Polled, Scope, ScopeKind};
 use crate::task::{AnyTask, current_task};
-use crate::task_core::{self, DynTask, Level, Place, Request, Scope, ScopeKind, with_current};
+use crate::task_core::DynTask;
 
 /// Runs `future`; a cancellation of the task ends it here and is yielded as a value.
 ///
@@ -102,7 +104,7 @@ impl Cancelled {
     /// # Panics
     /// Outside a task, where there is nothing to cancel.
     pub async fn resume<T>(self) -> T {
-        assert!(task_core::deliver(self), "Cancelled::resume: not inside a task");
+        assert!(delivery::deliver(self), "Cancelled::resume: not inside a task");
         poll_fn(|_| Poll::Pending).await
     }
 }
@@ -118,86 +120,8 @@ pub async fn raise_interrupt<T>(interrupt: Interrupt) -> T {
         lp.interrupt(interrupt);
     }
     // Past every scope: an interrupt is not a cancellation that clean-up may refuse.
-    task_core::deliver_to_root(Cancelled::new());
+    delivery::deliver_to_root(Cancelled::new());
     poll_fn(|_| Poll::Pending).await
-}
-
-/// A scope's place in its task: entered at each poll, registered while pending.
-struct Entry {
-    kind: ScopeKind,
-    /// Its number; zero before the first poll.
-    id: u64,
-    registered: Option<(Weak<DynTask>, Rc<Scope>)>,
-}
-
-impl Entry {
-    const fn new(kind: ScopeKind) -> Self {
-        Self { kind, id: 0, registered: None }
-    }
-
-    fn delivered(&self) -> Option<Cancelled> {
-        let (_, scope) = self.registered.as_ref()?;
-        let request = scope.delivered.borrow_mut().take()?;
-        Some(request.reason)
-    }
-
-    /// Polls `inner` one level deeper, and registers the scope if it stays pending.
-    fn poll<F: Future>(&mut self, inner: Pin<&mut F>, cx: &mut PollContext<'_>) -> Poll<F::Output> {
-        let Some(task) = with_current(Clone::clone) else { return inner.poll(cx) };
-        let (level, place) = Level::enter(&mut self.id);
-        let outer = level.outer();
-        if self.kind == ScopeKind::Mask {
-            // Held back from the first step on.
-            self.register(&task, place, outer);
-        }
-        let result = inner.poll(cx);
-        drop(level);
-        if result.is_pending() {
-            let scope = self.register(&task, place, outer);
-            let mut waker = scope.waker.borrow_mut();
-            match &mut *waker {
-                Some(old) if old.will_wake(cx.waker()) => {}
-                slot => {
-                    let old = slot.replace(cx.waker().clone());
-                    drop(waker);
-                    drop(old);
-                }
-            }
-        }
-        result
-    }
-
-    fn register(&mut self, task: &Rc<DynTask>, place: Place, outer: u64) -> &Rc<Scope> {
-        let kind = self.kind;
-        let (_, scope) = self
-            .registered
-            .get_or_insert_with(|| (Rc::downgrade(task), task.core.add_scope(kind, place, outer)));
-        scope
-    }
-
-    /// Leaves the task's list; returns a delivery that nobody saw.
-    fn leave(&mut self) -> Option<(Rc<DynTask>, Request)> {
-        let (task, scope) = self.registered.take()?;
-        let task = task.upgrade()?;
-        task.core.remove_scope(&scope);
-        let delivered = scope.delivered.borrow_mut().take();
-        delivered.map(|request| (task, request))
-    }
-
-    /// The same; somebody else gets that delivery.
-    fn leave_to_others(&mut self) {
-        if let Some((task, request)) = self.leave()
-            && !task.core.finished()
-        {
-            task.core.give_back(request);
-        }
-    }
-}
-
-impl Drop for Entry {
-    fn drop(&mut self) {
-        self.leave_to_others();
-    }
 }
 
 pin_project! {
@@ -221,19 +145,22 @@ impl<F: Future> Future for CatchCancel<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        if let Some(cancelled) = this.entry.delivered() {
-            this.entry.leave();
-            let dropped = catch_unwind(AssertUnwindSafe(|| this.inner.set(None)));
-            if let Err(payload) = dropped {
-                report_destructor(Panic::new(payload));
+        let polled = match this.entry.take_delivered() {
+            Some(cancelled) => Polled::Cancelled(cancelled),
+            None => {
+                let inner = this.inner.as_mut().as_pin_mut();
+                this.entry.poll(inner.expect("catch_cancel: polled after its end"), cx)
             }
-            return Poll::Ready(Err(cancelled));
+        };
+        let outcome = match polled {
+            Polled::Pending => return Poll::Pending,
+            Polled::Ready(value) => Ok(value),
+            Polled::Cancelled(cancelled) => Err(cancelled),
+        };
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| this.inner.set(None))) {
+            report_destructor(Panic::new(payload));
         }
-        let inner = this.inner.as_mut().as_pin_mut().expect("catch_cancel: polled after its end");
-        let value = std::task::ready!(this.entry.poll(inner, cx));
-        this.entry.leave_to_others();
-        this.inner.set(None);
-        Poll::Ready(Ok(value))
+        Poll::Ready(outcome)
     }
 }
 
@@ -241,16 +168,8 @@ impl<F> CatchCancel<F> {
     /// The scope as an object, by which what runs inside it can be cancelled alone. `None` outside a
     /// task. Made for whoever polls this future: call it inside that poll.
     pub fn scope(self: Pin<&mut Self>) -> Option<CancelScope> {
-        let entry = self.project().entry;
-        let task = with_current(Clone::clone)?;
-        if entry.registered.is_none() {
-            let (level, place) = Level::enter(&mut entry.id);
-            let outer = level.outer();
-            drop(level);
-            entry.register(&task, place, outer);
-        }
-        let (task, scope) = entry.registered.as_ref()?;
-        Some(CancelScope { task: task.clone(), scope: scope.clone() })
+        let (task, scope) = self.project().entry.scope()?;
+        Some(CancelScope { task, scope })
     }
 }
 
@@ -321,9 +240,11 @@ impl<F: Future> Future for Uncancellable<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let value = std::task::ready!(this.entry.poll(this.inner, cx));
-        this.entry.leave_to_others();
-        Poll::Ready(value)
+        match this.entry.poll(this.inner, cx) {
+            Polled::Ready(value) => Poll::Ready(value),
+            // Nothing ends at a mask.
+            Polled::Pending | Polled::Cancelled(_) => Poll::Pending,
+        }
     }
 }
 

@@ -230,7 +230,7 @@ impl<T: 'static> LoopFuture<T> {
         let id = self.wait.replace(0);
         if id != 0 {
             self.state.outcome.remove(id);
-            task_core::clear_waiter(self.address());
+            task_core::give_up(self.address());
         }
     }
 
@@ -256,6 +256,10 @@ impl<T: 'static> Cancellable for State<T> {
             return false;
         }
         self.complete(outcome::cancelled(reason.clone()), "cancel").is_ok()
+    }
+
+    fn cancelled(&self) -> bool {
+        self.outcome.cancelled()
     }
 
     fn describe(&self) -> String {

@@ -14,6 +14,7 @@
 mod backend;
 mod cancel;
 mod context;
+mod delivery;
 mod dump;
 mod endpoint;
 mod error;
@@ -31,6 +32,7 @@ mod policy;
 mod protocol;
 mod remote;
 mod report;
+mod scope;
 mod server;
 mod sleep;
 mod sock;
@@ -77,7 +79,7 @@ pub use state::{Interruption, LoopState, RunGuard};
 pub use task::{
     AnyTask, EagerTaskFactory, SharedTask, Task, TaskFactory, TaskOptions, current_task,
 };
-pub use task_core::{Cancellable, observe_step, set_waiter};
+pub use task_core::{Cancellable, clear_waiter, observe_step, set_waiter};
 pub use transport::{
     ExtraInfo, RawTransport, SocketView, Transport, WeakTransport, write_buffer_limits,
 };

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::task::{Context as PollContext, Poll, Waker};
 
 use crate::context::Snapshot;
+use crate::delivery;
 use crate::error::{Cancelled, Error, Result};
-use crate::task_core;
 
 /// Where an outcome is in its life.
 pub(crate) enum Stage<T> {
@@ -212,43 +212,46 @@ impl<T> Outcome<T> {
     pub(crate) fn settle<R>(
         &self,
         owner: *const (),
-        value: impl FnOnce(&mut Stage<T>) -> Result<R>,
+        value: impl FnOnce(&Self) -> Result<R>,
     ) -> Poll<Result<R>> {
         self.inspected.set(true);
-        let mut stage = self.stage.borrow_mut();
-        if let Stage::Failed(error) = &*stage {
-            if let Error::Cancelled(cancelled) = &**error
-                && task_core::deliver_if_own(cancelled, owner)
-            {
+        let failed = match &*self.stage.borrow() {
+            Stage::Failed(error) => Some((**error).clone()),
+            _ => None,
+        };
+        match failed {
+            Some(Error::Cancelled(cancelled)) if delivery::deliver_if_own(&cancelled, owner) => {
                 return Poll::Pending;
             }
-            return Poll::Ready(Err((**error).clone()));
+            Some(Error::Cancelled(_)) => {}
+            _ => delivery::answered(owner),
         }
-        Poll::Ready(value(&mut stage))
+        Poll::Ready(match failed {
+            Some(error) => Err(error),
+            None => value(self),
+        })
     }
 
-    pub(crate) fn take(stage: &mut Stage<T>) -> Result<T> {
-        match std::mem::replace(stage, Stage::Taken) {
+    /// Moves the value out.
+    pub(crate) fn take(&self) -> Result<T> {
+        let mut stage = self.stage.borrow_mut();
+        match std::mem::replace(&mut *stage, Stage::Taken) {
             Stage::Ready(value) => Ok(value),
             other => {
                 *stage = other;
-                Err(Error::InvalidState(
-                    format!("result: the value of the future is {}", describe(stage)).into(),
-                ))
+                stage.no_value()
             }
         }
     }
 
-    pub(crate) fn copy(stage: &mut Stage<T>) -> Result<T>
+    /// Clones the value, which is code of the user.
+    pub(crate) fn copy(&self) -> Result<T>
     where
         T: Clone,
     {
-        match stage {
+        match &*self.stage.borrow() {
             Stage::Ready(value) => Ok(value.clone()),
-            Stage::Failed(error) => Err((**error).clone()),
-            _ => Err(Error::InvalidState(
-                format!("result: the value of the future is {}", describe(stage)).into(),
-            )),
+            other => other.no_value(),
         }
     }
 
@@ -257,23 +260,19 @@ impl<T> Outcome<T> {
     where
         T: Clone,
     {
-        let mut stage = self.stage.borrow_mut();
-        if !matches!(*stage, Stage::Pending) {
-            self.inspected.set(true);
-        }
-        Self::copy(&mut stage)
+        self.look();
+        self.copy()
     }
 
     pub(crate) fn take_result(&self) -> Result<T> {
-        let mut stage = self.stage.borrow_mut();
-        if let Stage::Failed(error) = &*stage {
+        self.look();
+        self.take()
+    }
+
+    fn look(&self) {
+        if self.done() {
             self.inspected.set(true);
-            return Err((**error).clone());
         }
-        if matches!(*stage, Stage::Ready(_)) {
-            self.inspected.set(true);
-        }
-        Self::take(&mut stage)
     }
 
     /// `exception()`: the stored error, or none.
@@ -297,26 +296,46 @@ impl<T> Outcome<T> {
         self.inspected.set(true);
     }
 
-    /// The error nobody looked at, for the last owner to report (FUT-16).
-    pub(crate) fn lost_error(&self) -> Option<Error>
-    where
-        T: 'static,
-    {
+    /// The error nobody looked at, for the last owner to report (FUT-16). Interrupts are none: the
+    /// run has ended with them (EXC-09).
+    pub(crate) fn lost_error(&self) -> Option<Error> {
         if self.inspected.get() {
             return None;
         }
         match &*self.stage.borrow() {
-            Stage::Pending | Stage::Taken => None,
-            // An interrupt has left the run already (EXC-09).
-            Stage::Failed(error) if error.is_cancelled() => None,
-            Stage::Failed(error) if matches!(**error, Error::Interrupt(_)) => None,
-            Stage::Failed(error) => Some((**error).clone()),
-            Stage::Ready(value) => error_in(value),
+            Stage::Failed(error) => match &**error {
+                Error::Cancelled(_) | Error::Interrupt(_) => None,
+                error => Some(error.clone()),
+            },
+            _ => None,
+        }
+    }
+
+    /// The same, and the error in a value that a body returned: nobody else may ever see it (TASK-16).
+    pub(crate) fn lost_error_of_task(&self) -> Option<Error>
+    where
+        T: 'static,
+    {
+        match &*self.stage.borrow() {
+            Stage::Ready(value) if !self.inspected.get() => error_in(value),
+            _ => self.lost_error(),
         }
     }
 
     pub(crate) fn describe(&self) -> &'static str {
         describe(&self.stage.borrow())
+    }
+}
+
+impl<T> Stage<T> {
+    /// Why there is no value to be had.
+    fn no_value<R>(&self) -> Result<R> {
+        Err(match self {
+            Self::Failed(error) => (**error).clone(),
+            other => Error::InvalidState(
+                format!("result: the value of the future is {}", describe(other)).into(),
+            ),
+        })
     }
 }
 
@@ -330,29 +349,61 @@ fn describe<T>(stage: &Stage<T>) -> &'static str {
     }
 }
 
+type Fallible<E> = std::result::Result<(), E>;
+type Boxed = Box<dyn std::error::Error>;
+type Sendable = Box<dyn std::error::Error + Send + Sync>;
+
 /// The error inside an output of one of the usual shapes `Result<(), E>`: a detached task that
 /// returns one must not lose it silently (TASK-16). Rust cannot ask "is this any `Result`?", so the
 /// usual error types are listed.
 fn error_in<T: 'static>(value: &T) -> Option<Error> {
-    type Unit<E> = std::result::Result<(), E>;
     let value: &dyn Any = value;
-    if let Some(Err(error)) = value.downcast_ref::<Unit<Error>>() {
-        return (!error.is_cancelled()).then(|| error.clone());
+    if let Some(Err(error)) = value.downcast_ref::<Fallible<Error>>() {
+        return Some(error.clone());
     }
-    if let Some(Err(error)) = value.downcast_ref::<Unit<io::Error>>() {
+    if let Some(Err(error)) = value.downcast_ref::<Fallible<io::Error>>() {
         return Some(Error::failed(error.to_string()));
     }
-    if let Some(Err(error)) = value.downcast_ref::<Unit<Box<dyn std::error::Error>>>() {
+    if let Some(Err(error)) = value.downcast_ref::<Fallible<Boxed>>() {
         return Some(Error::failed(error.to_string()));
     }
-    if let Some(Err(error)) = value.downcast_ref::<Unit<Box<dyn std::error::Error + Send + Sync>>>()
-    {
+    if let Some(Err(error)) = value.downcast_ref::<Fallible<Sendable>>() {
         return Some(Error::failed(error.to_string()));
     }
-    if let Some(Err(error)) = value.downcast_ref::<Unit<String>>() {
+    if let Some(Err(error)) = value.downcast_ref::<Fallible<String>>() {
         return Some(Error::failed(error.clone()));
     }
     None
+}
+
+/// The cancellation inside an output of one of these shapes: a body that ends with `Cancelled` makes
+/// a cancelled task (CANCEL-15). All of this is decided when the program is compiled.
+pub(crate) fn cancelled_in<T: 'static>(value: &T) -> Option<Cancelled> {
+    let value: &dyn Any = value;
+    if let Some(Err(cancelled)) = value.downcast_ref::<Fallible<Cancelled>>() {
+        return Some(cancelled.clone());
+    }
+    if let Some(Err(error)) = value.downcast_ref::<Fallible<Error>>() {
+        return cancellation(error);
+    }
+    if let Some(Err(error)) = value.downcast_ref::<Fallible<io::Error>>() {
+        return cancellation(error.get_ref()?);
+    }
+    if let Some(Err(error)) = value.downcast_ref::<Fallible<Boxed>>() {
+        return cancellation(&**error);
+    }
+    if let Some(Err(error)) = value.downcast_ref::<Fallible<Sendable>>() {
+        return cancellation(&**error);
+    }
+    None
+}
+
+fn cancellation(error: &(dyn std::error::Error + 'static)) -> Option<Cancelled> {
+    match error.downcast_ref::<Error>() {
+        Some(Error::Cancelled(cancelled)) => Some(cancelled.clone()),
+        Some(_) => None,
+        None => error.downcast_ref::<Cancelled>().cloned(),
+    }
 }
 
 /// `Cancelled` as an outcome.

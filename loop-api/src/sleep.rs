@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::task::{Context as PollContext, Poll, Waker};
 use std::time::Duration;
 
+use crate::delivery;
 use crate::error::Cancelled;
 use crate::event_loop::LoopRef;
 use crate::handle::{Handle, HandleCell, Slot, State, TimerQueue};
@@ -104,10 +105,7 @@ impl Future for Sleep {
                     Poll::Pending
                 }
                 State::Cancelled => {
-                    let cancelled = Cancelled::new();
-                    if !task_core::deliver_if_own(&cancelled, Rc::as_ptr(cell).cast()) {
-                        task_core::deliver(cancelled);
-                    }
+                    delivery::deliver_ended(Cancelled::new(), Rc::as_ptr(cell).cast());
                     Poll::Pending
                 }
                 State::Done => {
@@ -132,7 +130,7 @@ impl Drop for Sleep {
     fn drop(&mut self) {
         if let Stage::Waiting(cell) = &self.stage {
             cell.disarm();
-            task_core::clear_waiter(Rc::as_ptr(cell).cast());
+            task_core::clear_waiter(cell);
         }
     }
 }
@@ -202,6 +200,10 @@ impl Cancellable for HandleCell<Alarm> {
             waker.wake();
         }
         pending
+    }
+
+    fn cancelled(&self) -> bool {
+        self.state.get() == State::Cancelled
     }
 
     fn describe(&self) -> String {

@@ -13,13 +13,14 @@ use std::task::{Context as PollContext, Poll, ready};
 use pin_project_lite::pin_project;
 
 use crate::context::{Context, Snapshot};
+use crate::delivery::{self, Delivery};
 use crate::error::{Cancelled, Error, Panic, Result};
-use crate::event_loop::LoopRef;
+use crate::event_loop::{LoopRef, WeakLoop};
 use crate::future::{CallbackId, schedule};
-use crate::outcome::{Observer, Outcome};
+use crate::outcome::{self, Observer, Outcome};
 use crate::report::Report;
 use crate::task_core::{
-    self, AnyOutcome, Cancellable, Delivery, DynTask, StepGuard, TaskCell, TaskCore, with_current,
+    self, AnyOutcome, Cancellable, DynTask, StepGuard, TaskCell, TaskCore, with_current,
 };
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -41,12 +42,12 @@ impl<T: 'static> Task<T> {
     /// Requests cancellation: the task sees it at the await where it is suspended, or at the next one.
     /// False if it is done.
     pub fn cancel(&self) -> bool {
-        self.cell.cancel(Cancelled::new())
+        self.cell.core.cancel(Cancelled::new())
     }
 
     /// The same with a reason.
     pub fn cancel_with(&self, reason: Cancelled) -> bool {
-        self.cell.cancel(reason)
+        self.cell.core.cancel(reason)
     }
 
     /// How many cancellation requests are outstanding.
@@ -187,60 +188,65 @@ impl<T: 'static> Task<T> {
     /// Polls for the end without looking at the output; `forward`: cancelling the current task
     /// cancels this one.
     pub fn poll_done(&self, cx: &mut PollContext<'_>, forward: bool) -> Poll<Result<()>> {
-        ready!(poll_end(&self.cell.clone().into_dyn(), &self.wait, cx, forward))?;
-        Poll::Ready(Ok(()))
+        let polled = poll_end(&*self.cell, &self.wait, cx);
+        if polled.is_pending() && forward {
+            task_core::set_waiter(|| self.cell.clone());
+        }
+        polled
     }
 }
 
-trait IntoDyn {
-    fn into_dyn(self) -> Rc<DynTask>;
-}
-
-impl<T: 'static> IntoDyn for Rc<TaskCell<Outcome<T>>> {
-    fn into_dyn(self) -> Rc<DynTask> {
-        self
-    }
-}
-
-fn poll_end(
-    cell: &Rc<DynTask>,
-    wait: &Cell<u32>,
-    cx: &PollContext<'_>,
-    forward: bool,
-) -> Poll<Result<()>> {
+fn poll_end(cell: &DynTask, wait: &Cell<u32>, cx: &PollContext<'_>) -> Poll<Result<()>> {
     if !cell.outcome.done() {
-        task_core::check_same_loop(&cell.lp)?;
-        let own =
-            with_current(|current| std::ptr::eq(&raw const current.core, &raw const cell.core));
-        if own == Some(true) {
+        if cell.core.is_current() {
             return Poll::Ready(Err(Error::usage("await: a task cannot wait for itself")));
         }
+        task_core::check_same_loop(&cell.lp)?;
     }
-    match cell.outcome.poll_done(wait, cx) {
-        Poll::Ready(()) => Poll::Ready(Ok(())),
-        Poll::Pending => {
-            if forward {
-                task_core::set_waiter(|| Rc::new(Joined(cell.clone())));
-            }
-            Poll::Pending
-        }
-    }
+    cell.outcome.poll_done(wait, cx).map(Ok)
 }
 
 fn forget_wait(cell: &DynTask, wait: &Cell<u32>) {
     let id = wait.replace(0);
     if id != 0 {
         cell.outcome.remove(id);
-        task_core::clear_joined(&cell.core);
+        task_core::give_up(cell.core.address());
     }
 }
 
-/// A task as something another task waits for.
+/// A task as something that another task waits for.
+impl<T: 'static> Cancellable for TaskCell<Outcome<T>> {
+    fn cancel(self: Rc<Self>, reason: &Cancelled) -> bool {
+        self.core.cancel(reason.clone())
+    }
+
+    fn cancelled(&self) -> bool {
+        self.outcome.cancelled()
+    }
+
+    fn describe(&self) -> String {
+        format!("task {:?}", self.core.name())
+    }
+
+    fn tasks(&self) -> Vec<u64> {
+        vec![self.core.id]
+    }
+
+    fn joined(&self) -> Option<&TaskCore> {
+        Some(&self.core)
+    }
+}
+
+/// The same without its type.
 struct Joined(Rc<DynTask>);
 
 impl Cancellable for Joined {
     fn cancel(self: Rc<Self>, reason: &Cancelled) -> bool {
         self.0.core.cancel(reason.clone())
+    }
+
+    fn cancelled(&self) -> bool {
+        self.0.outcome.cancelled()
     }
 
     fn describe(&self) -> String {
@@ -307,9 +313,7 @@ impl<T: 'static> Clone for Task<T> {
 
 impl<T: 'static> Drop for Task<T> {
     fn drop(&mut self) {
-        if self.wait.get() != 0 {
-            forget_wait(&*self.cell.clone().into_dyn(), &self.wait);
-        }
+        forget_wait(&*self.cell, &self.wait);
     }
 }
 
@@ -340,12 +344,12 @@ impl AnyTask {
 
     /// As [`Task::cancel`].
     pub fn cancel(&self) -> bool {
-        self.cell.cancel(Cancelled::new())
+        self.cell.core.cancel(Cancelled::new())
     }
 
     /// As [`Task::cancel_with`].
     pub fn cancel_with(&self, reason: Cancelled) -> bool {
-        self.cell.cancel(reason)
+        self.cell.core.cancel(reason)
     }
 
     /// As [`Task::cancelling`].
@@ -459,7 +463,11 @@ impl AnyTask {
 
     /// Polls for the end; `forward`: cancelling the current task cancels this one.
     pub fn poll_done(&self, cx: &mut PollContext<'_>, forward: bool) -> Poll<Result<()>> {
-        poll_end(&self.cell, &self.wait, cx, forward)
+        let polled = poll_end(&self.cell, &self.wait, cx);
+        if polled.is_pending() && forward {
+            task_core::set_waiter(|| Rc::new(Joined(self.cell.clone())));
+        }
+        polled
     }
 
     pub(crate) fn cell(&self) -> &Rc<DynTask> {
@@ -471,16 +479,17 @@ impl Future for AnyTask {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<()> {
-        match ready!(self.poll_done(cx, true)) {
-            // A request that was forwarded to the task comes back here.
-            Ok(())
-                if self.cancelled()
-                    && task_core::deliver_if_own(&Cancelled::new(), self.cell.core.address()) =>
-            {
-                Poll::Pending
+        let ended = ready!(self.poll_done(cx, true));
+        let address = self.cell.core.address();
+        if ended.is_ok() && self.cancelled() {
+            // A request that was passed on to the task comes back here.
+            if delivery::deliver_if_own(&Cancelled::new(), address) {
+                return Poll::Pending;
             }
-            _ => Poll::Ready(()),
+        } else {
+            delivery::answered(address);
         }
+        Poll::Ready(())
     }
 }
 
@@ -542,18 +551,35 @@ impl TaskFactory for EagerTaskFactory {
 
 pin_project! {
     /// The future that async-task drives: the user's future inside its task.
+    ///
+    /// async-task ends the process if a future panics while it is dropped: nothing here does.
     struct Root<F, T: 'static, S> {
         #[pin]
         future: Option<F>,
         // What the output means for the task.
         settle: Option<S>,
-        cell: Rc<TaskCell<Outcome<T>>>,
+        cell: Option<Rc<TaskCell<Outcome<T>>>>,
+    }
+
+    impl<F, T: 'static, S> PinnedDrop for Root<F, T, S> {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            if let Some(cell) = this.cell.take() {
+                // Thrown away before its end, by a loop that closes.
+                if !cell.outcome.done() {
+                    drop_future(this.future, &cell.core);
+                    finish(&cell, Err(Error::Cancelled(Cancelled::new())));
+                }
+                let lp = cell.lp.clone();
+                quietly(&lp, "a destructor panicked while a task was being dropped", || drop(cell));
+            }
+        }
     }
 }
 
 impl<F, T, S> Future for Root<F, T, S>
 where
-    F: Future,
+    F: Future + 'static,
     T: 'static,
     S: FnOnce(F::Output) -> Result<T>,
 {
@@ -561,12 +587,15 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<()> {
         let mut this = self.project();
-        let cell = this.cell.clone();
-        if cell.outcome.done() {
-            return Poll::Ready(());
-        }
+        let Some(cell) = this.cell.clone() else { return Poll::Ready(()) };
         let guard = StepGuard::enter(cell.clone());
-        let outcome = cell.core.context.run(|| step(this.future.as_mut(), this.settle, &cell, cx));
+        let outcome = cell.core.context.run(|| {
+            let step = || step(this.future.as_mut(), this.settle, &cell.core, cx);
+            catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|payload| {
+                drop_future(this.future.as_mut(), &cell.core);
+                Some(Err(Error::Panicked(Panic::new(payload))))
+            })
+        });
         drop(guard);
         match outcome {
             None => {
@@ -582,68 +611,71 @@ where
 }
 
 /// One step. `None`: suspended.
-fn step<F: Future, T: 'static>(
+fn step<F: Future + 'static, T: 'static>(
     mut future: Pin<&mut Option<F>>,
     settle: &mut Option<impl FnOnce(F::Output) -> Result<T>>,
-    cell: &Rc<TaskCell<Outcome<T>>>,
+    core: &TaskCore,
     cx: &mut PollContext<'_>,
 ) -> Option<Result<T>> {
-    let core = &cell.core;
-    core.started.set(true);
     // Cancelled before the first step, there is no scope yet: the body never starts (CANCEL-08).
     let mut delivery =
         if core.aborted.get() { Delivery::Root(Cancelled::new()) } else { core.resume() };
     loop {
         if let Delivery::Root(reason) = delivery {
             drop_future(future, core);
-            let end = core.take_end_with();
-            return Some(Err(end.unwrap_or(Error::Cancelled(reason))));
+            return Some(Err(core.take_end_with().unwrap_or(Error::Cancelled(reason))));
         }
-        let Some(inner) = future.as_mut().as_pin_mut() else {
-            return Some(Err(Error::Cancelled(Cancelled::new())));
-        };
-        match catch_unwind(AssertUnwindSafe(|| inner.poll(cx))) {
-            Ok(Poll::Pending) => match core.suspend() {
-                Delivery::None => return None,
-                other => delivery = other,
-            },
-            Ok(Poll::Ready(output)) => {
-                // Before joiners resume, what the body owned is gone (TASK-05).
-                drop_future(future, core);
-                return Some(match (core.take_must_cancel(), settle.take()) {
-                    // It may convert an error of user code.
-                    (None, Some(settle)) => catch_unwind(AssertUnwindSafe(|| settle(output)))
-                        .unwrap_or_else(|payload| Err(Error::Panicked(Panic::new(payload)))),
-                    (reason, _) => Err(Error::Cancelled(reason.unwrap_or_default())),
-                });
-            }
-            Err(payload) => {
-                drop_future(future, core);
-                return Some(Err(Error::Panicked(Panic::new(payload))));
-            }
+        let inner = future.as_mut().as_pin_mut()?;
+        if let Poll::Ready(output) = inner.poll(cx) {
+            // Before joiners resume, what the body owned is gone (TASK-05).
+            drop_future(future, core);
+            return Some(judge(output, settle.take()?, core));
+        }
+        match core.suspend() {
+            Delivery::None => return None,
+            other => delivery = other,
         }
     }
 }
 
-/// Drops the user's future; a panic in a destructor is reported, not passed on.
+/// What a body that returned ends with.
+fn judge<O: 'static, T>(
+    output: O,
+    settle: impl FnOnce(O) -> Result<T>,
+    core: &TaskCore,
+) -> Result<T> {
+    let Some(reason) = core.overruled().or_else(|| outcome::cancelled_in(&output)) else {
+        return settle(output);
+    };
+    quietly(&core.lp, "a destructor panicked while the value of a task was being dropped", || {
+        drop(output);
+    });
+    Err(core.take_end_with().unwrap_or(Error::Cancelled(reason)))
+}
+
+/// Drops the user's future.
 fn drop_future<F>(mut future: Pin<&mut Option<F>>, core: &TaskCore) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| future.set(None)))
-        && let Some(lp) = core.lp.upgrade()
-    {
-        lp.call_exception_handler(
-            Report::new("a destructor panicked while a task was being dropped")
-                .exception(Panic::new(payload))
-                .task(current_task()),
-        );
+    quietly(&core.lp, "a destructor panicked while a task was being dropped", || future.set(None));
+}
+
+/// Runs destructors of the user; a panic is reported, not passed on.
+fn quietly(lp: &WeakLoop, message: &'static str, destroy: impl FnOnce()) {
+    let Err(payload) = catch_unwind(AssertUnwindSafe(destroy)) else { return };
+    if let Some(lp) = lp.upgrade() {
+        let panic = Panic::new(payload);
+        lp.call_exception_handler(Report::new(message).exception(panic).task(current_task()));
     }
 }
 
 fn finish<T: 'static>(cell: &Rc<TaskCell<Outcome<T>>>, outcome: Result<T>) {
-    cell.core.finish();
+    quietly(&cell.lp, "a destructor panicked at the end of a task", || cell.core.finish());
     let lp = cell.lp.upgrade();
     let owned = lp.as_ref().and_then(|lp| lp.state().tasks.remove(cell.core.index.get()));
-    if let (Err(Error::Panicked(panic)), Some(lp)) = (&outcome, &lp) {
-        lp.state().resume_panic(panic);
+    if let (Err(Error::Panicked(panic)), Some(lp)) = (&outcome, &lp)
+        && lp.state().resume_panic(panic)
+    {
+        // The run that it leaves is told.
+        cell.outcome.mark_inspected();
     }
     let _ = cell.outcome.complete(outcome, "task", |callback, context| {
         schedule(&cell.lp, cell.clone(), callback, context);
@@ -653,7 +685,10 @@ fn finish<T: 'static>(cell: &Rc<TaskCell<Outcome<T>>>, outcome: Result<T>) {
 
 impl<O: ?Sized + AnyOutcome> Drop for TaskCell<O> {
     fn drop(&mut self) {
-        let Some(error) = self.outcome.lost_error() else { return };
+        // The text of an error is code of the user.
+        let lost = catch_unwind(AssertUnwindSafe(|| self.outcome.lost_error()));
+        let error = lost.unwrap_or_else(|payload| Some(Panic::new(payload).into()));
+        let Some(error) = error else { return };
         if let Some(lp) = self.core.lp.upgrade() {
             lp.call_exception_handler(
                 Report::new("the error of a task was never retrieved")
@@ -691,7 +726,7 @@ where
     );
     let cell = Rc::new(TaskCell { core, outcome: Outcome::new() });
     cell.core.index.set(lp.state().tasks.insert(cell.clone()));
-    let root = Root { future: Some(future), settle: Some(settle), cell: cell.clone() };
+    let root = Root { future: Some(future), settle: Some(settle), cell: Some(cell.clone()) };
     let scheduler = lp.scheduler();
     let (runnable, handle) = async_task::spawn_local(
         root,

@@ -6,6 +6,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::task::{Context as PollContext, Poll, Waker};
 
+use crate::delivery;
 use crate::error::Cancelled;
 use crate::task_core::{self, Cancellable};
 
@@ -45,10 +46,7 @@ impl Waiter {
                 return Poll::Ready(());
             }
             State::Cancelled => {
-                let cancelled = Cancelled::new();
-                if !task_core::deliver_if_own(&cancelled, Rc::as_ptr(self).cast()) {
-                    task_core::deliver(cancelled);
-                }
+                delivery::deliver_ended(Cancelled::new(), Rc::as_ptr(self).cast());
             }
             State::Idle | State::Waiting => {
                 self.state.set(State::Waiting);
@@ -76,7 +74,7 @@ impl Waiter {
     pub fn reset(self: &Rc<Self>) {
         self.state.set(State::Idle);
         drop(self.waker.take());
-        task_core::clear_waiter(Rc::as_ptr(self).cast());
+        task_core::clear_waiter(self);
     }
 
     /// Whether somebody waits.
@@ -112,6 +110,10 @@ impl Cancellable for Waiter {
             self.end(State::Cancelled);
         }
         waiting
+    }
+
+    fn cancelled(&self) -> bool {
+        self.is_cancelled()
     }
 
     fn describe(&self) -> String {

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
-use anyloop_api::{Cancellable, Cancelled, Error, Result, Transport, set_waiter};
+use anyloop_api::{Cancellable, Cancelled, Error, Result, Transport, clear_waiter, set_waiter};
 use futures_io::AsyncRead;
 
 use super::buffer::{Buffer, find};
@@ -474,6 +474,7 @@ impl Future for Wait<'_> {
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
+        clear_waiter(self.shared);
         let mut slot = self.shared.waiter.borrow_mut();
         if self.id != 0 && slot.as_ref().is_some_and(|waiter| waiter.id == self.id) {
             let mine = slot.take();

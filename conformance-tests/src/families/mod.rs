@@ -1,5 +1,7 @@
 //! The cases: one module per family, named as the family, listed here.
 
+mod cancel;
+mod cancel_caught;
 mod dbg;
 mod dns;
 mod exc;
@@ -25,6 +27,8 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     timer::CASES,
     fut::CASES,
     task::CASES,
+    cancel::CASES,
+    cancel_caught::CASES,
     fd::CASES,
     sig::CASES,
     exec::CASES,

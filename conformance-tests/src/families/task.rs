@@ -5,7 +5,7 @@ use std::pin::{Pin, pin};
 use std::task::{Poll, Waker};
 
 use anyloop_api::{
-    AnyTask, EagerTaskFactory, Result, TaskFactory, TaskOptions, sleep, sleep_until,
+    AnyTask, EagerTaskFactory, Result, TaskFactory, TaskOptions, catch_cancel, sleep, sleep_until,
 };
 
 use super::prelude::*;
@@ -25,7 +25,8 @@ cases! {
     TASK_10 => the_unfinished_ones_are_listed, asked_from_another_thread;
     TASK_11 => names_are_numbered_or_given;
     TASK_12 => a_step_is_never_re_entered;
-    TASK_13 => many_wakes_make_one_step, wakes_of_other_threads_too, late_wakes_are_ignored;
+    TASK_13 => many_wakes_make_one_step, a_cancellation_makes_one_step, wakes_of_other_threads_too,
+        late_wakes_are_ignored;
     TASK_14 => dropping_the_handle_detaches;
     TASK_15 => what_is_left_at_close_is_reported, internal_tasks_are_not_reported,
         destructors_at_close_may_do_anything;
@@ -579,6 +580,38 @@ fn many_wakes_make_one_step(cx: &Context) -> Outcome {
     Ok(())
 }
 
+fn a_cancellation_makes_one_step(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let future = lp.create_future::<()>();
+    for knows in [false, true] {
+        let (polls, waiting) = (Counter::new(), future.clone());
+        let count = polls.clone();
+        let task = lp.create_task(async move {
+            let mut body = pin!(async move {
+                let wait = async move {
+                    if knows {
+                        let _ = waiting.await;
+                    }
+                    pending::<()>().await;
+                };
+                let _ = catch_cancel(wait).await;
+                pending::<()>().await;
+            });
+            poll_fn(|cx| {
+                count.add();
+                body.as_mut().poll(cx)
+            })
+            .await;
+        })?;
+        run_times(&lp, 3)?;
+        task.cancel();
+        run_times(&lp, 3)?;
+        ensure_eq!(polls.get(), 2, "steps of a task that was cancelled once");
+        task.mark_internal();
+    }
+    Ok(())
+}
+
 fn wakes_of_other_threads_too(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
     let (polls, waker) = (Counter::new(), Rc::new(RefCell::new(None::<Waker>)));
@@ -985,7 +1018,7 @@ fn a_future_never_awaited_is_noticed(cx: &Context) -> Outcome {
         never_polled(freed.token(), polled.clone());
         sleep(FAR);
         yield_now();
-        anyloop_api::catch_cancel(ready(()));
+        catch_cancel(ready(()));
         anyloop_api::shield(lp.create_future::<()>());
     }
     run_times(&lp, 2)?;

@@ -1,0 +1,544 @@
+//! How a request to cancel a task finds its way (contract §3.2).
+//!
+//! ```text
+//!  Task::cancel ──▶ a critical part is active ──▶ it holds the request back until it ends
+//!       │
+//!       ├──▶ the waiter accepts it: a future, a sleep, another task  ──▶ `forwarded`
+//!       │       its await sees the end and asks for delivery (`deliver_if_own`):
+//!       │       the innermost `catch_cancel` around that await yields, in the same poll
+//!       │
+//!       └──▶ nobody accepts it ──▶ `must_cancel`, and the task is woken
+//!               when it resumes or is about to suspend, the scope around its waiter, or the
+//!               innermost if there is no waiter, is told and polled
+//!
+//!  without a scope the root future is dropped, and the task ends cancelled
+//!
+//!  CancelScope::cancel: the same within one scope. Its request waits in the scope (`own`), goes only
+//!  to scopes and waiters inside it, and dies with it: other branches of the task never see it.
+//! ```
+//!
+//! No request is lost: an await that was passed one and is dropped before it saw the end gives it
+//! back, and so does a scope that was told.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use crate::error::Cancelled;
+use crate::scope::{Place, Scope};
+use crate::task_core::{Cancellable, TaskCore, with_current};
+
+thread_local! {
+    /// Numbers the walks along chains of tasks, so that circles are noticed.
+    static WALKS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Some request of [`Requests`] is there: one byte to look at in every step.
+const MUST_CANCEL: u8 = 1;
+const FORWARDED: u8 = 1 << 1;
+const ASKED: u8 = 1 << 2;
+/// Some scope has a request of its own.
+const OWN: u8 = 1 << 3;
+
+/// A request on its way.
+#[derive(Clone)]
+pub(crate) struct Request {
+    pub(crate) reason: Cancelled,
+    /// The scope that made it; zero: somebody outside the task, or the task itself.
+    pub(crate) origin: u64,
+}
+
+/// What a task is suspended on.
+#[derive(Clone)]
+pub(crate) struct Waiter {
+    pub(crate) what: Rc<dyn Cancellable>,
+    /// Inside which scope.
+    pub(crate) scope: u64,
+}
+
+/// What is under way, and the scopes that are suspended.
+#[derive(Default)]
+pub(crate) struct Requests {
+    must_cancel: Option<Cancelled>,
+    /// What the waiter accepted; its await will ask for delivery.
+    forwarded: Option<Forwarded>,
+    /// Awaits of this very step that let a cancellation through, and inside which scope each is.
+    asked: Vec<(Request, u64)>,
+    past_scopes: bool,
+    pub(crate) scopes: Vec<Rc<Scope>>,
+    /// The last walk that came along.
+    walk: u64,
+}
+
+struct Forwarded {
+    request: Request,
+    to: Waiter,
+}
+
+/// What the step does next about a cancellation.
+pub(crate) enum Delivery {
+    /// Nothing is due.
+    None,
+    /// A scope was told; poll on.
+    Scope,
+    /// No scope: the root future is to be dropped.
+    Root(Cancelled),
+}
+
+/// What became of a request at one task of a chain.
+enum Passed {
+    /// Nobody takes it.
+    Nowhere,
+    /// Accepted, or on its way already.
+    Done,
+    /// To this task, which comes next.
+    On(Rc<dyn Cancellable>),
+}
+
+/// What tells waiters apart: the task, if it is one, else the object.
+pub(crate) fn address(waiter: &Rc<dyn Cancellable>) -> *const () {
+    match waiter.joined() {
+        Some(core) => core.address(),
+        None => Rc::as_ptr(waiter).cast(),
+    }
+}
+
+/// An await saw what it waited for, the one at `waiter`, end as cancelled. True if the current task's
+/// own request caused it: the cancellation then goes outwards from here, and the await stays pending.
+pub(crate) fn deliver_if_own(cancelled: &Cancelled, waiter: *const ()) -> bool {
+    with_current(|task| {
+        let core = &task.core;
+        let Some(mut request) = core.take_forwarded_to(waiter) else { return false };
+        if request.reason.message().is_none() {
+            request.reason = cancelled.clone();
+        }
+        let mask = core.mask_elsewhere(request.origin);
+        if let Some(mask) = mask {
+            // What was awaited is gone, and is seen to be; the request waits.
+            mask.hold(request);
+            return false;
+        }
+        core.ask(request);
+        true
+    })
+    .unwrap_or(false)
+}
+
+/// The same for a wait that has no other end than the cancellation: it asks for as long as it is
+/// polled.
+pub(crate) fn deliver_ended(cancelled: Cancelled, waiter: *const ()) {
+    if !deliver_if_own(&cancelled, waiter) {
+        with_current(|task| {
+            if task.core.mask_elsewhere(0).is_none() {
+                task.core.ask(Request { reason: cancelled, origin: 0 });
+            }
+        });
+    }
+}
+
+/// What was awaited, at `waiter`, has ended in another way than by cancellation: a request that was
+/// passed on to it was refused there.
+pub(crate) fn answered(waiter: *const ()) {
+    with_current(|task| drop(task.core.take_forwarded_to(waiter)));
+}
+
+/// An await is gone before it saw the end of what is at `waiter`: a request that was passed on to
+/// that comes back.
+pub(crate) fn given_up(waiter: *const ()) {
+    with_current(|task| {
+        if let Some(request) = task.core.take_forwarded_to(waiter) {
+            task.core.give_back(request);
+        }
+    });
+}
+
+/// The cancellation goes outwards from the await that calls this. False outside a task.
+pub(crate) fn deliver(reason: Cancelled) -> bool {
+    with_current(|task| task.core.ask(Request { reason, origin: 0 })).is_some()
+}
+
+/// Asks for the root to be dropped in this step, past every scope.
+pub(crate) fn deliver_to_root(reason: Cancelled) {
+    with_current(|task| {
+        task.core.with_requests(|all| all.past_scopes = true);
+        task.core.ask(Request { reason, origin: 0 });
+    });
+}
+
+impl TaskCore {
+    // --- making requests ---
+
+    /// CANCEL-01 to -05.
+    pub(crate) fn cancel(&self, reason: Cancelled) -> bool {
+        if self.finished() {
+            return false;
+        }
+        self.count_request();
+        let request = Request { reason, origin: 0 };
+        if let Some(mask) = self.mask_within(0) {
+            mask.hold(request);
+        } else if self.running() || !self.forward(&request) {
+            self.request(request.reason);
+        }
+        true
+    }
+
+    /// The same from inside the task: only what runs in `scope` is cancelled, and masks further out do
+    /// not hold it back. False if the scope has ended.
+    pub(crate) fn cancel_within(&self, scope: &Rc<Scope>, reason: Cancelled) -> bool {
+        let origin = scope.place.scope;
+        if self.finished() || self.scope(origin).is_none() {
+            return false;
+        }
+        self.count_request();
+        let request = Request { reason, origin };
+        if let Some(mask) = self.mask_within(origin) {
+            mask.hold(request);
+        } else if self.running() || !self.forward(&request) {
+            self.request_within(scope, request.reason);
+        }
+        true
+    }
+
+    /// Takes a request of `scope` back; returns how many requests remain. What has been delivered
+    /// already is not undone.
+    pub(crate) fn withdraw(&self, scope: &Scope) -> usize {
+        let own = scope.own.borrow_mut().take();
+        drop(own);
+        let id = scope.place.scope;
+        for mask in self.scopes_within(0).filter(|scope| scope.is_mask()) {
+            mask.release(|held| held.origin == id);
+        }
+        self.uncancel()
+    }
+
+    /// CANCEL-16, -17.
+    pub(crate) fn uncancel(&self) -> usize {
+        if !self.finished() && self.discount_request() == 0 {
+            drop(self.take_must_cancel());
+            self.take_due(OWN);
+            for scope in self.scopes_within(0) {
+                *scope.own.borrow_mut() = None;
+                if scope.is_mask() {
+                    scope.release(|_| true);
+                }
+            }
+        }
+        self.cancelling()
+    }
+
+    /// A scope or an await is gone that had `request`: back to where it came from.
+    pub(crate) fn give_back(&self, request: Request) {
+        if self.finished() {
+            return;
+        }
+        if request.origin == 0 {
+            self.request(request.reason);
+        } else if let Some(scope) = self.scope(request.origin) {
+            self.request_within(&scope, request.reason);
+        }
+    }
+
+    /// Sets the flag and makes sure that a step follows.
+    fn request(&self, reason: Cancelled) {
+        self.set_due(MUST_CANCEL);
+        let old = self.with_requests(|all| all.must_cancel.replace(reason));
+        drop(old);
+        self.wake();
+    }
+
+    fn request_within(&self, scope: &Scope, reason: Cancelled) {
+        self.set_due(OWN);
+        let old = scope.own.borrow_mut().replace(reason);
+        drop(old);
+        self.wake();
+    }
+
+    fn take_must_cancel(&self) -> Option<Cancelled> {
+        if self.take_due(MUST_CANCEL) {
+            self.with_requests(|all| all.must_cancel.take())
+        } else {
+            None
+        }
+    }
+
+    /// The requests that scopes made for themselves.
+    fn take_own(&self) -> Vec<Request> {
+        if !self.take_due(OWN) {
+            return Vec::new();
+        }
+        let own = |scope: Rc<Scope>| {
+            let reason = scope.own.borrow_mut().take()?;
+            Some(Request { reason, origin: scope.place.scope })
+        };
+        self.scopes_within(0).filter_map(own).collect()
+    }
+
+    // --- passing requests on ---
+
+    /// Passes a request on to what the task is suspended on, if that is inside the scope that made
+    /// the request. Says whether it was accepted.
+    ///
+    /// Tasks that wait for tasks are a chain, which may be long, or a circle: this is a loop.
+    fn forward(&self, request: &Request) -> bool {
+        let walk = WALKS.get() + 1;
+        WALKS.set(walk);
+        let mut next = match self.pass(request, walk) {
+            Passed::Nowhere => return false,
+            Passed::Done => return true,
+            Passed::On(task) => task,
+        };
+        let request = Request { reason: request.reason.clone(), origin: 0 };
+        while let Some(core) = next.joined() {
+            core.count_request();
+            let passed = if let Some(mask) = core.mask_within(0) {
+                mask.hold(request.clone());
+                Passed::Done
+            } else if core.running() {
+                Passed::Nowhere
+            } else {
+                core.pass(&request, walk)
+            };
+            next = match passed {
+                Passed::On(task) => task,
+                Passed::Done => break,
+                Passed::Nowhere => {
+                    core.request(request.reason);
+                    break;
+                }
+            };
+        }
+        true
+    }
+
+    /// Passes a request on to what this one task is suspended on.
+    fn pass(&self, request: &Request, walk: u64) -> Passed {
+        let waiter = self.waiter().filter(|waiter| self.is_within(waiter.scope, request.origin));
+        let Some(waiter) = waiter else { return Passed::Nowhere };
+        let to = address(&waiter.what);
+        let again = self.is_due(FORWARDED) && self.is_forwarded_to(to);
+        let accepted = |passed| {
+            // The await asks for it in a later step.
+            let forwarded = Forwarded { request: request.clone(), to: waiter.clone() };
+            self.set_due(FORWARDED);
+            let old = self.with_requests(|all| all.forwarded.replace(forwarded));
+            drop(old);
+            passed
+        };
+        self.with_requests(|all| all.walk = walk);
+        match waiter.what.joined() {
+            Some(inner) if !inner.finished() => {
+                if inner.is_on_walk(walk) {
+                    return Passed::Nowhere;
+                }
+                accepted(Passed::On(waiter.what.clone()))
+            }
+            // Ended by an earlier request, of which this task has not heard yet.
+            _ if again && waiter.what.cancelled() => accepted(Passed::Done),
+            Some(_) => Passed::Nowhere,
+            None if waiter.what.clone().cancel(&request.reason) => {
+                let passed = accepted(Passed::Done);
+                // The wait has woken the task, unless its await was dropped by somebody else.
+                self.wake();
+                passed
+            }
+            None => Passed::Nowhere,
+        }
+    }
+
+    fn is_on_walk(&self, walk: u64) -> bool {
+        self.has_requests() && self.with_requests(|all| all.walk == walk)
+    }
+
+    fn is_forwarded_to(&self, to: *const ()) -> bool {
+        self.with_requests(|all| {
+            all.forwarded.as_ref().is_some_and(|mine| address(&mine.to.what) == to)
+        })
+    }
+
+    fn take_forwarded_to(&self, to: *const ()) -> Option<Request> {
+        if !self.is_due(FORWARDED) || !self.is_forwarded_to(to) {
+            return None;
+        }
+        self.take_forwarded().map(|forwarded| forwarded.request)
+    }
+
+    fn take_forwarded(&self) -> Option<Forwarded> {
+        if self.take_due(FORWARDED) { self.with_requests(|all| all.forwarded.take()) } else { None }
+    }
+
+    /// The scope with this number (zero: the task) drops what it holds, the await of the waiter too.
+    fn forget_forwarded(&self, within: u64) {
+        if !self.is_due(FORWARDED) {
+            return;
+        }
+        let at = self.with_requests(|all| all.forwarded.as_ref().map(|mine| mine.to.scope));
+        if at.is_some_and(|scope| self.is_within(scope, within)) {
+            drop(self.take_forwarded());
+        }
+    }
+
+    /// What was passed on to something that has ended as cancelled, and which nobody has seen: the
+    /// await is gone, or in a branch that was not polled.
+    fn take_unseen(&self) -> Option<Request> {
+        if !self.is_due(FORWARDED) {
+            return None;
+        }
+        let to = self.with_requests(|all| all.forwarded.as_ref().map(|mine| mine.to.what.clone()));
+        if !to?.cancelled() {
+            return None;
+        }
+        self.take_forwarded().map(|forwarded| forwarded.request)
+    }
+
+    // --- asking ---
+
+    /// An await at the current place lets `request` through.
+    fn ask(&self, request: Request) {
+        self.set_due(ASKED);
+        self.with_requests(|all| all.asked.push((request, Place::current().scope)));
+    }
+
+    /// The poll of a scope ends: what was asked for inside goes out of it, or ends here if it
+    /// `catches`.
+    pub(crate) fn asked_within(&self, scope: u64, outer: u64, catches: bool) -> Option<Cancelled> {
+        if !self.is_due(ASKED) {
+            return None;
+        }
+        let mut caught: Option<Request> = None;
+        let left = self.with_requests(|all| {
+            let catches = catches && !all.past_scopes;
+            all.asked.retain_mut(|(request, place)| {
+                if *place != scope {
+                    return true;
+                }
+                if catches {
+                    caught = Some(request.clone());
+                    return false;
+                }
+                *place = outer;
+                // A scope's own request dies with it.
+                request.origin != scope
+            });
+            !all.asked.is_empty()
+        });
+        if !left {
+            self.take_due(ASKED);
+        }
+        let caught = caught?;
+        self.forget_forwarded(scope);
+        if caught.origin == 0 {
+            // One delivery for all requests before it (CANCEL-13).
+            drop(self.take_must_cancel());
+        }
+        Some(caught.reason)
+    }
+
+    fn take_asked(&self) -> Option<Cancelled> {
+        if !self.take_due(ASKED) {
+            return None;
+        }
+        let asked = self.with_requests(|all| std::mem::take(&mut all.asked));
+        asked.into_iter().next().map(|(request, _)| request.reason)
+    }
+
+    /// A critical part inside `within` that is not around the current place: it began in another
+    /// branch after a request had been passed on.
+    fn mask_elsewhere(&self, within: u64) -> Option<Rc<Scope>> {
+        let here = Place::current().scope;
+        let mut masks = self.scopes_within(within).filter(|scope| scope.is_mask());
+        masks.find(|mask| !self.is_within(here, mask.place.scope))
+    }
+
+    // --- the step ---
+
+    /// The step begins: nothing is awaited yet.
+    pub(crate) fn resume(&self) -> Delivery {
+        let waiter = self.replace_waiter(None);
+        if !self.is_due(MUST_CANCEL | OWN) {
+            return Delivery::None;
+        }
+        for request in self.take_own() {
+            self.tell(request, waiter.as_ref());
+        }
+        match self.take_must_cancel() {
+            Some(reason) => self.tell(Request { reason, origin: 0 }, waiter.as_ref()),
+            None => Delivery::None,
+        }
+    }
+
+    /// The root future is pending: whether it is to be dropped, or polled on.
+    pub(crate) fn suspend(&self) -> Delivery {
+        if self.nothing_due() {
+            return Delivery::None;
+        }
+        if let Some(reason) = self.take_asked() {
+            return Delivery::Root(reason);
+        }
+        if let Some(request) = self.take_unseen() {
+            self.give_back(request);
+        }
+        let mut delivery = Delivery::None;
+        for request in self.take_own() {
+            if let told @ Delivery::Scope = self.deliver(request) {
+                delivery = told;
+            }
+        }
+        let Some(reason) = self.take_must_cancel() else { return delivery };
+        match self.deliver(Request { reason, origin: 0 }) {
+            Delivery::None => delivery,
+            other => other,
+        }
+    }
+
+    /// The root future is ready: why its value does not count, if so (CANCEL-10).
+    pub(crate) fn overruled(&self) -> Option<Cancelled> {
+        if self.nothing_due() {
+            return None;
+        }
+        self.take_asked().or_else(|| self.take_must_cancel())
+    }
+
+    /// A request of the step's own.
+    fn deliver(&self, request: Request) -> Delivery {
+        if let Some(mask) = self.mask_within(request.origin) {
+            mask.hold(request);
+            return Delivery::None;
+        }
+        if self.forward(&request) {
+            return Delivery::None;
+        }
+        let waiter = self.waiter();
+        self.tell(request, waiter.as_ref())
+    }
+
+    /// Tells the scope around the waiter, or the innermost if the waiter is not known: the one that
+    /// made the request at the most.
+    fn tell(&self, request: Request, waiter: Option<&Waiter>) -> Delivery {
+        let within = request.origin;
+        if let Some(mask) = self.mask_within(within) {
+            mask.hold(request);
+            return Delivery::None;
+        }
+        let around = waiter.and_then(|waiter| self.scope(waiter.scope));
+        let around = around.filter(|scope| self.is_within(scope.place.scope, within));
+        let innermost = || self.scopes_within(within).max_by_key(|scope| scope.place.depth);
+        let Some(scope) = around.or_else(innermost) else {
+            // The scope that asked may have ended meanwhile.
+            return if within == 0 { Delivery::Root(request.reason) } else { Delivery::None };
+        };
+        self.forget_forwarded(scope.place.scope);
+        scope.tell(request, self.own_waker().as_ref());
+        Delivery::Scope
+    }
+
+    /// The task is over: forgets everything.
+    pub(crate) fn clear_requests(&self) {
+        let waiter = self.replace_waiter(None);
+        drop(waiter);
+        if self.has_requests() {
+            drop((self.take_must_cancel(), self.take_forwarded(), self.take_asked()));
+            let scopes = self.with_requests(|all| std::mem::take(&mut all.scopes));
+            drop(scopes);
+        }
+    }
+}
