@@ -16,6 +16,7 @@ mod sig;
 mod task;
 mod thr;
 mod timer;
+mod tr;
 
 use crate::case::Case;
 
@@ -30,6 +31,7 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     cancel::CASES,
     cancel_caught::CASES,
     fd::CASES,
+    tr::CASES,
     sig::CASES,
     exec::CASES,
     dns::CASES,

@@ -4,7 +4,10 @@
 mod types;
 
 mod branches;
+mod memory;
+mod network;
 mod probe;
+mod protocols;
 mod reports;
 mod running;
 mod signals;
@@ -12,7 +15,13 @@ mod sockets;
 mod trace;
 
 pub use self::branches::{Gate, both, both_when_woken, first};
+pub use self::memory::resident_memory;
+pub use self::network::{
+    CloggedTcp, Stalled, available, clogged_tcp_pair, collect, pattern, reset, settle,
+    stalled_listener, stalled_listener_at,
+};
 pub use self::probe::{Counter, OnDrop, Token};
+pub use self::protocols::{Record, Script};
 pub use self::reports::{Reports, Seen};
 pub use self::running::{
     block_for, count_iterations, cpu_time, every_iteration, join, run_for, run_once, run_times,

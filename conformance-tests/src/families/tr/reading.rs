@@ -1,0 +1,324 @@
+//! What comes in: complete, in order, one callback at a time, and not while paused.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::families::prelude::*;
+use crate::tools::{
+    Record, SIGUSR1, Script, clogged_tcp_pair, collect, pattern, raise, reset, settle, tcp_pair,
+};
+
+/// What asyncio reads at a time.
+const MOST: usize = 256 * 1024;
+
+pub(super) fn megabytes_in_order(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (near, mut far) = tcp_pair()?;
+    let sent = pattern(5_000_000);
+    let bytes = sent.clone();
+    let writer = thread::spawn(move || {
+        far.set_nonblocking(false)?;
+        far.write_all(&bytes)
+    });
+    let record = Script::new().record();
+    record.attach(&lp, near)?;
+    record.until_lost(&lp)?;
+    join(writer)??;
+    record.expect(["made", "data", "eof", "lost"])?;
+    ensure!(record.bytes() == sent, "received {} bytes, or others", record.received());
+    ensure!(record.largest() <= MOST, "a piece of {} bytes", record.largest());
+    Ok(())
+}
+
+pub(super) fn small_messages_in_order(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (near, mut far) = tcp_pair()?;
+    far.set_nodelay(true)?;
+    let record = Script::new().record();
+    record.attach(&lp, near)?;
+    let sent = pattern(20_000);
+    for (number, piece) in sent.chunks(7).enumerate() {
+        far.write_all(piece)?;
+        if number % 5 == 0 {
+            run_once(&lp)?;
+        }
+    }
+    record.until_received(&lp, sent.len())?;
+    ensure!(record.bytes() == sent, "received something else than was sent");
+    record.expect(["made", "data"])
+}
+
+pub(super) fn many_connections_in_order(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let mut ends = Vec::new();
+    for _ in 0..50 {
+        let (near, far) = tcp_pair()?;
+        let record = Script::new().record();
+        record.attach(&lp, near)?;
+        ends.push((record, far));
+    }
+    // Rounds over all of them, so that each poll finds many ready.
+    for round in 0..40 {
+        for (index, (_, far)) in ends.iter_mut().enumerate() {
+            far.write_all(&[round, index as u8, round ^ 0xff])?;
+        }
+        run_once(&lp)?;
+    }
+    for (index, (record, _)) in ends.iter().enumerate() {
+        record.until_received(&lp, 120)?;
+        let expected: Vec<u8> = (0..40).flat_map(|n| [n, index as u8, n ^ 0xff]).collect();
+        ensure!(record.bytes() == expected, "connection {index} received {:?}", record.bytes());
+    }
+    Ok(())
+}
+
+pub(super) fn never_called_inside_a_data_callback(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (near, mut far) = tcp_pair()?;
+    let sent = pattern(2_000_000);
+    let bytes = sent.clone();
+    let writer = thread::spawn(move || {
+        far.set_nonblocking(false)?;
+        far.write_all(&bytes)?;
+        far.shutdown(Shutdown::Write)?;
+        std::io::copy(&mut &far, &mut std::io::sink())
+    });
+    let (inside, nested) = (Cell::new(false), Counter::new());
+    let overlaps = nested.clone();
+    let data = move |record: &Record, _: &[u8]| {
+        if inside.replace(true) {
+            overlaps.add();
+        }
+        let transport = record.transport();
+        // Whatever could tempt it to go on at once.
+        transport.pause_reading();
+        transport.resume_reading();
+        transport.set_protocol(transport.get_protocol());
+        let _ = transport.write("x");
+        inside.set(false);
+    };
+    let record = Script::new().data(data).record();
+    record.attach(&lp, near)?;
+    record.until_lost(&lp)?;
+    join(writer)??;
+    ensure_eq!(nested.get(), 0, "data callbacks inside another");
+    ensure!(record.bytes() == sent, "received {} bytes, or others", record.received());
+    Ok(())
+}
+
+pub(super) fn no_spinning_at_the_end_of_the_stream(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (near, far) = tcp_pair()?;
+    let record = Script::new().eof(|_| true).record();
+    let transport = record.attach(&lp, near)?;
+    far.shutdown(Shutdown::Write)?;
+    record.until(&lp, |record| record.count("eof") == 1)?;
+    let busy = cpu_time();
+    run_for(&lp, ms(300))?;
+    let busy = cpu_time() - busy;
+    ensure!(busy < ms(100), "300 ms of nothing took {busy:?} of processor time");
+    // Not even with something to write.
+    transport.write(vec![b'x'; 8_000_000])?;
+    let busy = cpu_time();
+    run_for(&lp, ms(300))?;
+    let busy = cpu_time() - busy;
+    ensure!(busy < ms(150), "300 ms of waiting for room took {busy:?} of processor time");
+    transport.resume_reading();
+    settle(&lp)?;
+    record.expect(["made", "eof", "pause"])
+}
+
+pub(super) fn a_reset_is_connection_lost(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let reports = Reports::of(&lp);
+    let (near, far) = tcp_pair()?;
+    let record = Script::new().record();
+    record.attach(&lp, near)?;
+    reset(far)?;
+    record.until_lost(&lp)?;
+    check_reset(&record)?;
+    ensure_eq!(record.events().len(), 2, "callbacks: {:?}", record.events());
+    reports.none()
+}
+
+pub(super) fn a_reset_after_data(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let reports = Reports::of(&lp);
+    let (near, mut far) = tcp_pair()?;
+    let record = Script::new().record();
+    record.attach(&lp, near)?;
+    far.write_all(b"last words")?;
+    record.until_received(&lp, 10)?;
+    reset(far)?;
+    record.until_lost(&lp)?;
+    check_reset(&record)?;
+    ensure_eq!(record.count("eof"), 0, "calls of eof_received");
+    reports.none()
+}
+
+pub(super) fn a_reset_behind_data(cx: &Context) -> Outcome {
+    // Both are there before the loop looks, or before the connection is the loop's.
+    for early in [false, true] {
+        let lp = cx.new_loop()?;
+        let (near, mut far) = tcp_pair()?;
+        let record = Script::new().record();
+        if early {
+            far.write_all(b"hello")?;
+            reset(far)?;
+            record.attach(&lp, near)?;
+        } else {
+            record.attach(&lp, near)?;
+            settle(&lp)?;
+            far.write_all(b"hello")?;
+            reset(far)?;
+        }
+        record.until_lost(&lp)?;
+        check_reset(&record)?;
+    }
+    Ok(())
+}
+
+pub(super) fn check_reset(record: &Record) -> Outcome {
+    let kind = record.error().map(|error| error.io_kind());
+    ensure_eq!(kind, Some(ErrorKind::ConnectionReset), "the error of connection_lost");
+    Ok(())
+}
+
+pub(super) fn nothing_to_read_is_no_error(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (near, mut far) = tcp_pair()?;
+    // Somebody else reads what the loop is told about.
+    let mut thief = near.try_clone()?;
+    let record = Script::new().record();
+    let transport = record.attach(&lp, near)?;
+    for _ in 0..10 {
+        far.write_all(b"stolen")?;
+        let mut loot = [0; 6];
+        thief.set_nonblocking(true)?;
+        let mut stolen = 0;
+        while stolen < 6 {
+            // The loop may be quicker, if its kernel interface reads by itself.
+            match thief.read(&mut loot[stolen..]) {
+                Ok(count) => stolen += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        run_times(&lp, 2)?;
+    }
+    ensure!(!transport.is_closing(), "closing: {:?}", record.events());
+    let before = record.received();
+    far.write_all(b"received")?;
+    record.until_received(&lp, before + 8)?;
+    ensure!(record.bytes().ends_with(b"received"), "received {:?}", record.bytes());
+    Ok(())
+}
+
+pub(super) fn signals_interrupt_nothing(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let signals = Counter::new();
+    let handled = signals.clone();
+    lp.add_signal_handler(SIGUSR1, move || {
+        handled.add();
+    })?;
+    let (near, far) = tcp_pair()?;
+    let sent = pattern(3_000_000);
+    let (bytes, mut writing) = (sent.clone(), far.try_clone()?);
+    let reader = collect(far);
+    let done = Arc::new(AtomicBool::new(false));
+    let finished = done.clone();
+    let signaller = thread::spawn(move || -> std::io::Result<()> {
+        while !finished.load(Ordering::Relaxed) {
+            raise(SIGUSR1)?;
+            thread::sleep(Duration::from_micros(200));
+        }
+        Ok(())
+    });
+    let writer = thread::spawn(move || {
+        writing.set_nonblocking(false)?;
+        writing.write_all(&bytes)?;
+        writing.shutdown(Shutdown::Write)
+    });
+    // Everything goes back.
+    let echo = |record: &Record, data: &[u8]| {
+        let _ = record.transport().write(data);
+    };
+    let record = Script::new().data(echo).record();
+    record.attach(&lp, near)?;
+    record.until_lost(&lp)?;
+    done.store(true, Ordering::Relaxed);
+    join(signaller)??;
+    join(writer)??;
+    ensure_is!(record.error(), None);
+    ensure!(record.bytes() == sent, "received {} bytes, or others", record.received());
+    ensure!(join(reader)?? == sent, "the peer got something else back");
+    run_times(&lp, 2)?;
+    ensure!(signals.get() > 0, "there was no signal");
+    Ok(())
+}
+
+pub(super) fn everything_before_the_close(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (near, mut far) = tcp_pair()?;
+    let record = Script::new().record();
+    record.attach(&lp, near)?;
+    // Data and end are there before the loop looks.
+    let sent = pattern(100_000);
+    far.write_all(&sent)?;
+    drop(far);
+    record.until_lost(&lp)?;
+    record.expect(["made", "data", "eof", "lost"])?;
+    ensure!(record.bytes() == sent, "received {} bytes, or others", record.received());
+    Ok(())
+}
+
+pub(super) fn everything_into_a_small_buffer(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (near, mut far) = tcp_pair()?;
+    let record = Script::new().buffer(|_| 16).record();
+    record.attach_buffered(&lp, near)?;
+    let sent = pattern(10_000);
+    far.write_all(&sent)?;
+    drop(far);
+    record.until_lost(&lp)?;
+    record.expect(["made", "data", "eof", "lost"])?;
+    ensure!(record.bytes() == sent, "received {} bytes, or others", record.received());
+    Ok(())
+}
+
+pub(super) fn everything_with_writes_pending(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let mut pair = clogged_tcp_pair()?;
+    let record = Script::new().record();
+    let transport = record.attach(&lp, pair.near)?;
+    transport.write("unsent")?;
+    let sent = pattern(50_000);
+    pair.far.write_all(&sent)?;
+    pair.far.shutdown(Shutdown::Write)?;
+    record.until(&lp, |record| record.count("eof") == 1)?;
+    record.expect(["made", "data", "eof"])?;
+    ensure!(record.bytes() == sent, "received {} bytes, or others", record.received());
+    let reader = collect(pair.far);
+    record.until_lost(&lp)?;
+    ensure_eq!(join(reader)??.len(), pair.unread + 6, "how much the peer got");
+    Ok(())
+}
+
+pub(super) fn everything_that_came_before_the_transport(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (near, mut far) = tcp_pair()?;
+    let sent = pattern(60_000);
+    far.write_all(&sent)?;
+    drop(far);
+    let record = Script::new().made(|record| record.transport().pause_reading()).record();
+    let transport = record.attach(&lp, near)?;
+    settle(&lp)?;
+    record.expect(["made"])?;
+    transport.resume_reading();
+    record.until_lost(&lp)?;
+    record.expect(["made", "data", "eof", "lost"])?;
+    ensure!(record.bytes() == sent, "received {} bytes, or others", record.received());
+    Ok(())
+}

@@ -1,0 +1,433 @@
+//! Protocols that remember what happened to them, and do in between what the case wants.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use anyloop_api::{
+    AnyProtocol, BufferedProtocol, Error, EventLoopExt, LoopFuture, LoopRef, Protocol,
+    ProtocolFactory, Result, Transport,
+};
+
+use crate::case::Failure;
+
+type Hook<R = ()> = Box<dyn Fn(&Record) -> R>;
+type DataHook = Box<dyn Fn(&Record, &[u8])>;
+
+/// What a protocol is to do when it is called, beside remembering it.
+#[derive(Default)]
+pub struct Script {
+    made: Option<Hook>,
+    data: Option<DataHook>,
+    eof: Option<Hook<bool>>,
+    lost: Option<Hook>,
+    pause: Option<Hook>,
+    resume: Option<Hook>,
+    updated: Option<Hook>,
+    buffer: Option<Hook<usize>>,
+}
+
+impl Script {
+    /// Nothing: remembers, and closes at the end of the stream.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// In `connection_made`.
+    #[must_use]
+    pub fn made(mut self, hook: impl Fn(&Record) + 'static) -> Self {
+        self.made = Some(Box::new(hook));
+        self
+    }
+
+    /// In `data_received`, or in `buffer_updated` with what is new.
+    #[must_use]
+    pub fn data(mut self, hook: impl Fn(&Record, &[u8]) + 'static) -> Self {
+        self.data = Some(Box::new(hook));
+        self
+    }
+
+    /// In `eof_received`, with its answer.
+    #[must_use]
+    pub fn eof(mut self, hook: impl Fn(&Record) -> bool + 'static) -> Self {
+        self.eof = Some(Box::new(hook));
+        self
+    }
+
+    /// In `connection_lost`.
+    #[must_use]
+    pub fn lost(mut self, hook: impl Fn(&Record) + 'static) -> Self {
+        self.lost = Some(Box::new(hook));
+        self
+    }
+
+    /// In `pause_writing`.
+    #[must_use]
+    pub fn pause(mut self, hook: impl Fn(&Record) + 'static) -> Self {
+        self.pause = Some(Box::new(hook));
+        self
+    }
+
+    /// In `resume_writing`.
+    #[must_use]
+    pub fn resume(mut self, hook: impl Fn(&Record) + 'static) -> Self {
+        self.resume = Some(Box::new(hook));
+        self
+    }
+
+    /// In `buffer_updated`, after [`Script::data`], also when no bytes came.
+    #[must_use]
+    pub fn updated(mut self, hook: impl Fn(&Record) + 'static) -> Self {
+        self.updated = Some(Box::new(hook));
+        self
+    }
+
+    /// How large a buffer `get_buffer` gives: 4096 bytes if nothing else is said.
+    #[must_use]
+    pub fn buffer(mut self, size: impl Fn(&Record) -> usize + 'static) -> Self {
+        self.buffer = Some(Box::new(size));
+        self
+    }
+
+    /// The protocol.
+    #[must_use]
+    pub fn record(self) -> Record {
+        Record(Rc::new(Inner {
+            script: self,
+            transport: RefCell::default(),
+            data: RefCell::default(),
+            events: RefCell::default(),
+            largest: Cell::new(0),
+            out: Cell::new(0),
+            lost: RefCell::default(),
+            waiting: RefCell::default(),
+        }))
+    }
+}
+
+impl fmt::Debug for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Script")
+    }
+}
+
+/// A protocol, plain or buffered, and what happened to it.
+#[derive(Clone)]
+pub struct Record(Rc<Inner>);
+
+struct Inner {
+    script: Script,
+    transport: RefCell<Option<Transport>>,
+    data: RefCell<Vec<u8>>,
+    events: RefCell<Vec<String>>,
+    largest: Cell<usize>,
+    /// Buffers given away by `get_buffer` and not yet returned.
+    out: Cell<usize>,
+    lost: RefCell<Option<Option<Error>>>,
+    waiting: RefCell<Vec<LoopFuture<()>>>,
+}
+
+impl Record {
+    /// As a plain protocol.
+    #[must_use]
+    pub fn plain(&self) -> AnyProtocol {
+        AnyProtocol::Plain(Rc::new(Plain(self.clone())))
+    }
+
+    /// As a buffered one.
+    #[must_use]
+    pub fn buffered(&self) -> AnyProtocol {
+        AnyProtocol::Buffered(Rc::new(Buffered(self.clone())))
+    }
+
+    /// A factory that gives out this protocol, as a plain one.
+    #[must_use]
+    pub fn factory(&self) -> ProtocolFactory {
+        let this = self.clone();
+        Rc::new(move || this.plain())
+    }
+
+    /// Hands a connected socket to `lp` with this as its plain protocol.
+    ///
+    /// # Errors
+    /// Those of `connect_accepted_socket`.
+    pub fn attach(&self, lp: &LoopRef, socket: impl Into<OwnedFd>) -> Result<Transport> {
+        self.attach_as(lp, socket, self.plain())
+    }
+
+    /// The same as a buffered one.
+    ///
+    /// # Errors
+    /// Those of `connect_accepted_socket`.
+    pub fn attach_buffered(&self, lp: &LoopRef, socket: impl Into<OwnedFd>) -> Result<Transport> {
+        self.attach_as(lp, socket, self.buffered())
+    }
+
+    fn attach_as(
+        &self,
+        lp: &LoopRef,
+        socket: impl Into<OwnedFd>,
+        protocol: AnyProtocol,
+    ) -> Result<Transport> {
+        let factory = Rc::new(move || protocol.clone());
+        let attaching = lp.connect_accepted_socket(factory, socket.into());
+        Ok(lp.run_until_complete(attaching)??.0)
+    }
+
+    /// The transport, from `connection_made` on.
+    ///
+    /// # Panics
+    /// Before.
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        self.0.transport.borrow().clone().expect("connection_made was called")
+    }
+
+    /// Lets go of the transport.
+    pub fn forget_transport(&self) {
+        let transport = self.0.transport.take();
+        drop(transport);
+    }
+
+    /// How often a callback of this name came. Data that comes in a row counts as one.
+    #[must_use]
+    pub fn count(&self, event: &str) -> usize {
+        self.0.events.borrow().iter().filter(|found| *found == event).count()
+    }
+
+    /// The callbacks so far: `made`, `data`, `eof`, `pause`, `resume`, `lost`, `lost: error`.
+    #[must_use]
+    pub fn events(&self) -> Vec<String> {
+        self.0.events.borrow().clone()
+    }
+
+    /// Succeeds if exactly these callbacks came.
+    ///
+    /// # Errors
+    /// What came instead.
+    #[track_caller]
+    pub fn expect<const N: usize>(&self, expected: [&str; N]) -> Result<(), Failure> {
+        let found = self.events();
+        if found == expected {
+            return Ok(());
+        }
+        Err(Failure::new(format!("expected the callbacks {expected:?}, found {found:?}")))
+    }
+
+    /// What was received.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        self.0.data.borrow().clone()
+    }
+
+    /// How much was received.
+    #[must_use]
+    pub fn received(&self) -> usize {
+        self.0.data.borrow().len()
+    }
+
+    /// The longest piece.
+    #[must_use]
+    pub fn largest(&self) -> usize {
+        self.0.largest.get()
+    }
+
+    /// Buffers given away by `get_buffer` and not returned.
+    #[must_use]
+    pub fn buffers_out(&self) -> usize {
+        self.0.out.get()
+    }
+
+    /// Whether `connection_lost` was called.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.0.lost.borrow().is_some()
+    }
+
+    /// The error with which it was called.
+    #[must_use]
+    pub fn error(&self) -> Option<Error> {
+        self.0.lost.borrow().clone().flatten()
+    }
+
+    /// Runs `lp` until the condition holds; it is looked at after each callback.
+    ///
+    /// # Errors
+    /// Those of the run.
+    pub fn until(&self, lp: &LoopRef, condition: impl Fn(&Self) -> bool + 'static) -> Result<()> {
+        let (this, weak) = (self.clone(), lp.downgrade());
+        lp.run_until_complete(async move {
+            while !condition(&this) {
+                let Some(lp) = weak.upgrade() else { break };
+                let change = lp.create_future::<()>();
+                this.0.waiting.borrow_mut().push(change.clone());
+                drop(lp);
+                change.await?;
+            }
+            Ok(())
+        })?
+    }
+
+    /// Runs `lp` until `connection_lost`.
+    ///
+    /// # Errors
+    /// Those of the run.
+    pub fn until_lost(&self, lp: &LoopRef) -> Result<()> {
+        self.until(lp, Self::is_lost)
+    }
+
+    /// Runs `lp` until so many bytes have come.
+    ///
+    /// # Errors
+    /// Those of the run.
+    pub fn until_received(&self, lp: &LoopRef, count: usize) -> Result<()> {
+        self.until(lp, move |record| record.received() >= count)
+    }
+
+    fn note(&self, event: impl Into<String>) {
+        self.0.events.borrow_mut().push(event.into());
+    }
+
+    /// The hook runs, then whoever waits looks again; also if the hook panics.
+    fn changed<R>(&self, hook: impl FnOnce(&Script) -> R) -> R {
+        struct Notify<'a>(&'a Record);
+        impl Drop for Notify<'_> {
+            fn drop(&mut self) {
+                for waiting in self.0.0.waiting.take() {
+                    // A wait that was cancelled is done already.
+                    let _ = waiting.set_result(());
+                }
+            }
+        }
+        let _notify = Notify(self);
+        hook(&self.0.script)
+    }
+
+    fn call(&self, hook: impl FnOnce(&Script) -> Option<&Hook>) {
+        self.changed(|script| {
+            if let Some(hook) = hook(script) {
+                hook(self);
+            }
+        });
+    }
+
+    fn connection_made(&self, transport: Transport) {
+        self.note("made");
+        *self.0.transport.borrow_mut() = Some(transport);
+        self.call(|script| script.made.as_ref());
+    }
+
+    fn data_received(&self, data: &[u8]) {
+        if self.0.events.borrow().last().is_none_or(|last| last != "data") {
+            self.note("data");
+        }
+        self.0.data.borrow_mut().extend_from_slice(data);
+        self.0.largest.set(self.0.largest.get().max(data.len()));
+        if data.is_empty() {
+            self.note("no data");
+        }
+        self.changed(|script| {
+            if let Some(hook) = &script.data {
+                hook(self, data);
+            }
+        });
+    }
+
+    fn eof_received(&self) -> bool {
+        self.note("eof");
+        self.changed(|script| script.eof.as_ref().is_some_and(|hook| hook(self)))
+    }
+
+    fn connection_lost(&self, error: Option<Error>) {
+        self.note(
+            error.as_ref().map_or_else(|| "lost".to_owned(), |error| format!("lost: {error}")),
+        );
+        *self.0.lost.borrow_mut() = Some(error);
+        self.call(|script| script.lost.as_ref());
+    }
+
+    fn pause_writing(&self) {
+        self.note("pause");
+        self.call(|script| script.pause.as_ref());
+    }
+
+    fn resume_writing(&self) {
+        self.note("resume");
+        self.call(|script| script.resume.as_ref());
+    }
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Record({:?}, {} bytes)", self.0.events.borrow(), self.received())
+    }
+}
+
+struct Plain(Record);
+
+impl Protocol for Plain {
+    fn connection_made(&self, transport: Transport) {
+        self.0.connection_made(transport);
+    }
+
+    fn data_received(&self, data: &[u8]) {
+        self.0.data_received(data);
+    }
+
+    fn eof_received(&self) -> bool {
+        self.0.eof_received()
+    }
+
+    fn connection_lost(&self, error: Option<Error>) {
+        self.0.connection_lost(error);
+    }
+
+    fn pause_writing(&self) {
+        self.0.pause_writing();
+    }
+
+    fn resume_writing(&self) {
+        self.0.resume_writing();
+    }
+}
+
+struct Buffered(Record);
+
+impl BufferedProtocol for Buffered {
+    fn connection_made(&self, transport: Transport) {
+        self.0.connection_made(transport);
+    }
+
+    fn get_buffer(&self, _size_hint: usize) -> Vec<u8> {
+        let size =
+            self.0.changed(|script| script.buffer.as_ref().map_or(4096, |size| size(&self.0)));
+        self.0.0.out.set(self.0.0.out.get() + 1);
+        vec![0xee; size]
+    }
+
+    fn buffer_updated(&self, buffer: Vec<u8>, nbytes: usize) {
+        self.0.0.out.set(self.0.0.out.get().saturating_sub(1));
+        if nbytes > 0 {
+            self.0.data_received(&buffer[..nbytes]);
+        }
+        self.0.call(|script| script.updated.as_ref());
+    }
+
+    fn eof_received(&self) -> bool {
+        self.0.eof_received()
+    }
+
+    fn connection_lost(&self, error: Option<Error>) {
+        self.0.connection_lost(error);
+    }
+
+    fn pause_writing(&self) {
+        self.0.pause_writing();
+    }
+
+    fn resume_writing(&self) {
+        self.0.resume_writing();
+    }
+}
