@@ -137,6 +137,10 @@ pub use anyloop_api::{
     current_task, on_cancel, raise_interrupt, shield, sleep, sleep_until, uncancellable,
     with_cleanup, yield_now,
 };
+// Raw sockets, pipes, datagrams.
+pub use anyloop_api::{
+    Direction, Domain, Endpoint, PipeView, Received, Rejected, Sock, SockAddr, Type,
+};
 pub use backends::{Backend, backends, register};
 pub use config::Config;
 pub use policy::{

@@ -20,6 +20,7 @@ seed!(d_protocol_echo, "../examples/seeds/d_protocol_echo.rs");
 seed!(e_stream_lines, "../examples/seeds/e_stream_lines.rs");
 seed!(h_two_runs, "../examples/seeds/h_two_runs.rs");
 seed!(i_graceful_shutdown, "../examples/seeds/i_graceful_shutdown.rs");
+seed!(o_raw_socket_echo, "../examples/seeds/o_raw_socket_echo.rs");
 
 use std::time::Duration;
 
@@ -109,6 +110,14 @@ on_every_backend! {
         let failure = seen.failing.unwrap_err().to_string();
         assert_eq!(failure, "could not clean up");
         assert_eq!(seen.reports, [""; 0]);
+        Ok(())
+    }
+
+    fn o(backend) {
+        let seen = o_raw_socket_echo::run(backend)?;
+        assert_eq!(seen.right, o_raw_socket_echo::CLIENTS);
+        assert!(seen.cancelled && !seen.answered_afterwards, "{seen:?}");
+        assert_eq!(seen.tasks, 1);
         Ok(())
     }
 }

@@ -364,7 +364,7 @@ pub trait EventLoop: fmt::Debug {
     /// the address.
     ///
     /// # Cancel safety
-    /// The socket stays as it is: connecting may still succeed.
+    /// The socket stays as it is, and the system goes on connecting; another call waits for it.
     fn sock_connect(&self, sock: &Sock, to: Endpoint) -> LocalBoxFuture<Result<()>> {
         let _ = (sock, to);
         unsupported("sock_connect")

@@ -291,8 +291,9 @@ pub(crate) async fn connect(base: Weak<BaseLoop>, sock: Sock, to: Endpoint) -> R
     let socket = operation.sock().socket();
     match socket.connect(&to) {
         Ok(()) => return Ok(()),
-        // Interrupted: it goes on all the same.
-        Err(error) if is(&error, Errno::INPROGRESS) || is(&error, Errno::INTR) => {}
+        // It takes its time, also when it was begun by a call that was cancelled or interrupted.
+        Err(error)
+            if [Errno::INPROGRESS, Errno::ALREADY, Errno::INTR].iter().any(|e| is(&error, *e)) => {}
         Err(error) => return Err(fail(error)),
     }
     loop {
