@@ -349,6 +349,22 @@ pub trait Driver: fmt::Debug + 'static {
         Err(buffer)
     }
 
+    /// As [`Driver::send`], for bytes whose end nobody waits for: `Sent` may come as late as the next
+    /// time that `poll` returns for something else. It may also tell fewer bytes, down to none, without an
+    /// error; what is left goes to `send`.
+    ///
+    /// # Errors
+    /// As `send`.
+    fn send_lazily(
+        &mut self,
+        fd: Fd,
+        key: Key,
+        buffer: Vec<u8>,
+        offset: usize,
+    ) -> Result<(), Vec<u8>> {
+        self.send(fd, key, buffer, offset)
+    }
+
     /// Ends everything the engine has in flight for `key` and closes `fd`. When it returns, the number
     /// may be reused and the peer will see the end of the connection; late completions of the key are
     /// swallowed by the driver (their buffers and sockets freed). Listeners, streams and registered

@@ -10,7 +10,9 @@ use anyloop_api::{AnyProtocol, Error, EventLoop, Report, Result};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 
-use super::{CLOSING, DIRTY, EOF_SENT, EOF_WANTED, FULL, LOST, Stream, WRITING_PAUSED};
+use super::{
+    CLOSING, DIRTY, EOF, EOF_SENT, EOF_WANTED, FULL, LOST, PAUSED, Stream, WRITING_PAUSED,
+};
 use crate::base::BaseLoop;
 use crate::lend::lend;
 
@@ -232,7 +234,8 @@ impl Stream {
             return self.after_progress();
         }
         let out = std::mem::take(&mut *self.out.borrow_mut());
-        self.lend_to_engine(&base, out.bytes, out.head);
+        let lazily = !self.has(CLOSING | EOF_WANTED | EOF | PAUSED | WRITING_PAUSED);
+        self.lend_to_engine(&base, out.bytes, out.head, lazily);
     }
 
     /// At the end of a run, with no poll to follow: sends what the kernel takes, and calls nobody.
@@ -246,11 +249,20 @@ impl Stream {
         }
     }
 
-    fn lend_to_engine(&self, base: &BaseLoop, bytes: Vec<u8>, offset: usize) {
+    /// `lazily`: when it is sent, nothing follows.
+    fn lend_to_engine(&self, base: &BaseLoop, bytes: Vec<u8>, offset: usize, lazily: bool) {
         let Some(socket) = self.socket() else { return };
         let len = bytes.len() - offset;
         self.clear(FULL);
-        match base.with_driver(|driver| driver.send(lend(&*socket), self.key, bytes, offset)) {
+        let (fd, key) = (lend(&*socket), self.key);
+        let lent = base.with_driver(|driver| {
+            if lazily {
+                driver.send_lazily(fd, key, bytes, offset)
+            } else {
+                driver.send(fd, key, bytes, offset)
+            }
+        });
+        match lent {
             Ok(()) => {
                 self.in_flight.set(len);
                 self.sent_before.set(offset);
@@ -285,7 +297,7 @@ impl Stream {
             Ok(count) => {
                 let sent = self.sent_before.get() + count;
                 if sent < buffer.len() {
-                    self.lend_to_engine(base, buffer, sent);
+                    self.lend_to_engine(base, buffer, sent, false);
                 } else {
                     base.give_buffer(buffer);
                     if self.out.borrow().len() > 0 {
