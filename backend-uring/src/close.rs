@@ -31,6 +31,8 @@ impl UringDriver {
             State::Idle => {
                 self.ops.remove(id);
             }
+            // Nothing to cancel: it is over as soon as it is submitted.
+            State::Armed if op.silent && self.ring.is_enabled() => op.state = State::Orphan,
             State::Armed => {
                 op.state = State::Orphan;
                 return self.cancel_op(id);
@@ -170,6 +172,7 @@ impl UringDriver {
                 self.ring.wait(Some(left.min(Duration::from_millis(50)))).map(drop)
             };
             self.reap(&mut nothing);
+            self.send_confirm(&mut nothing);
             nothing.clear();
             if let Err(error) = result
                 && !matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EAGAIN | libc::EINTR))

@@ -19,6 +19,7 @@ pub struct Config {
     pub(crate) accept: bool,
     pub(crate) recv: bool,
     pub(crate) send: bool,
+    pub(crate) silent_send: bool,
     pub(crate) multishot_accept: bool,
     pub(crate) multishot_recv: bool,
     pub(crate) multishot_poll: bool,
@@ -42,6 +43,7 @@ impl Default for Config {
             accept: true,
             recv: true,
             send: true,
+            silent_send: true,
             multishot_accept: true,
             multishot_recv: true,
             multishot_poll: true,
@@ -90,6 +92,13 @@ impl Config {
     #[must_use]
     pub fn send(mut self, on: bool) -> Self {
         self.send = on;
+        self
+    }
+
+    /// Sends that succeed at once make no completion (6.1). Off: each send makes one.
+    #[must_use]
+    pub fn silent_send(mut self, on: bool) -> Self {
+        self.silent_send = on;
         self
     }
 
@@ -218,7 +227,7 @@ impl Config {
 
     /// The defaults, changed by a list of words separated by commas or spaces:
     ///
-    /// * `no-accept`, `no-recv`, `no-send`, `no-multishot-accept`, `no-multishot-recv`,
+    /// * `no-accept`, `no-recv`, `no-send`, `no-silent-send`, `no-multishot-accept`, `no-multishot-recv`,
     ///   `no-multishot-poll`, `no-buffer-ring`, `no-incremental`, `no-single-issuer`, `no-defer`,
     ///   `no-ext-arg`, `no-registered-ring`: the switch of that name, off;
     /// * `sqarray`: [`no_sqarray`](Self::no_sqarray), off;
@@ -236,6 +245,7 @@ const WORDS: &[(&str, Word<Config>)] = &[
     ("no-accept", Word::Flag(|config| config.accept(false))),
     ("no-recv", Word::Flag(|config| config.recv(false))),
     ("no-send", Word::Flag(|config| config.send(false))),
+    ("no-silent-send", Word::Flag(|config| config.silent_send(false))),
     ("no-multishot-accept", Word::Flag(|config| config.multishot_accept(false))),
     ("no-multishot-recv", Word::Flag(|config| config.multishot_recv(false))),
     ("no-multishot-poll", Word::Flag(|config| config.multishot_poll(false))),

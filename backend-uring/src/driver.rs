@@ -40,6 +40,8 @@ pub struct UringDriver {
     pub(crate) woken: bool,
     /// Receives that found no buffer, longest waiting first.
     pub(crate) starved: VecDeque<OpId>,
+    /// Silent sends that were not confirmed yet, with the number of the request.
+    pub(crate) silent: VecDeque<(OpId, u64)>,
     /// One-shot polls that fired.
     pub(crate) lapsed: Vec<OpId>,
     /// By descriptor number.
@@ -60,6 +62,7 @@ pub(crate) struct Features {
     pub(crate) multishot_poll: bool,
     pub(crate) poll_before_accept: bool,
     pub(crate) send: bool,
+    pub(crate) silent_send: bool,
 }
 
 /// What taking completions out brought.
@@ -91,6 +94,7 @@ impl UringDriver {
             multishot_poll: config.multishot_poll,
             poll_before_accept: config.poll_before_accept,
             send: config.send,
+            silent_send: config.silent_send && ring.keeps_partial_results(),
         };
         let trigger = if config.multishot_poll { Trigger::Edge } else { Trigger::Level };
         let caps =
@@ -105,6 +109,7 @@ impl UringDriver {
             stash: Vec::new(),
             woken: false,
             starved: VecDeque::new(),
+            silent: VecDeque::new(),
             lapsed: Vec::new(),
             watched: Vec::new(),
             finished: false,
@@ -139,7 +144,7 @@ impl UringDriver {
                 if self.features.multishot_recv { "multishot recv" } else { "one-shot recv" },
             ),
             (incremental, "incremental buffers"),
-            (caps.send, "send"),
+            (caps.send, if self.features.silent_send { "silent send" } else { "send" }),
         ];
         let marks = marks.into_iter().filter(|(on, _)| *on).map(|(_, mark)| mark);
         marks.collect::<Vec<_>>().join(", ")
@@ -287,7 +292,13 @@ impl UringDriver {
             } else {
                 Ok(())
             };
+            let first = events.len();
             let reaped = self.reap(events);
+            let received = events.len();
+            self.send_confirm(events);
+            // Buffers come back before the bytes that are going to need them.
+            let confirmed = events.len() - received;
+            events[first..].rotate_right(confirmed);
             match entered {
                 Ok(()) => {}
                 // Room was made just now; what did not go in goes in next time.
@@ -416,7 +427,17 @@ impl Driver for UringDriver {
     }
 
     fn send(&mut self, fd: Fd, key: Key, buffer: Vec<u8>, offset: usize) -> Result<(), Vec<u8>> {
-        if self.is_ours() { self.send_begin(fd, key, buffer, offset) } else { Err(buffer) }
+        if self.is_ours() { self.send_begin(fd, key, buffer, offset, false) } else { Err(buffer) }
+    }
+
+    fn send_lazily(
+        &mut self,
+        fd: Fd,
+        key: Key,
+        buffer: Vec<u8>,
+        offset: usize,
+    ) -> Result<(), Vec<u8>> {
+        if self.is_ours() { self.send_begin(fd, key, buffer, offset, true) } else { Err(buffer) }
     }
 
     fn close(&mut self, fd: OwnedFd, key: Key) {

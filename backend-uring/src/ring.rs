@@ -30,6 +30,7 @@ pub(crate) struct Ring {
     rung: Rung,
     /// Requests that did not fit, in order.
     backlog: VecDeque<squeue::Entry>,
+    queued: u64,
     /// The thread that enabled it.
     owner: Option<ThreadMark>,
     disowned: bool,
@@ -78,6 +79,7 @@ impl Ring {
             io: ManuallyDrop::new(io),
             rung,
             backlog: VecDeque::new(),
+            queued: 0,
             owner: None,
             disowned: false,
             index: None,
@@ -118,6 +120,12 @@ impl Ring {
         self.flags.contains(EnterFlags::NO_IOWAIT)
     }
 
+    /// Whether a send that fails half-way tells how much it sent: from 6.1 on, which has no mark of its
+    /// own.
+    pub(crate) fn keeps_partial_results(&self) -> bool {
+        self.rung.defer_taskrun || self.io.params().is_feature_recvsend_bundle()
+    }
+
     /// Makes the calling thread the owner.
     pub(crate) fn enable(&mut self, config: &Config) -> io::Result<()> {
         if self.rung.single_issuer && !self.is_enabled() {
@@ -133,6 +141,7 @@ impl Ring {
     /// # Safety
     /// What the request points to must stay valid until its terminal completion.
     pub(crate) unsafe fn push(&mut self, entry: squeue::Entry) {
+        self.queued += 1;
         if self.is_enabled() && self.backlog.is_empty() {
             // SAFETY: the caller answers for the memory of the request.
             if unsafe { self.io.submission().push(&entry) }.is_ok() {
@@ -150,7 +159,9 @@ impl Ring {
         }
         let before = self.backlog.len();
         self.backlog.retain(|entry| entry.get_user_data() != user_data);
-        self.backlog.len() < before
+        let gone = before - self.backlog.len();
+        self.queued -= gone as u64;
+        gone > 0
     }
 
     /// Moves what waits into the submission queue; the number of requests in it.
@@ -190,6 +201,19 @@ impl Ring {
 
     pub(crate) fn has_completions(&mut self) -> bool {
         !self.io.completion().is_empty()
+    }
+
+    /// How many requests were queued so far. Counts the last one.
+    pub(crate) fn queued(&self) -> u64 {
+        self.queued
+    }
+
+    /// How many of them the kernel has been through with, as far as completions can tell: `None` if there
+    /// are any that were not taken yet.
+    pub(crate) fn submitted(&mut self) -> Option<u64> {
+        let (_, submissions, completions) = self.io.split();
+        let told = completions.is_empty() && !submissions.cq_overflow();
+        told.then(|| self.queued - (self.backlog.len() + submissions.len()) as u64)
     }
 
     /// Whether an entry without waiting would bring completions, or there are some.

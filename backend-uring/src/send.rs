@@ -1,10 +1,15 @@
 //! Sending: the kernel gets the buffer, and gives it back when all of it is sent.
+//!
+//! A *silent* send, for bytes whose end nobody waits for, is one that never waits (`MSG_DONTWAIT`) and
+//! makes no completion if it sends everything. It is over when the submission returns: with a completion if
+//! something is left, without one if all is sent. That spares a loop with little to do its second entry,
+//! and a busy one a completion per message.
 
 use std::io;
 use std::os::fd::AsRawFd;
 
 use anyloop_core::driver::{Event, Fd, Key};
-use io_uring::{opcode, types};
+use io_uring::{opcode, squeue, types};
 
 use crate::driver::UringDriver;
 use crate::slot::{Kind, OpId, OpRef, State};
@@ -19,6 +24,7 @@ impl UringDriver {
         key: Key,
         buffer: Vec<u8>,
         offset: usize,
+        silent: bool,
     ) -> Result<(), Vec<u8>> {
         let busy = self.key_ops(key).is_some_and(|ops| !ops.send.is_none());
         let fits = offset <= buffer.len() && u32::try_from(offset).is_ok();
@@ -29,8 +35,13 @@ impl UringDriver {
         let id = self.ops.insert(Kind::Send, key, fd.as_raw_fd(), offset as u32);
         self.key_entry(key).send = id.into();
         let Some(op) = self.ops.get(id) else { return Err(buffer) };
+        op.silent = silent && self.features.silent_send && buffer.len() - offset <= MOST;
         op.buffer = buffer;
+        let silent = op.silent;
         self.send_arm(id);
+        if silent {
+            self.silent.push_back((id, self.ring.queued()));
+        }
         Ok(())
     }
 
@@ -38,21 +49,63 @@ impl UringDriver {
         let Some(op) = self.ops.get(id) else { return };
         let bytes = &op.buffer[op.word as usize..];
         let length = bytes.len().min(MOST) as u32;
-        let entry = opcode::Send::new(types::Fd(op.fd), bytes.as_ptr(), length)
-            .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
-            .build()
-            .user_data(id.user_data(Kind::Send));
+        let send = opcode::Send::new(types::Fd(op.fd), bytes.as_ptr(), length);
+        let flags = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
+        let entry = if op.silent {
+            let send = send.flags(flags | libc::MSG_DONTWAIT).build();
+            send.flags(squeue::Flags::SKIP_SUCCESS)
+        } else {
+            send.flags(flags).build()
+        };
         // SAFETY: the bytes are the heap memory of `op.buffer`, which nobody touches until the
-        // terminal completion takes it out of the slot; slots that never complete are leaked.
-        unsafe { self.ring.push(entry) };
+        // operation is over and they are taken out of the slot; slots that are never over are leaked.
+        unsafe { self.ring.push(entry.user_data(id.user_data(Kind::Send))) };
         self.ops.departed(id);
     }
 
-    pub(crate) fn on_send(&mut self, id: OpId, result: i32, events: &mut Vec<Event>) {
-        let state = self.ops.landed(id);
-        if state != State::Orphan && matches!(-result, libc::EINTR | libc::EAGAIN) {
-            return self.send_arm(id);
+    /// Ends the silent sends that were submitted and not heard of. To be called when all completions
+    /// were taken.
+    pub(crate) fn send_confirm(&mut self, events: &mut Vec<Event>) {
+        if self.silent.is_empty() {
+            return;
         }
+        let Some(submitted) = self.ring.submitted() else { return };
+        while let Some(&(id, number)) = self.silent.front()
+            && number <= submitted
+        {
+            self.silent.pop_front();
+            if let Some(op) = self.ops.get(id) {
+                let sent = op.buffer.len() - op.word as usize;
+                let state = self.ops.landed(id);
+                self.send_end(id, state, Ok(sent), events);
+            }
+        }
+    }
+
+    pub(crate) fn on_send(&mut self, id: OpId, result: i32, events: &mut Vec<Event>) {
+        let Some(op) = self.ops.get(id) else { return };
+        let silent = op.silent;
+        let state = self.ops.landed(id);
+        let result = match usize::try_from(result) {
+            Ok(sent) => Ok(sent),
+            Err(_) if matches!(-result, libc::EINTR | libc::EAGAIN) => {
+                if !silent && state != State::Orphan {
+                    return self.send_arm(id);
+                }
+                Ok(0)
+            }
+            Err(_) => Err(io::Error::from_raw_os_error(-result)),
+        };
+        self.send_end(id, state, result, events);
+    }
+
+    fn send_end(
+        &mut self,
+        id: OpId,
+        state: State,
+        result: io::Result<usize>,
+        events: &mut Vec<Event>,
+    ) {
         let Some(op) = self.ops.remove(id) else { return };
         if state == State::Orphan {
             return;
@@ -60,10 +113,6 @@ impl UringDriver {
         if let Some(ops) = self.key_ops(op.key) {
             ops.send = OpRef::NONE;
         }
-        let result = match usize::try_from(result) {
-            Ok(sent) => Ok(sent),
-            Err(_) => Err(io::Error::from_raw_os_error(-result)),
-        };
         events.push(Event::Sent { key: op.key, buffer: op.buffer, result });
     }
 }

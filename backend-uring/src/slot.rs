@@ -112,6 +112,8 @@ pub(crate) struct Op {
     generation: u32,
     pub(crate) kind: Kind,
     pub(crate) state: State,
+    /// Send: whether it is told by silence that all is sent.
+    pub(crate) silent: bool,
     pub(crate) key: Key,
     pub(crate) fd: RawFd,
     /// Poll: the mask that is waited for. Send: where in `buffer` it starts.
@@ -142,7 +144,7 @@ impl Slots {
         self.live += 1;
         let op = |generation| {
             let (state, buffer) = (State::Idle, Vec::new());
-            Entry::Used(Op { generation, kind, state, key, fd, word, buffer })
+            Entry::Used(Op { generation, kind, state, silent: false, key, fd, word, buffer })
         };
         if let Some(slot) = self.free {
             let entry = &mut self.entries[slot as usize];

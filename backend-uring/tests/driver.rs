@@ -22,6 +22,7 @@ suites! {
     no_accept: "no-accept",
     no_recv: "no-recv",
     no_send: "no-send",
+    no_silent_send: "no-silent-send",
     no_multishot_accept: "no-multishot-accept",
     no_multishot_recv: "no-multishot-recv",
     no_multishot_poll: "no-multishot-poll",

@@ -6,13 +6,6 @@ mod common;
 use anyloop_core::driver::{Driver, Event, Interest};
 use common::{Rig, key, pair, pattern, say};
 
-/// The number before some words in the driver's report.
-fn reported(rig: &Rig, before: &str) -> u64 {
-    let line = rig.driver.describe();
-    let (head, _) = line.split_once(before).unwrap_or_else(|| panic!("{before:?} in {line}"));
-    head.rsplit(' ').next().and_then(|number| number.parse().ok()).expect("a number")
-}
-
 #[test]
 fn completions_that_do_not_fit_are_brought_in_the_end() {
     for words in ["sq=2,cq=4", "sq=1,cq=1", "sq=2,cq=4,no-defer", "sq=2,cq=4,no-single-issuer"] {
@@ -40,12 +33,12 @@ fn completions_that_do_not_fit_are_brought_in_the_end() {
         }
         let line = rig.driver.describe();
         assert!(!line.contains("cq overflown 0 times"), "{words}: {line}");
-        assert!(reported(&rig, " times (") > 0, "{words}: {line}");
+        assert!(rig.reported(" times (") > 0, "{words}: {line}");
         for (slot, (ours, _)) in streams.into_iter().enumerate() {
             rig.close(ours, key(slot as u32));
         }
         rig.silent();
-        assert_eq!(reported(&rig, " operations,"), 0);
+        assert_eq!(rig.reported(" operations,"), 0);
     }
 }
 

@@ -28,6 +28,7 @@ pub(crate) fn configs() -> Vec<(&'static str, Config)> {
         "no-multishot-accept",
         "no-multishot-recv",
         "no-multishot-poll",
+        "no-silent-send",
         "no-incremental",
         "no-single-issuer",
         "no-defer",
@@ -103,6 +104,18 @@ impl Rig {
     pub(crate) fn silent(&mut self) {
         self.poll(MOMENT);
         assert!(self.events.is_empty(), "unexpected: {:?}", self.events);
+    }
+
+    /// Entries to the kernel so far.
+    pub(crate) fn enters(&self) -> u64 {
+        self.reported(" enters")
+    }
+
+    /// The number before some words in the driver's report.
+    pub(crate) fn reported(&self, before: &str) -> u64 {
+        let line = self.driver.describe();
+        let (head, _) = line.split_once(before).unwrap_or_else(|| panic!("{before:?} in {line}"));
+        head.rsplit(' ').next().and_then(|number| number.parse().ok()).expect("a number")
     }
 
     pub(crate) fn ready(&mut self, key: Key) -> Readiness {
