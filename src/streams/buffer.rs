@@ -62,10 +62,6 @@ impl Buffer {
         self.bytes.len() - self.start
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     pub(super) fn as_slice(&self) -> &[u8] {
         &self.bytes[self.start..]
     }
@@ -169,7 +165,7 @@ mod tests {
         }
         read.extend(buffer.take(buffer.len()));
         let sent: Vec<u8> = (0..1000_u32).flat_map(u32::to_be_bytes).collect();
-        assert!(read == sent && buffer.is_empty());
+        assert!(read == sent && buffer.len() == 0);
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! ```
 
 mod buffer;
+mod incoming;
 mod open;
 mod protocol;
 mod reader;

@@ -1,17 +1,15 @@
 //! `StreamReader`: the bytes of a connection, with `await`.
 
-use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
-use anyloop_api::{Cancellable, Cancelled, Error, Result, Transport, clear_waiter, set_waiter};
+use anyloop_api::{Error, Result, Transport};
 use futures_io::AsyncRead;
 
-use super::buffer::{Buffer, find};
+use super::incoming::Incoming;
 
 /// The limit of a reader that was not given one: 64 KiB.
 pub const DEFAULT_LIMIT: usize = 64 * 1024;
@@ -44,26 +42,7 @@ pub const DEFAULT_LIMIT: usize = 64 * 1024;
 /// # Ok::<(), anyloop::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct StreamReader(Rc<Shared>);
-
-struct Shared {
-    limit: usize,
-    buffer: RefCell<Buffer>,
-    eof: Cell<bool>,
-    error: RefCell<Option<Error>>,
-    transport: RefCell<Option<Transport>>,
-    paused: Cell<bool>,
-    waiter: RefCell<Option<Waiter>>,
-    last_id: Cell<u32>,
-}
-
-struct Waiter {
-    waker: Waker,
-    /// Woken when this much is buffered, not before.
-    need: usize,
-    /// Who: an awaiting method that removes itself when dropped; 0 for a poll function, which cannot.
-    id: u32,
-}
+pub struct StreamReader(Rc<Incoming>);
 
 impl StreamReader {
     /// A reader that nothing feeds yet.
@@ -79,16 +58,7 @@ impl StreamReader {
 
     /// With a limit that was checked before.
     pub(super) fn build(limit: usize) -> Self {
-        Self(Rc::new(Shared {
-            limit,
-            buffer: RefCell::default(),
-            eof: Cell::new(false),
-            error: RefCell::default(),
-            transport: RefCell::default(),
-            paused: Cell::new(false),
-            waiter: RefCell::default(),
-            last_id: Cell::new(0),
-        }))
+        Self(Incoming::new(limit))
     }
 
     /// At most `n` bytes, as soon as there is one; empty at the end of the stream (or if `n` is 0).
@@ -225,25 +195,25 @@ impl StreamReader {
     /// Whether the end of the stream was seen and everything before it was read.
     #[must_use]
     pub fn at_eof(&self) -> bool {
-        self.0.eof.get() && self.0.buffer.borrow().is_empty()
+        self.0.ended() && self.0.len() == 0
     }
 
     /// The error of the connection, if it had one.
     #[must_use]
     pub fn exception(&self) -> Option<Error> {
-        self.0.error.borrow().clone()
+        self.0.error()
     }
 
     /// The limit, in bytes.
     #[must_use]
     pub fn limit(&self) -> usize {
-        self.0.limit
+        self.0.limit()
     }
 
     /// Bytes that can be read without waiting.
     #[must_use]
     pub fn buffered(&self) -> usize {
-        self.0.buffer.borrow().len()
+        self.0.len()
     }
 
     // --- feeding; for protocols ---
@@ -253,245 +223,26 @@ impl StreamReader {
     /// # Errors
     /// `Usage` after [`StreamReader::feed_eof`].
     pub fn feed_data(&self, data: &[u8]) -> Result<()> {
-        let shared = &*self.0;
-        if shared.eof.get() {
+        if self.0.ended() {
             return Err(Error::usage("feed_data: the stream has ended already"));
         }
-        if data.is_empty() {
-            return Ok(());
-        }
-        let len = {
-            let mut buffer = shared.buffer.borrow_mut();
-            buffer.push(data);
-            buffer.len()
-        };
-        let hungry = shared.wake_if(|waiter| len >= waiter.need);
-        if len > shared.limit.saturating_mul(2) && !hungry && !shared.paused.get() {
-            shared.pause();
-        }
+        self.0.feed(data);
         Ok(())
     }
 
     /// Says that no more bytes will come.
     pub fn feed_eof(&self) {
-        self.0.eof.set(true);
-        self.0.wake_if(|_| true);
+        self.0.end();
     }
 
     /// Says that the connection failed: from now on every read fails with `error`.
     pub fn set_exception(&self, error: impl Into<Error>) {
-        *self.0.error.borrow_mut() = Some(error.into());
-        self.0.wake_if(|_| true);
+        self.0.fail(error.into());
     }
 
     /// Gives or takes the transport to be paused while too much is buffered.
     pub fn set_transport(&self, transport: Option<Transport>) {
-        let old = self.0.transport.replace(transport);
-        drop(old);
-    }
-}
-
-impl Shared {
-    fn check(&self) -> Result<()> {
-        match &*self.error.borrow() {
-            Some(error) => Err(error.clone()),
-            None => Ok(()),
-        }
-    }
-
-    /// Waits until `need` bytes are buffered, or the stream ends.
-    fn wait<'a>(self: &'a Rc<Self>, operation: &'static str, need: usize) -> Wait<'a> {
-        Wait { shared: self, operation, need, id: 0 }
-    }
-
-    fn poll_ready(
-        &self,
-        operation: &'static str,
-        need: usize,
-        id: u32,
-        cx: &Context<'_>,
-    ) -> Poll<Result<()>> {
-        self.check()?;
-        if self.buffer.borrow().len() >= need || self.eof.get() {
-            return Poll::Ready(Ok(()));
-        }
-        let mut slot = self.waiter.borrow_mut();
-        match &mut *slot {
-            Some(waiter) if waiter.id != 0 && waiter.id != id => {
-                return Poll::Ready(Err(Error::usage(format!(
-                    "{operation}: another task is waiting for data of this stream"
-                ))));
-            }
-            Some(waiter) if waiter.id == id => waiter.waker.clone_from(cx.waker()),
-            slot => *slot = Some(Waiter { waker: cx.waker().clone(), need, id }),
-        }
-        if let Some(waiter) = &mut *slot {
-            waiter.need = need;
-        }
-        drop(slot);
-        self.resume();
-        Poll::Pending
-    }
-
-    /// Takes and wakes the waiter if it is due. Says whether one goes on waiting.
-    fn wake_if(&self, due: impl FnOnce(&Waiter) -> bool) -> bool {
-        let mut slot = self.waiter.borrow_mut();
-        if !slot.as_ref().is_some_and(due) {
-            return slot.is_some();
-        }
-        let waiter = slot.take();
-        drop(slot);
-        if let Some(waiter) = waiter {
-            waiter.waker.wake();
-        }
-        false
-    }
-
-    /// How many bytes there are through the first separator.
-    async fn find<S: AsRef<[u8]>>(
-        self: &Rc<Self>,
-        separators: &[S],
-        operation: &'static str,
-    ) -> Result<usize> {
-        let lengths = separators.iter().map(|separator| separator.as_ref().len());
-        let (Some(shortest), Some(longest)) = (lengths.clone().min(), lengths.max()) else {
-            return Err(Error::invalid_arg(format!("{operation}: want at least one separator")));
-        };
-        if shortest == 0 {
-            return Err(Error::invalid_arg(format!("{operation}: a separator must not be empty")));
-        }
-        self.check()?;
-        // Before this no separator begins.
-        let mut searched = 0;
-        loop {
-            let len = {
-                let buffer = self.buffer.borrow();
-                let data = buffer.as_slice();
-                let ends = separators.iter().filter_map(|separator| {
-                    let separator = separator.as_ref();
-                    let start = find(data, separator, searched)?;
-                    Some((start + separator.len(), start))
-                });
-                if let Some((end, start)) = ends.min() {
-                    if start > self.limit {
-                        return Err(overrun("the separator is found, but too far away", start));
-                    }
-                    return Ok(end);
-                }
-                data.len()
-            };
-            searched = searched.max((len + 1).saturating_sub(longest));
-            if searched > self.limit {
-                return Err(overrun("the separator is not found within the limit", searched));
-            }
-            if self.eof.get() {
-                let partial = self.take(len);
-                return Err(Error::IncompleteRead { partial, expected: None });
-            }
-            self.wait(operation, len + 1).await?;
-        }
-    }
-
-    /// Removes an overlong line whose newline is `at` bytes away, or all of it that is buffered.
-    fn drop_line(&self, at: usize) {
-        let mut buffer = self.buffer.borrow_mut();
-        let whole = buffer.as_slice().get(at) == Some(&b'\n');
-        let count = if whole { at + 1 } else { buffer.len() };
-        buffer.skip(count);
-        drop(buffer);
-        self.maybe_resume();
-    }
-
-    fn take(&self, at_most: usize) -> Vec<u8> {
-        let mut buffer = self.buffer.borrow_mut();
-        let count = at_most.min(buffer.len());
-        let bytes = if count == 0 { Vec::new() } else { buffer.take(count) };
-        drop(buffer);
-        self.maybe_resume();
-        bytes
-    }
-
-    fn copy(&self, into: &mut [u8]) -> usize {
-        let count = self.buffer.borrow_mut().copy(into);
-        self.maybe_resume();
-        count
-    }
-
-    fn pause(&self) {
-        let transport = self.transport.borrow().clone();
-        if let Some(transport) = transport {
-            self.paused.set(true);
-            transport.pause_reading();
-        }
-    }
-
-    fn resume(&self) {
-        if self.paused.replace(false) {
-            let transport = self.transport.borrow().clone();
-            if let Some(transport) = transport {
-                transport.resume_reading();
-            }
-        }
-    }
-
-    fn maybe_resume(&self) {
-        if self.paused.get() && self.buffer.borrow().len() <= self.limit {
-            self.resume();
-        }
-    }
-}
-
-fn overrun(message: &'static str, consumed: usize) -> Error {
-    Error::LimitOverrun { message: message.into(), consumed }
-}
-
-/// One awaiting method.
-struct Wait<'a> {
-    shared: &'a Rc<Shared>,
-    operation: &'static str,
-    need: usize,
-    id: u32,
-}
-
-impl Future for Wait<'_> {
-    type Output = Result<()>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        if self.id == 0 {
-            // Zero is nobody's.
-            let id = self.shared.last_id.get().wrapping_add(1).max(1);
-            self.shared.last_id.set(id);
-            self.id = id;
-        }
-        let this = &mut *self;
-        let polled = this.shared.poll_ready(this.operation, this.need, this.id, cx);
-        if polled.is_pending() {
-            set_waiter(|| this.shared.clone());
-        }
-        polled
-    }
-}
-
-impl Drop for Wait<'_> {
-    fn drop(&mut self) {
-        clear_waiter(self.shared);
-        let mut slot = self.shared.waiter.borrow_mut();
-        if self.id != 0 && slot.as_ref().is_some_and(|waiter| waiter.id == self.id) {
-            let mine = slot.take();
-            drop(slot);
-            drop(mine);
-        }
-    }
-}
-
-/// For dumps of what a task is suspended on. A cancellation drops the read, which loses nothing.
-impl Cancellable for Shared {
-    fn cancel(self: Rc<Self>, _: &Cancelled) -> bool {
-        false
-    }
-
-    fn describe(&self) -> String {
-        "a read from a stream".into()
+        self.0.set_transport(transport);
     }
 }
 
@@ -507,14 +258,14 @@ impl AsyncRead for StreamReader {
 
 impl fmt::Debug for StreamReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "<StreamReader {} bytes, limit {}", self.buffered(), self.0.limit)?;
-        if self.0.eof.get() {
+        write!(f, "<StreamReader {} bytes, limit {}", self.buffered(), self.limit())?;
+        if self.0.ended() {
             f.write_str(", eof")?;
         }
-        if let Some(error) = &*self.0.error.borrow() {
+        if let Some(error) = self.0.error() {
             write!(f, ", error: {error}")?;
         }
-        if self.0.paused.get() {
+        if self.0.paused() {
             f.write_str(", paused")?;
         }
         f.write_str(">")

@@ -1,0 +1,303 @@
+//! What a [`StreamReader`](super::StreamReader) has received, and who waits for more.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use anyloop_api::{Cancellable, Cancelled, Error, Result, Transport, clear_waiter, set_waiter};
+
+use super::buffer::{Buffer, find};
+
+/// The state that all handles of one reader share.
+pub(super) struct Incoming {
+    limit: usize,
+    buffer: RefCell<Buffer>,
+    eof: Cell<bool>,
+    error: RefCell<Option<Error>>,
+    transport: RefCell<Option<Transport>>,
+    paused: Cell<bool>,
+    waiter: RefCell<Option<Waiter>>,
+    last_id: Cell<u32>,
+}
+
+struct Waiter {
+    waker: Waker,
+    /// Woken when this much is buffered, not before.
+    need: usize,
+    /// Who: an awaiting method that removes itself when dropped; 0 for a poll function, which cannot.
+    id: u32,
+}
+
+impl Incoming {
+    pub(super) fn new(limit: usize) -> Rc<Self> {
+        Rc::new(Self {
+            limit,
+            buffer: RefCell::default(),
+            eof: Cell::new(false),
+            error: RefCell::default(),
+            transport: RefCell::default(),
+            paused: Cell::new(false),
+            waiter: RefCell::default(),
+            last_id: Cell::new(0),
+        })
+    }
+
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.buffer.borrow().len()
+    }
+
+    /// Whether the end of the stream was seen.
+    pub(super) fn ended(&self) -> bool {
+        self.eof.get()
+    }
+
+    pub(super) fn error(&self) -> Option<Error> {
+        self.error.borrow().clone()
+    }
+
+    pub(super) fn paused(&self) -> bool {
+        self.paused.get()
+    }
+
+    // --- feeding ---
+
+    pub(super) fn feed(&self, data: &[u8]) {
+        if data.is_empty() {
+            return;
+        }
+        let len = {
+            let mut buffer = self.buffer.borrow_mut();
+            buffer.push(data);
+            buffer.len()
+        };
+        let hungry = self.wake_if(|waiter| len >= waiter.need);
+        if len > self.limit.saturating_mul(2) && !hungry && !self.paused.get() {
+            self.pause();
+        }
+    }
+
+    pub(super) fn end(&self) {
+        self.eof.set(true);
+        self.wake_if(|_| true);
+    }
+
+    pub(super) fn fail(&self, error: Error) {
+        *self.error.borrow_mut() = Some(error);
+        self.wake_if(|_| true);
+    }
+
+    pub(super) fn set_transport(&self, transport: Option<Transport>) {
+        let old = self.transport.replace(transport);
+        drop(old);
+    }
+
+    // --- reading ---
+
+    pub(super) fn check(&self) -> Result<()> {
+        match &*self.error.borrow() {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until `need` bytes are buffered, or the stream ends.
+    pub(super) fn wait<'a>(self: &'a Rc<Self>, operation: &'static str, need: usize) -> Wait<'a> {
+        Wait { incoming: self, operation, need, id: 0 }
+    }
+
+    pub(super) fn poll_ready(
+        &self,
+        operation: &'static str,
+        need: usize,
+        id: u32,
+        cx: &Context<'_>,
+    ) -> Poll<Result<()>> {
+        self.check()?;
+        if self.buffer.borrow().len() >= need || self.eof.get() {
+            return Poll::Ready(Ok(()));
+        }
+        let mut slot = self.waiter.borrow_mut();
+        match &mut *slot {
+            Some(waiter) if waiter.id != 0 && waiter.id != id => {
+                return Poll::Ready(Err(Error::usage(format!(
+                    "{operation}: another task is waiting for data of this stream"
+                ))));
+            }
+            Some(waiter) if waiter.id == id => waiter.waker.clone_from(cx.waker()),
+            slot => *slot = Some(Waiter { waker: cx.waker().clone(), need, id }),
+        }
+        if let Some(waiter) = &mut *slot {
+            waiter.need = need;
+        }
+        drop(slot);
+        self.resume();
+        Poll::Pending
+    }
+
+    /// Takes and wakes the waiter if it is due. Says whether one goes on waiting.
+    fn wake_if(&self, due: impl FnOnce(&Waiter) -> bool) -> bool {
+        let mut slot = self.waiter.borrow_mut();
+        if !slot.as_ref().is_some_and(due) {
+            return slot.is_some();
+        }
+        let waiter = slot.take();
+        drop(slot);
+        if let Some(waiter) = waiter {
+            waiter.waker.wake();
+        }
+        false
+    }
+
+    /// How many bytes there are through the first separator.
+    pub(super) async fn find<S: AsRef<[u8]>>(
+        self: &Rc<Self>,
+        separators: &[S],
+        operation: &'static str,
+    ) -> Result<usize> {
+        let lengths = separators.iter().map(|separator| separator.as_ref().len());
+        let (Some(shortest), Some(longest)) = (lengths.clone().min(), lengths.max()) else {
+            return Err(Error::invalid_arg(format!("{operation}: want at least one separator")));
+        };
+        if shortest == 0 {
+            return Err(Error::invalid_arg(format!("{operation}: a separator must not be empty")));
+        }
+        self.check()?;
+        // Before this no separator begins.
+        let mut searched = 0;
+        loop {
+            let len = {
+                let buffer = self.buffer.borrow();
+                let data = buffer.as_slice();
+                let ends = separators.iter().filter_map(|separator| {
+                    let separator = separator.as_ref();
+                    let start = find(data, separator, searched)?;
+                    Some((start + separator.len(), start))
+                });
+                if let Some((end, start)) = ends.min() {
+                    if start > self.limit {
+                        return Err(overrun("the separator is found, but too far away", start));
+                    }
+                    return Ok(end);
+                }
+                data.len()
+            };
+            searched = searched.max((len + 1).saturating_sub(longest));
+            if searched > self.limit {
+                return Err(overrun("the separator is not found within the limit", searched));
+            }
+            if self.eof.get() {
+                let partial = self.take(len);
+                return Err(Error::IncompleteRead { partial, expected: None });
+            }
+            self.wait(operation, len + 1).await?;
+        }
+    }
+
+    /// Removes an overlong line whose newline is `at` bytes away, or all of it that is buffered.
+    pub(super) fn drop_line(&self, at: usize) {
+        let mut buffer = self.buffer.borrow_mut();
+        let whole = buffer.as_slice().get(at) == Some(&b'\n');
+        let count = if whole { at + 1 } else { buffer.len() };
+        buffer.skip(count);
+        drop(buffer);
+        self.maybe_resume();
+    }
+
+    pub(super) fn take(&self, at_most: usize) -> Vec<u8> {
+        let mut buffer = self.buffer.borrow_mut();
+        let count = at_most.min(buffer.len());
+        let bytes = if count == 0 { Vec::new() } else { buffer.take(count) };
+        drop(buffer);
+        self.maybe_resume();
+        bytes
+    }
+
+    pub(super) fn copy(&self, into: &mut [u8]) -> usize {
+        let count = self.buffer.borrow_mut().copy(into);
+        self.maybe_resume();
+        count
+    }
+
+    fn pause(&self) {
+        let transport = self.transport.borrow().clone();
+        if let Some(transport) = transport {
+            self.paused.set(true);
+            transport.pause_reading();
+        }
+    }
+
+    fn resume(&self) {
+        if self.paused.replace(false) {
+            let transport = self.transport.borrow().clone();
+            if let Some(transport) = transport {
+                transport.resume_reading();
+            }
+        }
+    }
+
+    fn maybe_resume(&self) {
+        if self.paused.get() && self.buffer.borrow().len() <= self.limit {
+            self.resume();
+        }
+    }
+}
+
+fn overrun(message: &'static str, consumed: usize) -> Error {
+    Error::LimitOverrun { message: message.into(), consumed }
+}
+
+/// One awaiting method.
+pub(super) struct Wait<'a> {
+    incoming: &'a Rc<Incoming>,
+    operation: &'static str,
+    need: usize,
+    id: u32,
+}
+
+impl Future for Wait<'_> {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        if self.id == 0 {
+            // Zero is nobody's.
+            let id = self.incoming.last_id.get().wrapping_add(1).max(1);
+            self.incoming.last_id.set(id);
+            self.id = id;
+        }
+        let this = &mut *self;
+        let polled = this.incoming.poll_ready(this.operation, this.need, this.id, cx);
+        if polled.is_pending() {
+            set_waiter(|| this.incoming.clone());
+        }
+        polled
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        clear_waiter(self.incoming);
+        let mut slot = self.incoming.waiter.borrow_mut();
+        if self.id != 0 && slot.as_ref().is_some_and(|waiter| waiter.id == self.id) {
+            let mine = slot.take();
+            drop(slot);
+            drop(mine);
+        }
+    }
+}
+
+/// For dumps of what a task is suspended on. A cancellation drops the read, which loses nothing.
+impl Cancellable for Incoming {
+    fn cancel(self: Rc<Self>, _: &Cancelled) -> bool {
+        false
+    }
+
+    fn describe(&self) -> String {
+        "a read from a stream".into()
+    }
+}
