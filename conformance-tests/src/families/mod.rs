@@ -10,9 +10,11 @@ mod fd;
 mod fork;
 mod fut;
 mod life;
+mod pipe;
 mod prelude;
 mod sched;
 mod sig;
+mod sock;
 mod task;
 mod thr;
 mod timer;
@@ -31,7 +33,9 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     cancel::CASES,
     cancel_caught::CASES,
     fd::CASES,
+    sock::CASES,
     tr::CASES,
+    pipe::CASES,
     sig::CASES,
     exec::CASES,
     dns::CASES,

@@ -6,12 +6,14 @@ mod types;
 mod branches;
 mod memory;
 mod network;
+mod pipes;
 mod probe;
 mod protocols;
 mod reports;
 mod running;
 mod signals;
 mod sockets;
+mod temporary;
 mod trace;
 
 pub use self::branches::{Gate, both, both_when_woken, first};
@@ -20,6 +22,7 @@ pub use self::network::{
     CloggedTcp, Stalled, available, clogged_tcp_pair, collect, pattern, reset, settle,
     stalled_listener, stalled_listener_at,
 };
+pub use self::pipes::{clog, drain, fifo, is_nonblocking, pipe, terminal};
 pub use self::probe::{Counter, OnDrop, Token};
 pub use self::protocols::{Record, Script};
 pub use self::reports::{Reports, Seen};
@@ -29,4 +32,5 @@ pub use self::running::{
 };
 pub use self::signals::{Dispositions, SIGCHLD, SIGTERM, SIGUSR1, SIGUSR2, raise};
 pub use self::sockets::{Clogged, clogged_pair, on_readable, socket_pair, tcp_pair};
+pub use self::temporary::TempDir;
 pub use self::trace::Trace;

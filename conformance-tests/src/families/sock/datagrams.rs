@@ -1,0 +1,116 @@
+//! Datagrams without an endpoint.
+
+use std::net::{Ipv4Addr, UdpSocket};
+
+use super::*;
+
+/// A bound socket, and its address.
+fn udp() -> Result<(Sock, anyloop_api::SockAddr), Failure> {
+    let socket = Sock::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?)?;
+    let address = socket.local_addr()?;
+    Ok((socket, address))
+}
+
+pub(super) fn datagrams_keep_their_bounds(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let inner = lp.clone();
+    run(&lp, async move {
+        let lp = inner;
+        let ((here, here_at), (there, there_at)) = (udp()?, udp()?);
+        for message in ["first", "second"] {
+            lp.sock_sendto(&here, message.into(), &there_at).await.0?;
+        }
+        let (data, from) = lp.sock_recvfrom(&there, 100).await?;
+        ensure_eq!(data, b"first", "the first datagram");
+        let from = from.ok_or_else(|| Failure::new("the sender has no address"))?;
+        ensure_eq!(from.as_socket(), here_at.as_socket(), "its sender");
+        let (received, buffer) = lp.sock_recvfrom_into(&there, vec![0; 100]).await;
+        let (count, from) = received?;
+        ensure_eq!(&buffer[..count], b"second", "the second datagram");
+        let from = from.and_then(|from| from.as_socket());
+        ensure_eq!(from, here_at.as_socket(), "its sender");
+
+        let waiting = lp.create_task(lp.sock_recvfrom(&here, 100))?;
+        idle().await;
+        ensure!(!waiting.done(), "a datagram that nobody sent");
+        lp.sock_sendto(&there, b"third".to_vec(), &here_at).await.0?;
+        let (data, from) = waiting.await??;
+        ensure_eq!(data, b"third", "the third datagram");
+        ensure_eq!(from.and_then(|f| f.as_socket()), there_at.as_socket(), "its sender");
+        Ok(())
+    })
+}
+
+pub(super) fn long_ones_are_cut_and_empty_ones_come(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let inner = lp.clone();
+    run(&lp, async move {
+        let lp = inner;
+        let ((here, here_at), (there, there_at)) = (udp()?, udp()?);
+        for message in ["a long one", "", "the last"] {
+            let (sent, _) = lp.sock_sendto(&here, message.into(), &there_at).await;
+            ensure_eq!(sent?, message.len(), "bytes sent");
+        }
+        let (data, _) = lp.sock_recvfrom(&there, 6).await?;
+        ensure_eq!(data, b"a long", "a datagram that was too long");
+        let (data, from) = lp.sock_recvfrom(&there, 6).await?;
+        ensure_eq!(data, b"", "an empty datagram");
+        ensure_eq!(from.and_then(|f| f.as_socket()), here_at.as_socket(), "its sender");
+        let (received, buffer) = lp.sock_recvfrom_into(&there, vec![b'.'; 3]).await;
+        ensure_eq!((received?.0, &buffer[..]), (3, &b"the"[..]), "cut into a buffer");
+
+        // Without a name there is no address.
+        let (near, far) = Sock::pair(Type::DGRAM)?;
+        lp.sock_sendall(&near, b"anonymous".to_vec()).await.0?;
+        let (data, from) = lp.sock_recvfrom(&far, 100).await?;
+        ensure_eq!(data, b"anonymous", "a local datagram");
+        ensure!(from.is_none(), "a sender without a name has an address: {from:?}");
+        Ok(())
+    })
+}
+
+pub(super) fn one_datagram_per_sendto(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let inner = lp.clone();
+    run(&lp, async move {
+        let lp = inner;
+        let ((here, _), (there, there_at)) = (udp()?, udp()?);
+        let (sent, data) = lp.sock_sendto(&here, b"only one".to_vec(), &there_at).await;
+        ensure_eq!((sent?, data), (8, b"only one".to_vec()), "bytes sent, and the buffer");
+        ensure_eq!(lp.sock_recvfrom(&there, 100).await?.0, b"only one", "what came");
+        let mut more = lp.sock_recvfrom(&there, 100);
+        ensure!(poll_once(&mut more).await.is_pending(), "there is a second datagram");
+        drop(more);
+        // Too long for any datagram.
+        let (sent, data) = lp.sock_sendto(&here, vec![0; 70_000], &there_at).await;
+        ensure_is!(sent, Err(Error::Os { .. }));
+        ensure_eq!(data.len(), 70_000, "length of the buffer that came back");
+        lp.sock_sendto(&here, b"afterwards".to_vec(), &there_at).await.0?;
+        ensure_eq!(lp.sock_recvfrom(&there, 100).await?.0, b"afterwards", "what came next");
+        Ok(())
+    })
+}
+
+pub(super) fn a_closed_port_wedges_nothing(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let inner = lp.clone();
+    run(&lp, async move {
+        let lp = inner;
+        let ((here, here_at), (there, _)) = (udp()?, udp()?);
+        let nobody = udp()?.1;
+        let waiting = lp.create_task(lp.sock_recvfrom(&here, 100))?;
+        idle().await;
+        for _ in 0..3 {
+            // The refusal may be told by this call, by a later one, or by none.
+            let _ = lp.sock_sendto(&here, b"anybody?".to_vec(), &nobody).await;
+        }
+        idle().await;
+        lp.sock_sendto(&there, b"me".to_vec(), &here_at).await.0?;
+        let mut received = waiting.await?;
+        while received.is_err() {
+            received = lp.sock_recvfrom(&here, 100).await;
+        }
+        ensure_eq!(received?.0, b"me", "what came after the refusals");
+        Ok(())
+    })
+}
