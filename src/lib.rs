@@ -115,6 +115,7 @@
 mod backends;
 mod config;
 mod ctrl_c;
+pub mod fs;
 mod policy;
 pub mod queue;
 mod runner;

@@ -1,0 +1,198 @@
+//! Files and directories, off the loop's thread.
+//!
+//! The kernel's calls on files block, so they are made in the loop's pool of threads
+//! ([`EventLoop::set_default_executor`](crate::EventLoop::set_default_executor) replaces it). All
+//! functions need a running loop and fail with `Usage` without one. For anything that is not here:
+//! [`to_thread`](crate::to_thread) with `std::fs`.
+//!
+//! ```
+//! use anyloop::fs::{self, File};
+//! # let path = std::env::temp_dir().join(format!("anyloop-fs-doc-{}", std::process::id()));
+//! anyloop::run(async move {
+//!     let file = File::create(&path).await?;
+//!     file.write_all("one\ntwo\n").await?;
+//!     file.close().await?;
+//!
+//!     let file = File::open(&path).await?;
+//!     assert_eq!(file.read_line().await?, b"one\n");
+//!     assert_eq!(file.read_to_end().await?, b"two\n");
+//!     fs::remove_file(&path).await
+//! })??;
+//! # Ok::<(), anyloop::Error>(())
+//! ```
+//!
+//! # Cancel safety
+//! A cancelled call whose turn in the pool has not come does nothing. One that has begun goes on to
+//! its end, unobserved: bytes may be written, and the position of a file may have moved. What comes
+//! after it on the same [`File`] waits for it. Dropping a future, rather than cancelling the task
+//! that awaits it, lets the call run in either case.
+
+mod dir;
+mod file;
+mod options;
+mod serial;
+
+use std::fs::{Metadata, Permissions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyloop_api::{Error, Result};
+
+pub use dir::{DirEntry, ReadDir, read_dir};
+pub use file::File;
+pub use options::OpenOptions;
+
+use crate::threads::to_thread;
+
+/// Makes the call in the pool; an error names the operation and the path.
+async fn call<T: Send + 'static>(
+    operation: &'static str,
+    path: impl AsRef<Path>,
+    function: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+) -> Result<T> {
+    let path = path.as_ref().to_owned();
+    to_thread(move || {
+        function(&path).map_err(|error| Error::os(format!("{operation} {path:?}"), error))
+    })
+    .await?
+}
+
+/// The whole contents of a file.
+///
+/// # Errors
+/// `Os`, naming the path.
+pub async fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
+    call("read", path, |path| std::fs::read(path)).await
+}
+
+/// The whole contents of a file as text.
+///
+/// # Errors
+/// `Os`, naming the path; kind `InvalidData` if it is not UTF-8.
+pub async fn read_to_string(path: impl AsRef<Path>) -> Result<String> {
+    call("read", path, |path| std::fs::read_to_string(path)).await
+}
+
+/// Writes a file as a whole: makes it, or replaces its contents.
+///
+/// # Errors
+/// `Os`, naming the path.
+pub async fn write(path: impl AsRef<Path>, contents: impl Into<Vec<u8>>) -> Result<()> {
+    let contents = contents.into();
+    call("write", path, move |path| std::fs::write(path, contents)).await
+}
+
+/// Copies a file's contents and permissions; returns how many bytes.
+///
+/// # Errors
+/// `Os`, naming the source.
+pub async fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<u64> {
+    let to = to.as_ref().to_owned();
+    call("copy", from, move |from| std::fs::copy(from, to)).await
+}
+
+/// Gives a file or directory another name, replacing what had it.
+///
+/// # Errors
+/// `Os`, naming the old path.
+pub async fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
+    let to = to.as_ref().to_owned();
+    call("rename", from, move |from| std::fs::rename(from, to)).await
+}
+
+/// Makes `link` a second name of the file `original`.
+///
+/// # Errors
+/// `Os`, naming the original.
+pub async fn hard_link(original: impl AsRef<Path>, link: impl AsRef<Path>) -> Result<()> {
+    let link = link.as_ref().to_owned();
+    call("link", original, move |original| std::fs::hard_link(original, link)).await
+}
+
+/// What is known about the file that `path` leads to.
+///
+/// # Errors
+/// `Os`, naming the path.
+pub async fn metadata(path: impl AsRef<Path>) -> Result<Metadata> {
+    call("stat", path, |path| std::fs::metadata(path)).await
+}
+
+/// The same without following a symbolic link.
+///
+/// # Errors
+/// `Os`, naming the path.
+pub async fn symlink_metadata(path: impl AsRef<Path>) -> Result<Metadata> {
+    call("lstat", path, |path| std::fs::symlink_metadata(path)).await
+}
+
+/// Whether something is there. A path that may not be looked at is an error, not an answer.
+///
+/// # Errors
+/// `Os`, naming the path.
+pub async fn try_exists(path: impl AsRef<Path>) -> Result<bool> {
+    call("stat", path, |path| path.try_exists()).await
+}
+
+/// Where a symbolic link points.
+///
+/// # Errors
+/// `Os`, naming the path.
+pub async fn read_link(path: impl AsRef<Path>) -> Result<PathBuf> {
+    call("readlink", path, |path| std::fs::read_link(path)).await
+}
+
+/// The path without links and dots.
+///
+/// # Errors
+/// `Os`, naming the path.
+pub async fn canonicalize(path: impl AsRef<Path>) -> Result<PathBuf> {
+    call("realpath", path, |path| std::fs::canonicalize(path)).await
+}
+
+/// Changes who may do what.
+///
+/// # Errors
+/// `Os`, naming the path.
+pub async fn set_permissions(path: impl AsRef<Path>, permissions: Permissions) -> Result<()> {
+    call("chmod", path, move |path| std::fs::set_permissions(path, permissions)).await
+}
+
+/// Removes a file.
+///
+/// # Errors
+/// `Os`, naming the path.
+pub async fn remove_file(path: impl AsRef<Path>) -> Result<()> {
+    call("unlink", path, |path| std::fs::remove_file(path)).await
+}
+
+/// Makes a directory.
+///
+/// # Errors
+/// `Os`, naming the path.
+pub async fn create_dir(path: impl AsRef<Path>) -> Result<()> {
+    call("mkdir", path, |path| std::fs::create_dir(path)).await
+}
+
+/// Makes a directory and those above it that are missing.
+///
+/// # Errors
+/// `Os`, naming the path.
+pub async fn create_dir_all(path: impl AsRef<Path>) -> Result<()> {
+    call("mkdir", path, |path| std::fs::create_dir_all(path)).await
+}
+
+/// Removes an empty directory.
+///
+/// # Errors
+/// `Os`, naming the path.
+pub async fn remove_dir(path: impl AsRef<Path>) -> Result<()> {
+    call("rmdir", path, |path| std::fs::remove_dir(path)).await
+}
+
+/// Removes a directory with everything in it; symbolic links are removed, not followed.
+///
+/// # Errors
+/// `Os`, naming the path.
+pub async fn remove_dir_all(path: impl AsRef<Path>) -> Result<()> {
+    call("rmdir", path, |path| std::fs::remove_dir_all(path)).await
+}

@@ -1,0 +1,65 @@
+//! One call after the other.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyloop_api::{Executor, Job, LoopRef, Result};
+
+/// An executor over the running loop's pool that occupies one thread of it at most, so that jobs keep
+/// their order.
+#[derive(Debug, Default)]
+pub(super) struct Serial(Arc<Mutex<Queue>>);
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    /// Whether a thread is at it.
+    served: bool,
+}
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Queue({} jobs)", self.jobs.len())
+    }
+}
+
+fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Executor for Serial {
+    /// Called on the loop's thread, by `run_in_executor`.
+    fn execute(&self, job: Job) -> Result<()> {
+        {
+            let mut queue = lock(&self.0);
+            queue.jobs.push_back(job);
+            if std::mem::replace(&mut queue.served, true) {
+                return Ok(());
+            }
+        }
+        let shared = self.0.clone();
+        let serve = Box::new(move || serve(&shared));
+        LoopRef::current().and_then(|lp| lp.execute(None, serve)).inspect_err(|_| {
+            let mut queue = lock(&self.0);
+            queue.served = false;
+            queue.jobs.pop_back();
+        })
+    }
+}
+
+fn serve(queue: &Mutex<Queue>) {
+    loop {
+        let job = {
+            let mut queue = lock(queue);
+            match queue.jobs.pop_front() {
+                Some(job) => job,
+                None => {
+                    queue.served = false;
+                    return;
+                }
+            }
+        };
+        // It catches the panics of what it runs.
+        job();
+    }
+}
