@@ -33,6 +33,9 @@ struct Callback {
 #[derive(Default)]
 struct Side {
     callback: RefCell<Option<Rc<Callback>>>,
+    /// The iteration of the last call: a batch may bring several events for one change, and a callback
+    /// is called once per iteration (FD-01).
+    called: Cell<u64>,
     operation: RefCell<Option<Rc<Waiter>>>,
 }
 
@@ -288,6 +291,9 @@ impl Watcher {
             operation.notify();
         }
         let Some(callback) = side.callback.borrow().clone() else { return };
+        if side.called.replace(base.iteration()) == base.iteration() {
+            return;
+        }
         let Some(mut function) = callback.function.borrow_mut().take() else { return };
         let run = || callback.context.clone().run(&mut *function);
         let _ = base.guard(run, |panic| {
