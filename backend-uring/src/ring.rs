@@ -5,7 +5,7 @@ use std::io;
 use std::mem::{ManuallyDrop, MaybeUninit, size_of};
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
@@ -40,6 +40,8 @@ pub(crate) struct Ring {
     /// Where a timer request finds its time, and the number of the last one.
     timer: Box<Timespec>,
     timers: u64,
+    /// When the timer that is running ends, if one is.
+    timer_due: Option<Instant>,
     /// Flags of each entry.
     flags: EnterFlags,
     pub(crate) counters: Counters,
@@ -86,6 +88,7 @@ impl Ring {
             ext_arg,
             timer: Box::default(),
             timers: 0,
+            timer_due: None,
             flags,
             counters: Counters::default(),
         })
@@ -254,13 +257,13 @@ impl Ring {
     /// # Errors
     /// As [`Ring::submit`].
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Waited> {
-        let timespec = timeout.map(|timeout| Timespec::from(timeout.min(LONGEST)));
-        match timespec {
-            Some(timespec) if self.ext_arg => {
+        match timeout.map(|timeout| timeout.min(LONGEST)) {
+            Some(timeout) if self.ext_arg => {
+                let timespec = Timespec::from(timeout);
                 let args = SubmitArgs::new().timespec(&timespec);
                 self.wait_with(EnterFlags::EXT_ARG, Some(&args))
             }
-            Some(timespec) => self.wait_with_timer(timespec),
+            Some(timeout) => self.wait_with_timer(timeout),
             None => self.wait_with(EnterFlags::empty(), None),
         }
     }
@@ -293,22 +296,38 @@ impl Ring {
     /// The same where an entry takes no timeout: a request that completes when time is up. (Waiting
     /// for the ring's descriptor with `ppoll` will not do: completions that are to be worked off on
     /// request do not make it readable.)
-    fn wait_with_timer(&mut self, timespec: Timespec) -> io::Result<Waited> {
-        *self.timer = timespec;
-        self.timers = self.timers.wrapping_add(1);
-        let user_data = Kind::Ignore.alone() | self.timers;
-        let timer = opcode::Timeout::new(&raw const *self.timer).build().user_data(user_data);
-        // SAFETY: `timer` is read when the request is submitted. It stays where it is until then: in
-        // a box that lives as long as the queue.
-        unsafe { self.push(timer) };
-        let waited = self.wait_with(EnterFlags::empty(), None);
-        let remove = opcode::TimeoutRemove::new(user_data)
-            .build()
-            .flags(squeue::Flags::SKIP_SUCCESS)
-            .user_data(Kind::Ignore.alone());
-        // SAFETY: the request points to no memory.
-        unsafe { self.push(remove) };
-        waited
+    fn wait_with_timer(&mut self, timeout: Duration) -> io::Result<Waited> {
+        let deadline = Instant::now().checked_add(timeout);
+        match (self.timer_due, deadline) {
+            // The timer that is running ends the wait in time, or before: then the loop waits again.
+            (Some(running), Some(deadline)) if running <= deadline => {}
+            (running, _) => {
+                if running.is_some() {
+                    let remove = opcode::TimeoutRemove::new(self.timer_data())
+                        .build()
+                        .flags(squeue::Flags::SKIP_SUCCESS)
+                        .user_data(Kind::Ignore.alone());
+                    // SAFETY: the request points to no memory.
+                    unsafe { self.push(remove) };
+                    // What the timer's box holds is read at submission: the next time goes in after.
+                    self.submit()?;
+                }
+                *self.timer = Timespec::from(timeout);
+                self.timers = self.timers.wrapping_add(1);
+                self.timer_due = deadline;
+                let timer = opcode::Timeout::new(&raw const *self.timer)
+                    .build()
+                    .user_data(self.timer_data());
+                // SAFETY: `timer` is read when the request is submitted. It stays where it is until
+                // then: in a box that lives as long as the queue.
+                unsafe { self.push(timer) };
+            }
+        }
+        self.wait_with(EnterFlags::empty(), None)
+    }
+
+    fn timer_data(&self) -> u64 {
+        Kind::Ignore.alone() | self.timers
     }
 
     fn enter(
@@ -351,7 +370,14 @@ impl Ring {
         &mut self,
         batch: &'a mut [MaybeUninit<cqueue::Entry>; BATCH],
     ) -> &'a [cqueue::Entry] {
-        self.io.completion().fill(batch)
+        let reaped = self.io.completion().fill(batch);
+        if self.timer_due.is_some() {
+            let timer = Kind::Ignore.alone() | self.timers;
+            if reaped.iter().any(|entry| entry.user_data() == timer) {
+                self.timer_due = None;
+            }
+        }
+        reaped
     }
 
     pub(crate) fn sizes(&self) -> (u32, u32) {

@@ -189,10 +189,6 @@ impl BaseLoop {
         Watcher::drop_number(self, fd);
     }
 
-    pub(crate) fn iteration(&self) -> u64 {
-        self.iterations.get()
-    }
-
     pub(crate) fn caps(&self) -> Caps {
         self.caps
     }
