@@ -11,10 +11,12 @@ mod fork;
 mod fut;
 mod life;
 mod pipe;
+mod pol;
 mod prelude;
 mod sched;
 mod sig;
 mod sock;
+mod stream;
 mod task;
 mod thr;
 mod timer;
@@ -36,10 +38,12 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     sock::CASES,
     tr::CASES,
     pipe::CASES,
+    stream::READER,
     sig::CASES,
     exec::CASES,
     dns::CASES,
     exc::CASES,
     dbg::CASES,
+    pol::CASES,
     fork::CASES,
 ];
