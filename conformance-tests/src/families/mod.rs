@@ -13,6 +13,7 @@ mod life;
 mod pipe;
 mod pol;
 mod prelude;
+mod run;
 mod sched;
 mod sig;
 mod sock;
@@ -34,6 +35,7 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     task::CASES,
     cancel::CASES,
     cancel_caught::CASES,
+    run::CASES,
     fd::CASES,
     sock::CASES,
     tr::CASES,
