@@ -140,7 +140,8 @@ pub use anyloop_api::{
 };
 // Raw sockets, pipes, datagrams.
 pub use anyloop_api::{
-    Direction, Domain, Endpoint, PipeView, Received, Rejected, Sock, SockAddr, Type,
+    Credentials, Direction, Domain, Endpoint, PipeView, Received, Rejected, Sock, SockAddr, Type,
+    UnixBind, UnixConnect,
 };
 pub use backends::{Backend, backends, register};
 pub use config::Config;
@@ -155,6 +156,11 @@ pub use streams::{
     ConnectionOutcome, DEFAULT_LIMIT, Fallible, Infallible, StreamReader, StreamReaderProtocol,
     StreamWriter, Synchronous, TcpStream, open_connection, open_connection_with_limit,
     start_server, start_server_with_limit,
+};
+// Streams over local sockets.
+pub use streams::{
+    open_unix_connection, open_unix_connection_with_limit, start_unix_server,
+    start_unix_server_with_limit,
 };
 pub use sync::{Barrier, BoundedSemaphore, Condition, Event, Lock, Semaphore};
 pub use tasks::{all_tasks, create_task, dump};

@@ -13,6 +13,8 @@ mod futures_io_traits;
 mod reader;
 #[path = "streams/server.rs"]
 mod server;
+#[path = "streams/unix.rs"]
+mod unix;
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};

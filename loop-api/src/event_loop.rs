@@ -33,6 +33,7 @@ use crate::sock::{Received, Sock};
 use crate::state::{self, Interruption, LoopState};
 use crate::task::{AnyTask, Task, TaskFactory, TaskOptions, spawn};
 use crate::transport::Transport;
+use crate::unix::{UnixBind, UnixConnect};
 
 /// Makes the protocol of a connection.
 pub type ProtocolFactory = Rc<dyn Fn() -> AnyProtocol>;
@@ -224,6 +225,43 @@ pub trait EventLoop: fmt::Debug {
     /// `InvalidArg` for a number that is no signal.
     fn remove_signal_handler(&self, signal: i32) -> Result<bool>;
 
+    // --- local sockets; a loop may leave them out, and then they fail with `Usage` ---
+
+    /// Connects a local stream socket and attaches a protocol. While the server's queue is full it
+    /// waits.
+    ///
+    /// # Errors
+    /// Contradictory options, and sockets of another kind: `InvalidArg`; `Closed`; `Panicked` from the
+    /// factory; `Os`.
+    ///
+    /// # Cancel safety
+    /// The socket is closed.
+    fn create_unix_connection(
+        &self,
+        factory: ProtocolFactory,
+        to: UnixConnect,
+    ) -> LocalBoxFuture<Result<(Transport, AnyProtocol)>> {
+        let _ = (factory, to);
+        unsupported("create_unix_connection")
+    }
+
+    /// Listens on a local stream socket; each connection gets a protocol of its own.
+    ///
+    /// # Errors
+    /// As [`EventLoop::create_unix_connection`]; a file that is no socket is in the way: `Os` with
+    /// `EADDRINUSE`.
+    ///
+    /// # Cancel safety
+    /// The socket is closed, and its file removed.
+    fn create_unix_server(
+        &self,
+        factory: ProtocolFactory,
+        at: UnixBind,
+    ) -> LocalBoxFuture<Result<Server>> {
+        let _ = (factory, at);
+        unsupported("create_unix_server")
+    }
+
     // --- pipes; a loop may leave them out, and then they fail with `Usage` ---
 
     /// Attaches a protocol to the read end of a pipe, a FIFO, a socket or a character device, which is
@@ -368,6 +406,42 @@ pub trait EventLoop: fmt::Debug {
     fn sock_connect(&self, sock: &Sock, to: Endpoint) -> LocalBoxFuture<Result<()>> {
         let _ = (sock, to);
         unsupported("sock_connect")
+    }
+
+    /// Sends bytes, at least one, and duplicates of descriptors with them, over a local socket. Gives
+    /// the bytes back with the number that was sent; the descriptors have gone with the first.
+    ///
+    /// # Errors
+    /// As [`EventLoop::sock_sendall`]; `InvalidArg` without a byte or with too many descriptors.
+    ///
+    /// # Cancel safety
+    /// Everything that the result speaks of is sent, or nothing.
+    fn sock_send_fds(
+        &self,
+        sock: &Sock,
+        data: Vec<u8>,
+        fds: Vec<OwnedFd>,
+    ) -> LocalBoxFuture<(Result<usize>, Vec<u8>)> {
+        let _ = (sock, fds);
+        unsupported_with("sock_send_fds", data)
+    }
+
+    /// Receives between 1 and `size` bytes over a local socket, and the descriptors that came with
+    /// them, close-on-exec. Descriptors beyond `most` are closed.
+    ///
+    /// # Errors
+    /// As [`EventLoop::sock_recv`].
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    fn sock_recv_fds(
+        &self,
+        sock: &Sock,
+        size: usize,
+        most: usize,
+    ) -> LocalBoxFuture<Result<(Vec<u8>, Vec<OwnedFd>)>> {
+        let _ = (sock, size, most);
+        unsupported("sock_recv_fds")
     }
 
     /// Accepts one connection: a socket for these operations, and the peer's address.

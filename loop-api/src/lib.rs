@@ -40,6 +40,7 @@ mod state;
 mod task;
 mod task_core;
 mod transport;
+mod unix;
 mod waiter;
 
 pub use async_task::Runnable;
@@ -83,4 +84,5 @@ pub use task_core::{Cancellable, clear_waiter, observe_step, set_waiter};
 pub use transport::{
     ExtraInfo, RawTransport, SocketView, Transport, WeakTransport, write_buffer_limits,
 };
+pub use unix::{Credentials, UnixBind, UnixConnect};
 pub use waiter::Waiter;

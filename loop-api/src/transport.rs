@@ -11,6 +11,7 @@ use socket2::{Domain, SockAddr, Socket};
 use crate::error::{Error, Result};
 use crate::pipe::PipeView;
 use crate::protocol::AnyProtocol;
+use crate::unix::Credentials;
 
 /// What a transport implementation provides; users hold a [`Transport`].
 pub trait RawTransport: fmt::Debug {
@@ -208,7 +209,7 @@ impl Transport {
         self.raw().get_protocol()
     }
 
-    /// Metadata by asyncio's names: `"socket"`, `"sockname"`, `"peername"`, `"pipe"`, …. `None` for
+    /// Metadata by asyncio's names: `"socket"`, `"sockname"`, `"peername"`, `"peercred"`, `"pipe"`, …. `None` for
     /// names that this transport does not know. Names and addresses outlive the connection.
     #[must_use]
     pub fn get_extra_info(&self, name: &str) -> Option<ExtraInfo> {
@@ -284,6 +285,8 @@ pub enum ExtraInfo {
     Socket(SocketView),
     /// A view of the descriptor of a pipe.
     Pipe(PipeView),
+    /// Who is at the other end of a local connection.
+    Credentials(Credentials),
     /// Text (a cipher, say).
     Text(String),
     /// A number (a descriptor, a process id).
@@ -307,6 +310,15 @@ impl ExtraInfo {
     pub fn socket(&self) -> Option<&SocketView> {
         match self {
             Self::Socket(socket) => Some(socket),
+            _ => None,
+        }
+    }
+
+    /// The credentials, if it is them.
+    #[must_use]
+    pub fn credentials(&self) -> Option<Credentials> {
+        match self {
+            Self::Credentials(credentials) => Some(*credentials),
             _ => None,
         }
     }

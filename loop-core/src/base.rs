@@ -23,7 +23,8 @@ use anyloop_api::{
     AddrInfo, AnyProtocol, Bind, Connect, Direction, Endpoint, Error, EventLoop, EventLoopExt,
     Family, Handle, Job, LocalBoxFuture, Lookup, LoopConfig, LoopInstant, LoopRef, LoopState,
     NameInfoFlags, Panic, ProtocolFactory, Received, Rejected, RemoteHandle, Report, Result,
-    Runnable, Scheduler, Server, SharedExecutor, Sock, SockAddr, TimerHandle, Transport,
+    Runnable, Scheduler, Server, SharedExecutor, Sock, SockAddr, TimerHandle, Transport, UnixBind,
+    UnixConnect,
 };
 
 use dns_lookup::SockType;
@@ -694,6 +695,22 @@ impl EventLoop for BaseLoop {
         Signals::remove(self, signal)
     }
 
+    fn create_unix_connection(
+        &self,
+        factory: ProtocolFactory,
+        to: UnixConnect,
+    ) -> LocalBoxFuture<Result<(Transport, AnyProtocol)>> {
+        Box::pin(connect::create_unix_connection(self.weak(), factory, to))
+    }
+
+    fn create_unix_server(
+        &self,
+        factory: ProtocolFactory,
+        at: UnixBind,
+    ) -> LocalBoxFuture<Result<Server>> {
+        Box::pin(server::create_unix_server(self.weak(), factory, at))
+    }
+
     fn connect_read_pipe(
         &self,
         factory: ProtocolFactory,
@@ -749,6 +766,24 @@ impl EventLoop for BaseLoop {
 
     fn sock_connect(&self, sock: &Sock, to: Endpoint) -> LocalBoxFuture<Result<()>> {
         Box::pin(sock::connect(self.weak(), sock.clone(), to))
+    }
+
+    fn sock_send_fds(
+        &self,
+        sock: &Sock,
+        data: Vec<u8>,
+        fds: Vec<OwnedFd>,
+    ) -> LocalBoxFuture<(Result<usize>, Vec<u8>)> {
+        Box::pin(sock::send_fds(self.weak(), sock.clone(), data, fds))
+    }
+
+    fn sock_recv_fds(
+        &self,
+        sock: &Sock,
+        size: usize,
+        most: usize,
+    ) -> LocalBoxFuture<Result<(Vec<u8>, Vec<OwnedFd>)>> {
+        Box::pin(sock::recv_fds(self.weak(), sock.clone(), size, most))
     }
 
     fn sock_accept(&self, sock: &Sock) -> LocalBoxFuture<Result<(Sock, SockAddr)>> {

@@ -4,8 +4,9 @@ use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 
-use anyloop_api::SockAddr;
+use anyloop_api::{Credentials, Domain, Endpoint, Error, Result, SockAddr};
 use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix};
+use socket2::Socket;
 
 /// `None` for families other than Internet and local ones.
 pub(crate) fn from_kernel(address: SocketAddrAny) -> Option<SockAddr> {
@@ -25,6 +26,32 @@ pub(crate) fn from_kernel(address: SocketAddrAny) -> Option<SockAddr> {
 /// The address of a local socket without a name.
 pub(crate) fn unnamed() -> SockAddr {
     SockAddr::unix("").expect("an empty path is an unnamed address")
+}
+
+/// The address of a local socket that the user named.
+pub(crate) fn local(named: Endpoint, operation: &str) -> Result<SockAddr> {
+    match named {
+        Endpoint::Address(address) if address.is_unix() => Ok(address),
+        Endpoint::Malformed(error) => Err(error),
+        _ => Err(Error::invalid_arg(format!("{operation}: a path was expected"))),
+    }
+}
+
+/// Of the peer of a local connection.
+#[cfg(target_os = "linux")]
+pub(crate) fn credentials(socket: &Socket) -> Option<Credentials> {
+    if socket.domain().ok()? != Domain::UNIX {
+        return None;
+    }
+    let found = rustix::net::sockopt::socket_peercred(socket).ok()?;
+    let pid = found.pid.as_raw_nonzero().get();
+    Some(Credentials::new(pid, found.uid.as_raw(), found.gid.as_raw()))
+}
+
+/// Other systems tell in other ways.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn credentials(_: &Socket) -> Option<Credentials> {
+    None
 }
 
 /// For messages: `127.0.0.1:80`, `"/run/x.sock"`.

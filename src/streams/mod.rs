@@ -16,6 +16,7 @@ mod open;
 mod protocol;
 mod reader;
 mod tcp;
+mod unix;
 mod waiters;
 mod writer;
 
@@ -26,4 +27,8 @@ pub use open::{
 pub use protocol::StreamReaderProtocol;
 pub use reader::{DEFAULT_LIMIT, StreamReader};
 pub use tcp::TcpStream;
+pub use unix::{
+    open_unix_connection, open_unix_connection_with_limit, start_unix_server,
+    start_unix_server_with_limit,
+};
 pub use writer::StreamWriter;

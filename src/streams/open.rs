@@ -4,8 +4,8 @@ use std::future::Future;
 use std::rc::Rc;
 
 use anyloop_api::{
-    AnyProtocol, Bind, Connect, Error, EventLoopExt, LoopRef, Report, Result, Server, Task,
-    Transport,
+    AnyProtocol, Bind, Connect, Error, EventLoopExt, LoopRef, ProtocolFactory, Report, Result,
+    Server, Task, Transport,
 };
 
 use super::protocol::StreamReaderProtocol;
@@ -48,12 +48,31 @@ pub async fn open_connection_with_limit(
     limit: usize,
 ) -> Result<(StreamReader, StreamWriter)> {
     let lp = LoopRef::current()?;
-    let reader = StreamReader::new(limit)?;
-    let protocol = StreamReaderProtocol::new(reader.clone());
-    let made = protocol.clone();
-    let factory = Rc::new(move || AnyProtocol::Plain(made.clone()));
-    let (transport, _) = lp.create_connection(factory, to.into()).await?;
-    Ok((reader, StreamWriter::new(transport, protocol)))
+    let client = Client::new(limit)?;
+    let (transport, _) = lp.create_connection(client.factory(), to.into()).await?;
+    Ok(client.streams(transport))
+}
+
+/// The streams of an outgoing connection before there is one.
+pub(super) struct Client {
+    reader: StreamReader,
+    protocol: Rc<StreamReaderProtocol>,
+}
+
+impl Client {
+    pub(super) fn new(limit: usize) -> Result<Self> {
+        let reader = StreamReader::new(limit)?;
+        Ok(Self { protocol: StreamReaderProtocol::new(reader.clone()), reader })
+    }
+
+    pub(super) fn factory(&self) -> ProtocolFactory {
+        let made = self.protocol.clone();
+        Rc::new(move || AnyProtocol::Plain(made.clone()))
+    }
+
+    pub(super) fn streams(self, transport: Transport) -> (StreamReader, StreamWriter) {
+        (self.reader, StreamWriter::new(transport, self.protocol))
+    }
 }
 
 /// Listens, and calls `callback` with a reader and a writer for every connection; with the default
@@ -110,6 +129,20 @@ where
     R: ConnectionOutcome<Kind>,
 {
     let lp = LoopRef::current()?;
+    let factory = server_factory(&lp, limit, callback)?;
+    lp.create_server(factory, at.into()).await
+}
+
+/// Makes the protocols of a server whose connections are handed to `callback`.
+pub(super) fn server_factory<C, R, Kind>(
+    lp: &LoopRef,
+    limit: usize,
+    callback: C,
+) -> Result<ProtocolFactory>
+where
+    C: Fn(StreamReader, StreamWriter) -> R + 'static,
+    R: ConnectionOutcome<Kind>,
+{
     // Refuses a bad limit now rather than for every connection.
     drop(StreamReader::new(limit)?);
     let weak = lp.downgrade();
@@ -123,11 +156,10 @@ where
             Err(error) => fail(&lp, transport, error),
         }
     });
-    let factory = Rc::new(move || {
+    Ok(Rc::new(move || {
         let reader = StreamReader::build(limit);
         AnyProtocol::Plain(StreamReaderProtocol::build(reader, Some(connected.clone())))
-    });
-    lp.create_server(factory, at.into()).await
+    }))
 }
 
 /// STREAM-19: what becomes of the connection when the callback's task is done.

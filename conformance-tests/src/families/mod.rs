@@ -22,6 +22,7 @@ mod task;
 mod thr;
 mod timer;
 mod tr;
+mod unix;
 
 use crate::case::Case;
 
@@ -39,6 +40,7 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     fd::CASES,
     sock::CASES,
     tr::CASES,
+    unix::CASES,
     pipe::CASES,
     stream::READER,
     sig::CASES,

@@ -4,6 +4,7 @@
 
 mod attempt;
 mod race;
+mod unix;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,9 +14,10 @@ use anyloop_api::{
     AnyProtocol, Connect, Error, ErrorGroup, EventLoop, ProtocolFactory, Result, Snapshot,
     Transport,
 };
-use socket2::{Socket, Type};
+use socket2::{Domain, Socket, Type};
 
 use self::race::Plan;
+pub(crate) use self::unix::create_unix_connection;
 use crate::base::BaseLoop;
 use crate::begin;
 use crate::stream::Stream;
@@ -88,6 +90,15 @@ pub(crate) fn adopt(fd: OwnedFd, operation: &'static str) -> Result<Socket> {
         let _ = socket.set_tcp_nodelay(true);
     }
     Ok(socket)
+}
+
+/// The same for a local one (UNIX-04).
+pub(crate) fn adopt_unix(fd: OwnedFd, operation: &'static str) -> Result<Socket> {
+    let socket = adopt(fd, operation)?;
+    if socket.domain().is_ok_and(|domain| domain == Domain::UNIX) {
+        return Ok(socket);
+    }
+    Err(Error::invalid_arg(format!("{operation}: a local stream socket was expected")))
 }
 
 /// Makes the protocol and the transport; returns after `connection_made` (CONN-11).

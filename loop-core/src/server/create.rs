@@ -10,6 +10,7 @@ use anyloop_api::{
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::unix::SocketFile;
 use super::{Listener, ServerState};
 use crate::base::BaseLoop;
 use crate::connect::{adopt, open};
@@ -38,8 +39,28 @@ pub(crate) async fn create_server(
         (Some(fd), false) => vec![adopt(fd, NAME)?],
         (None, true) => bind_all(&base, &at).await?,
     };
-    let server = begin(&open(&base, NAME)?, factory, sockets, &at)?;
-    if at.start_serving {
+    let plan = Plan { sockets, backlog: at.backlog, start_serving: at.start_serving, file: None };
+    begin(base, factory, plan, NAME).await
+}
+
+/// What is left to do when the sockets are bound.
+pub(super) struct Plan {
+    pub(super) sockets: Vec<Socket>,
+    pub(super) backlog: u32,
+    pub(super) start_serving: bool,
+    pub(super) file: Option<SocketFile>,
+}
+
+/// Makes the server, and begins to serve.
+pub(super) async fn begin(
+    base: Weak<BaseLoop>,
+    factory: ProtocolFactory,
+    plan: Plan,
+    operation: &'static str,
+) -> Result<Server> {
+    let start_serving = plan.start_serving;
+    let server = make(&open(&base, operation)?, factory, plan)?;
+    if start_serving {
         // As in asyncio, one iteration passes, so that the listener is armed when we return.
         let unclaimed = Unclaimed(Some(server.clone()));
         anyloop_api::yield_now().await;
@@ -65,18 +86,14 @@ impl Drop for Unclaimed {
     }
 }
 
-fn begin(
-    base: &Rc<BaseLoop>,
-    factory: ProtocolFactory,
-    sockets: Vec<Socket>,
-    at: &Bind,
-) -> Result<Rc<ServerState>> {
+fn make(base: &Rc<BaseLoop>, factory: ProtocolFactory, plan: Plan) -> Result<Rc<ServerState>> {
     let server = Rc::new_cyclic(|this| ServerState {
         this: this.clone(),
         base: base.weak(),
         factory,
         context: Snapshot::current(),
-        backlog: at.backlog,
+        backlog: plan.backlog,
+        file: plan.file.into(),
         listeners: Default::default(),
         clients: Default::default(),
         serving: Default::default(),
@@ -84,13 +101,14 @@ fn begin(
         waiters: Default::default(),
         forever: Default::default(),
     });
-    for socket in sockets {
-        let listener = Listener::open(&server, socket)?;
-        server.listeners.borrow_mut().push(listener);
-    }
-    if at.start_serving
-        && let Err(error) = server.start_serving()
-    {
+    let listen = || {
+        for socket in plan.sockets {
+            let listener = Listener::open(&server, socket)?;
+            server.listeners.borrow_mut().push(listener);
+        }
+        if plan.start_serving { server.start_serving() } else { Ok(()) }
+    };
+    if let Err(error) = listen() {
         server.close();
         return Err(error);
     }

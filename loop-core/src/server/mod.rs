@@ -10,6 +10,7 @@
 
 mod create;
 mod listener;
+mod unix;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -25,6 +26,8 @@ use socket2::Socket;
 
 pub(crate) use self::create::create_server;
 use self::listener::Listener;
+use self::unix::SocketFile;
+pub(crate) use self::unix::create_unix_server;
 use crate::base::BaseLoop;
 use crate::stream::Stream;
 
@@ -35,6 +38,8 @@ pub(crate) struct ServerState {
     factory: ProtocolFactory,
     context: Snapshot,
     backlog: u32,
+    /// Removed when the server is closed.
+    file: RefCell<Option<SocketFile>>,
     listeners: RefCell<Vec<Rc<Listener>>>,
     clients: RefCell<Slab<Weak<Stream>>>,
     serving: Cell<bool>,
@@ -104,6 +109,9 @@ impl RawServer for ServerState {
         self.serving.set(false);
         for listener in self.listeners.take() {
             listener.close();
+        }
+        if let Some(file) = self.file.take() {
+            file.remove();
         }
         if let Some(forever) = self.forever.take() {
             forever.set_unless_done(Ok(()));

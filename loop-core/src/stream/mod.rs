@@ -35,6 +35,7 @@ use crate::begin::Begin;
 use crate::driver::{Event, Interest, Key, Trigger};
 use crate::lend::lend;
 use crate::server::ServerState;
+use crate::sockaddr;
 use crate::sources::Source;
 
 /// `connection_made` was called.
@@ -370,6 +371,7 @@ impl RawTransport for Stream {
         let address = match name {
             "sockname" => self.names.own(socket.as_deref()),
             "peername" => self.names.peer(),
+            "peercred" => return sockaddr::credentials(&*socket?).map(ExtraInfo::Credentials),
             "socket" => {
                 let view = socket.as_ref().map_or_else(SocketView::closed, SocketView::new);
                 return Some(ExtraInfo::Socket(view));
