@@ -884,6 +884,8 @@ fn a_request_from_outside_outlives_the_timeout(cx: &Context) -> Outcome {
             lp.call_at(lp.time() + ms(2), move || {
                 canceller.cancel();
             })?;
+            // By the next poll both are due.
+            block_for(ms(5));
         }
         ensure_is!(lp.run_until_done(&task), Err(Error::Cancelled(_)));
         trace.expect([])?;
