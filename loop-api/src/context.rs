@@ -14,7 +14,64 @@ use std::sync::Arc;
 type Map = HashMap<usize, Arc<dyn Any + Send + Sync>>;
 
 thread_local! {
-    static CURRENT: Cell<Option<Arc<Map>>> = const { Cell::new(None) };
+    static CURRENT: Cell<Active> = const { Cell::new(Active::Private(Snapshot(None))) };
+}
+
+/// Where this thread's variables are now.
+enum Active {
+    /// Nobody else sees them: a callback's copy, a task that has set none.
+    Private(Snapshot),
+    Shared(Context),
+}
+
+impl Default for Active {
+    fn default() -> Self {
+        Self::Private(Snapshot(None))
+    }
+}
+
+impl Active {
+    /// Looks at the current one. No user code runs inside `f`.
+    #[inline]
+    fn with<R>(f: impl FnOnce(&mut Self) -> R) -> R {
+        CURRENT.with(|current| {
+            let mut active = current.take();
+            let result = f(&mut active);
+            current.set(active);
+            result
+        })
+    }
+
+    /// The same, with the variables.
+    fn with_variables<R>(f: impl FnOnce(&mut Snapshot) -> R) -> R {
+        Self::with(|active| match active {
+            Self::Private(own) => f(own),
+            Self::Shared(context) => f(&mut context.0.borrow_mut()),
+        })
+    }
+
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Private(Snapshot(None)))
+    }
+
+    /// Makes this the current one until the guard is dropped.
+    #[inline]
+    fn enter(self) -> Restore {
+        Restore(CURRENT.replace(self))
+    }
+}
+
+struct Restore(Active);
+
+impl Drop for Restore {
+    #[inline]
+    fn drop(&mut self) {
+        let inner = CURRENT.replace(std::mem::take(&mut self.0));
+        if !inner.is_empty() {
+            // Dropping values may run user code that reads a context variable: after the restore.
+            drop(inner);
+        }
+    }
 }
 
 /// An immutable copy of a context: what a callback captures. `Send`, so that it can follow work to
@@ -28,13 +85,16 @@ impl Snapshot {
     #[inline]
     pub fn current() -> Self {
         CURRENT.with(|current| {
-            let map = current.take();
-            if map.is_none() {
+            let active = current.take();
+            if active.is_empty() {
                 return Self(None);
             }
-            let copy = map.clone();
-            current.set(map);
-            Self(copy)
+            let copy = match &active {
+                Active::Private(own) => own.clone(),
+                Active::Shared(context) => context.snapshot(),
+            };
+            current.set(active);
+            copy
         })
     }
 
@@ -48,23 +108,10 @@ impl Snapshot {
     /// panics (CTX-09).
     #[inline]
     pub fn run<R>(self, f: impl FnOnce() -> R) -> R {
-        let guard = Restore(CURRENT.replace(self.0));
+        let guard = Active::Private(self).enter();
         let result = f();
         drop(guard);
         result
-    }
-}
-
-struct Restore(Option<Arc<Map>>);
-
-impl Drop for Restore {
-    #[inline]
-    fn drop(&mut self) {
-        let inner = CURRENT.replace(self.0.take());
-        if inner.is_some() {
-            // Dropping values may run user code that reads a context variable: after the restore.
-            drop(inner);
-        }
     }
 }
 
@@ -91,9 +138,10 @@ impl Context {
         Self::from(Snapshot::current())
     }
 
-    /// Runs `f` inside this context and keeps what it changes.
+    /// Runs `f` inside this context and keeps what it changes, at once: code further out that is in the
+    /// same context sees it.
     pub fn run<R>(&self, f: impl FnOnce() -> R) -> R {
-        let guard = self.enter();
+        let guard = Active::Shared(self.clone()).enter();
         let result = f();
         drop(guard);
         result
@@ -103,11 +151,6 @@ impl Context {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         self.0.borrow().clone()
-    }
-
-    fn enter(&self) -> ContextGuard<'_> {
-        let inner = self.0.borrow_mut().0.take();
-        ContextGuard { context: self, outer: CURRENT.replace(inner) }
     }
 }
 
@@ -123,73 +166,99 @@ impl fmt::Debug for Context {
     }
 }
 
-struct ContextGuard<'a> {
-    context: &'a Context,
-    outer: Option<Arc<Map>>,
-}
-
-impl Drop for ContextGuard<'_> {
-    fn drop(&mut self) {
-        let inner = CURRENT.replace(self.outer.take());
-        *self.context.0.borrow_mut() = Snapshot(inner);
-    }
-}
-
-/// What a task runs in: a private copy, or a context shared on purpose.
-pub(crate) enum TaskContext {
-    Own(Cell<Snapshot>),
-    Shared(Context),
-}
+/// What a task runs in; made when it is first needed, because most tasks never set a variable.
+pub(crate) struct TaskContext(Cell<Option<Context>>);
 
 impl TaskContext {
-    pub(crate) fn new(shared: Option<Context>) -> Self {
-        match shared {
-            Some(context) => Self::Shared(context),
-            None => Self::Own(Cell::new(Snapshot::current())),
-        }
+    /// The one given, or a copy of the current one.
+    pub(crate) fn new(given: Option<Context>) -> Self {
+        Self(Cell::new(given.or_else(|| {
+            let copy = Snapshot::current();
+            (!copy.is_empty()).then(|| Context::from(copy))
+        })))
     }
 
     /// Runs one step of the task inside its context and keeps what the step changed.
+    #[inline]
     pub(crate) fn run<R>(&self, f: impl FnOnce() -> R) -> R {
-        match self {
-            Self::Own(own) => {
-                let guard = OwnGuard { own, outer: CURRENT.replace(own.take().0) };
+        match self.made() {
+            Some(context) => context.run(f),
+            None => {
+                let guard = Unmade { own: self, outer: CURRENT.take() };
                 let result = f();
                 drop(guard);
                 result
             }
-            Self::Shared(context) => context.run(f),
         }
     }
 
-    /// A copy of what the task would see now.
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        match self {
-            Self::Own(own) => {
-                let inner = own.take();
-                let copy = inner.clone();
-                own.set(inner);
-                copy
+    /// The context as an object. `current`: the task asks for its own.
+    pub(crate) fn get(&self, current: bool) -> Context {
+        if current {
+            self.share();
+        }
+        self.made().unwrap_or_else(|| {
+            let context = Context::new();
+            self.0.set(Some(context.clone()));
+            if current {
+                Active::with(|active| {
+                    if active.is_empty() {
+                        *active = Active::Shared(context.clone());
+                    }
+                });
             }
-            Self::Shared(context) => context.snapshot(),
+            context
+        })
+    }
+
+    /// A copy of what it holds now.
+    pub(crate) fn snapshot(&self, current: bool) -> Snapshot {
+        match self.made() {
+            Some(context) => context.snapshot(),
+            None if current => Snapshot::current(),
+            None => Snapshot::default(),
         }
     }
 
-    pub(crate) fn clear(&self) {
-        if let Self::Own(own) = self {
-            drop(own.take());
+    /// The task is being stepped, and others are about to look: what it has set so far is to be seen.
+    pub(crate) fn share(&self) {
+        if self.made().is_none() {
+            Active::with(|active| {
+                if let Active::Private(Snapshot(Some(map))) = active {
+                    let context = Context::from(Snapshot(Some(map.clone())));
+                    self.0.set(Some(context.clone()));
+                    *active = Active::Shared(context);
+                }
+            });
         }
+    }
+
+    fn made(&self) -> Option<Context> {
+        let context = self.0.take();
+        let copy = context.clone();
+        self.0.set(context);
+        copy
     }
 }
 
-struct OwnGuard<'a> {
-    own: &'a Cell<Snapshot>,
-    outer: Option<Arc<Map>>,
+/// A step of a task without variables. What it sets becomes its context.
+struct Unmade<'a> {
+    own: &'a TaskContext,
+    outer: Active,
 }
 
-impl Drop for OwnGuard<'_> {
+impl Drop for Unmade<'_> {
+    #[inline]
     fn drop(&mut self) {
-        self.own.set(Snapshot(CURRENT.replace(self.outer.take())));
+        let inner = CURRENT.replace(std::mem::take(&mut self.outer));
+        let Active::Private(set) = inner else { return };
+        if set.is_empty() {
+            return;
+        }
+        match self.own.made() {
+            None => self.own.0.set(Some(Context::from(set))),
+            Some(context) => drop(context.0.replace(set)),
+        }
     }
 }
 
@@ -230,21 +299,23 @@ impl<T: Clone + Send + Sync + 'static> ContextVar<T> {
     /// The value in the current context.
     #[must_use]
     pub fn get(&self) -> Option<T> {
-        let map = CURRENT.take();
-        let entry = map.as_ref().and_then(|map| map.get(&self.id()).cloned());
-        CURRENT.set(map);
-        entry.and_then(|entry| entry.downcast_ref::<Entry<T>>().map(|entry| entry.value.clone()))
+        let found = Active::with_variables(|all| all.0.as_ref()?.get(&self.id()).cloned());
+        value_of(&found?)
     }
 
     /// Sets the value in the current context; returns the value it replaces.
     pub fn set(&self, value: T) -> Option<T> {
-        let old = self.get();
         let entry = Arc::new(Entry { _key: self.key.clone(), value });
-        let mut map = CURRENT.take().unwrap_or_default();
-        Arc::make_mut(&mut map).insert(self.id(), entry);
-        CURRENT.set(Some(map));
-        old
+        let replaced = Active::with_variables(|all| {
+            Arc::make_mut(all.0.get_or_insert_default()).insert(self.id(), entry)
+        });
+        // Cloned and dropped here, where the code of the user that does so finds a context.
+        value_of(&replaced?)
     }
+}
+
+fn value_of<T: Clone + 'static>(entry: &Arc<dyn Any + Send + Sync>) -> Option<T> {
+    entry.downcast_ref::<Entry<T>>().map(|entry| entry.value.clone())
 }
 
 /// Holds the key's allocation as well, so that its address is not reused while a value exists.

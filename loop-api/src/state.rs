@@ -7,6 +7,7 @@
 use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
+use std::io::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -246,17 +247,17 @@ impl LoopState {
     /// EXC-04: a failing handler is itself reported, and nothing stops the loop.
     pub(crate) fn report(&self, lp: &LoopRef, report: Report) {
         let context = match (&report.task, &report.handle) {
-            (Some(task), _) => Some(task.get_context()),
-            (None, Some(handle)) => Some(handle.get_context()),
+            (Some(task), _) => Some(task.cell().core.snapshot()),
+            (None, Some(handle)) => Some(handle.get_context().snapshot()),
             _ => None,
         };
         let call = || {
             #[cfg(feature = "tracing")]
-            report.trace(lp);
+            let _ = catch_unwind(AssertUnwindSafe(|| report.trace(lp)));
             self.report_here(lp, report);
         };
         match context {
-            Some(context) => context.snapshot().run(call),
+            Some(context) => context.run(call),
             None => call(),
         }
     }
@@ -276,7 +277,7 @@ impl LoopState {
 
     fn default_report(lp: &LoopRef, report: &Report) {
         if catch_unwind(AssertUnwindSafe(|| lp.default_exception_handler(report))).is_err() {
-            eprintln!("anyloop: the default exception handler panicked");
+            let _ = writeln!(io::stderr(), "anyloop: the default exception handler panicked");
         }
     }
 

@@ -113,10 +113,10 @@ impl<T: 'static> Task<T> {
         self.cell.set_name(name.into());
     }
 
-    /// A copy of the context it runs in.
+    /// The context it runs in: another task that is given it shares it.
     #[must_use]
     pub fn get_context(&self) -> Context {
-        Context::from(self.cell.core.context.snapshot())
+        self.cell.core.get_context()
     }
 
     /// The loop; `None` once it is gone.
@@ -397,7 +397,7 @@ impl AnyTask {
     /// As [`Task::get_context`].
     #[must_use]
     pub fn get_context(&self) -> Context {
-        Context::from(self.cell.core.context.snapshot())
+        self.cell.core.get_context()
     }
 
     /// As [`Task::get_loop`].
@@ -589,7 +589,7 @@ where
         let mut this = self.project();
         let Some(cell) = this.cell.clone() else { return Poll::Ready(()) };
         let guard = StepGuard::enter(cell.clone());
-        let outcome = cell.core.context.run(|| {
+        let outcome = cell.core.in_context(|| {
             let step = || step(this.future.as_mut(), this.settle, &cell.core, cx);
             catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|payload| {
                 drop_future(this.future.as_mut(), &cell.core);

@@ -50,7 +50,7 @@ pub(crate) struct TaskCore {
     pub(crate) id: u64,
     pub(crate) lp: WeakLoop,
     pub(crate) created: &'static Location<'static>,
-    pub(crate) context: TaskContext,
+    context: TaskContext,
     /// Index in the loop's table of tasks.
     pub(crate) index: Cell<usize>,
     waker: RefCell<Option<Waker>>,
@@ -237,6 +237,20 @@ impl TaskCore {
         })
     }
 
+    /// Runs one step.
+    pub(crate) fn in_context<R>(&self, f: impl FnOnce() -> R) -> R {
+        self.context.run(f)
+    }
+
+    pub(crate) fn get_context(&self) -> Context {
+        self.context.get(self.is_current())
+    }
+
+    /// A copy of the context it runs in.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.context.snapshot(self.is_current())
+    }
+
     /// What it is recognised by.
     pub(crate) fn address(&self) -> *const () {
         std::ptr::from_ref(self).cast()
@@ -375,7 +389,6 @@ impl TaskCore {
         let waker = self.waker.borrow_mut().take();
         drop(waker);
         self.clear_requests();
-        self.context.clear();
     }
 }
 
@@ -437,7 +450,12 @@ impl StepGuard {
         }
         core.started.set(true);
         core.running.set(true);
-        Self { outer: CURRENT.replace(Some(core)), place: Place::default().enter() }
+        let outer = CURRENT.replace(Some(core));
+        if let Some(outer) = &outer {
+            // An eager task inside a step may look at the context of that step.
+            outer.core.context.share();
+        }
+        Self { outer, place: Place::default().enter() }
     }
 }
 

@@ -2,8 +2,10 @@
 
 mod cancel;
 mod cancel_caught;
+mod ctx;
 mod dbg;
 mod dns;
+mod eager;
 mod exc;
 mod exec;
 mod fd;
@@ -36,6 +38,8 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     task::CASES,
     cancel::CASES,
     cancel_caught::CASES,
+    eager::CASES,
+    ctx::CASES,
     run::CASES,
     fd::CASES,
     sock::CASES,
