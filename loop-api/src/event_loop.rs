@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::io::{self, Write as _};
 use std::ops::Deref;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -513,7 +514,8 @@ pub trait EventLoop: fmt::Debug {
         if tracing::dispatcher::has_been_set() {
             return;
         }
-        eprintln!("anyloop: {report}");
+        // Whether anybody can read it is no concern of the loop.
+        let _ = writeln!(io::stderr(), "anyloop: {report}");
     }
 
     /// Sends a report. Never fails, whatever the handler does (EXC-04).

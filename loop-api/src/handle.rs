@@ -2,12 +2,14 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
 use crate::context::{Context, Snapshot};
 use crate::error::Panic;
+use crate::event_loop::LoopRef;
 use crate::instant::LoopInstant;
+use crate::report::Report;
 
 /// A scheduled callback. One allocation holds the state and the closure.
 ///
@@ -123,11 +125,25 @@ impl Handle {
 
     /// Prevents the call and drops the callback with all it captured, now (SCHED-09). Idempotent;
     /// harmless after the call.
+    ///
+    /// A panic in a destructor of what it captured is reported to the running loop; without one it
+    /// is the caller's.
     pub fn cancel(&self) {
-        if self.cell.state.get() == State::Pending {
-            self.cell.state.set(State::Cancelled);
+        if self.cell.state.get() != State::Pending {
+            return;
+        }
+        self.cell.state.set(State::Cancelled);
+        let destroy = || {
             drop(self.cell.context.take());
             self.cell.slot.clear();
+        };
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(destroy)) {
+            let Ok(lp) = LoopRef::current() else { resume_unwind(payload) };
+            lp.call_exception_handler(
+                Report::new("a destructor panicked while a callback was being cancelled")
+                    .exception(Panic::new(payload))
+                    .handle(self.clone()),
+            );
         }
     }
 
@@ -225,8 +241,9 @@ impl TimerHandle {
     /// Prevents the call and drops the callback, now. No effect once fired or cancelled (TIMER-10).
     pub fn cancel(&self) {
         if self.handle.is_pending() {
+            // Also if a destructor panics.
+            let _told = Told(self);
             self.handle.cancel();
-            self.queue.timer_cancelled(self.token);
         }
     }
 
@@ -251,6 +268,14 @@ impl TimerHandle {
     #[must_use]
     pub fn handle(&self) -> &Handle {
         &self.handle
+    }
+}
+
+struct Told<'a>(&'a TimerHandle);
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        self.0.queue.timer_cancelled(self.0.token);
     }
 }
 

@@ -12,6 +12,7 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -828,7 +829,8 @@ impl EventLoop for BaseLoop {
 impl Drop for BaseLoop {
     fn drop(&mut self) {
         if !self.state.is_closed() {
-            eprintln!(
+            let _ = writeln!(
+                io::stderr(),
                 "anyloop: warning: an event loop was dropped without being closed: {:?}",
                 self.state
             );

@@ -12,7 +12,8 @@ cases! {
     EXC_01 => a_message_always_the_rest_if_known;
     EXC_02 => the_default_handler_writes_everything;
     EXC_03 => a_handler_gets_loop_and_report, it_may_delegate;
-    EXC_04 => a_failing_handler_is_reported_with_the_original, the_loop_lives_on;
+    EXC_04 => a_failing_handler_is_reported_with_the_original, the_loop_lives_on,
+        an_error_that_cannot_be_shown, a_log_that_cannot_be_written;
     EXC_05 => unsetting_restores_the_default;
     EXC_06 => it_runs_on_the_spot, it_may_do_what_a_callback_may, it_may_replace_itself;
     EXC_07 => callbacks_carry_their_handle, lost_errors_carry_their_task_or_future,
@@ -126,6 +127,62 @@ fn the_loop_lives_on(cx: &Context) -> Outcome {
     trace.expect(["the next callback"])?;
     ensure_eq!(lp.run_until_complete(async { 1 })?, 1, "a later run");
     Ok(())
+}
+
+/// Panics when somebody wants to read it.
+#[derive(Debug)]
+struct Unspeakable;
+
+impl std::fmt::Display for Unspeakable {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("no words");
+    }
+}
+
+impl std::error::Error for Unspeakable {}
+
+/// The default handler itself fails: a last line, and on.
+fn an_error_that_cannot_be_shown(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    let failed = || -> Result<LoopFuture<u8>, Error> {
+        let future = lp.create_future();
+        future.set_exception(Unspeakable)?;
+        Ok(future)
+    };
+    // Lost by a callback, by a task, in the value of a task, and handed to a handler that fails.
+    let lost = failed()?;
+    lp.call_soon(move || drop(lost))?;
+    lp.create_task(async { Err::<(), Box<dyn std::error::Error>>(Box::new(Unspeakable)) })?;
+    lp.call_soon(trace.pusher("same batch"))?;
+    let text = logged(|| Ok(run_times(&lp, 2)?))?;
+    ensure!(text.contains("anyloop: the default exception handler panicked"), "the log: {text}");
+    trace.expect(["same batch"])?;
+    lp.set_exception_handler(Some(Rc::new(|_, report| {
+        assert!(report.exception.is_none(), "the handler fails");
+    })));
+    drop(failed()?);
+    lp.call_soon(trace.pusher("a later run"))?;
+    run_once(&lp)?;
+    trace.expect(["a later run"])
+}
+
+fn a_log_that_cannot_be_written(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    let before = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), 3)?;
+    let (reader, writer) = rustix::pipe::pipe()?;
+    drop(reader);
+    rustix::stdio::dup2_stderr(&writer)?;
+    lp.call_soon(|| panic!("nobody reads this"))?;
+    lp.call_soon(trace.pusher("same batch"))?;
+    lp.call_exception_handler(Report::new("nor this"));
+    lp.set_exception_handler(Some(Rc::new(|_, _| panic!("nor that the handler fails"))));
+    lp.call_exception_handler(Report::new("on something"));
+    let ran = run_once(&lp);
+    rustix::stdio::dup2_stderr(&before)?;
+    ran?;
+    trace.expect(["same batch"])
 }
 
 fn unsetting_restores_the_default(cx: &Context) -> Outcome {
