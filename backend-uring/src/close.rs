@@ -55,21 +55,21 @@ impl UringDriver {
             }
             return false;
         }
-        self.cancel(id.user_data(kind));
+        self.cancel(id.user_data(kind), Kind::Ignore.alone());
         if kind == Kind::Accept && self.features.poll_before_accept {
             // Which of the two it is now is the kernel's secret.
-            self.cancel(id.user_data(Kind::AcceptReady));
+            self.cancel(id.user_data(Kind::AcceptReady), Kind::Ignore.alone());
         }
         true
     }
 
     /// Queues the cancellation of a request. It says nothing if it works; if the request is gone
-    /// already, nobody listens to it saying so.
-    fn cancel(&mut self, user_data: u64) {
+    /// already, it says so under the number `answer`.
+    pub(crate) fn cancel(&mut self, user_data: u64, answer: u64) {
         let entry = opcode::AsyncCancel::new(user_data)
             .build()
             .flags(squeue::Flags::SKIP_SUCCESS)
-            .user_data(Kind::Ignore.alone());
+            .user_data(answer);
         // SAFETY: the request points to no memory.
         unsafe { self.ring.push(entry) };
     }
@@ -79,7 +79,7 @@ impl UringDriver {
         self.stash.retain(|event| event.key() != key);
         let mut cancelled = false;
         if let Some(ops) = self.keys.take(key) {
-            for op in [ops.poll, ops.inward, ops.send] {
+            for op in ops.all() {
                 if let Some((id, _)) = self.ops.at(op) {
                     cancelled |= self.abandon(id);
                 }

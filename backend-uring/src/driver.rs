@@ -42,6 +42,8 @@ pub struct UringDriver {
     pub(crate) starved: VecDeque<OpId>,
     /// Silent sends that were not confirmed yet, with the number of the request.
     pub(crate) silent: VecDeque<(OpId, u64)>,
+    /// Receives whose stream has hung up.
+    pub(crate) doubtful: Vec<OpId>,
     /// One-shot polls that fired.
     pub(crate) lapsed: Vec<OpId>,
     /// By descriptor number.
@@ -110,6 +112,7 @@ impl UringDriver {
             woken: false,
             starved: VecDeque::new(),
             silent: VecDeque::new(),
+            doubtful: Vec::new(),
             lapsed: Vec::new(),
             watched: Vec::new(),
             finished: false,
@@ -159,7 +162,7 @@ impl UringDriver {
     pub(crate) fn key_entry(&mut self, key: Key) -> &mut KeyOps {
         let (_, left) = self.keys.entry(key);
         if let Some(left) = left {
-            for op in [left.poll, left.inward, left.send] {
+            for op in left.all() {
                 if let Some((id, _)) = self.ops.at(op) {
                     self.abandon(id);
                 }
@@ -227,11 +230,12 @@ impl UringDriver {
                 // What the kernel kept for want of room comes at the next entry.
                 let again = reaped.count < MOST_PER_POLL
                     && self.ring.is_overflown()
-                    && self.ring.submit().is_ok()
+                    && self.ring.fetch().is_ok()
                     && self.ring.has_completions();
                 if again {
                     continue;
                 }
+                self.hangup_kick();
                 return reaped;
             }
             reaped.count += completions.len();
@@ -242,6 +246,8 @@ impl UringDriver {
                 match Kind::of(user_data) {
                     Kind::Recv => self.on_recv(id, result, flags, events),
                     Kind::Send => self.on_send(id, result, events),
+                    Kind::Hangup => self.on_hangup(id),
+                    Kind::Kick => self.on_kick_missed(id),
                     Kind::Poll => self.on_poll(id, result, flags, events),
                     Kind::Accept => self.on_accept(id, result, flags, events),
                     Kind::AcceptReady => self.on_accept_ready(id, result, events),
@@ -275,6 +281,9 @@ impl UringDriver {
         let mut woken = std::mem::take(&mut self.woken);
         let mut timeout = timeout;
         let mut deadline = None;
+        if self.ring.is_overflown() {
+            woken |= self.reap(events).woken;
+        }
         loop {
             self.rearm(events);
             let may_wait = events.len() == before && !woken && timeout != Some(Duration::ZERO);
@@ -461,14 +470,15 @@ impl Driver for UringDriver {
         let counters = self.ring.counters;
         let _ = write!(
             line,
-            "; {} operations, {} in the kernel ({} poll, {} accept, {} recv, {} send), {} starved; \
-             {} enters, sq full {} times ({} waiting), cq overflown {} times",
+            "; {} operations, {} in the kernel ({} poll, {} accept, {} recv, {} send, {} hang-up), \
+             {} starved; {} enters, sq full {} times ({} waiting), cq overflown {} times",
             self.ops.live(),
             self.ops.in_kernel(),
             self.ops.count(Kind::Poll),
             self.ops.count(Kind::Accept),
             self.ops.count(Kind::Recv),
             self.ops.count(Kind::Send),
+            self.ops.count(Kind::Hangup),
             self.starved.len(),
             counters.enters,
             counters.backlogged,

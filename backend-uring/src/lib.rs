@@ -70,6 +70,8 @@ mod close;
 #[cfg(has_io_uring)]
 mod driver;
 #[cfg(has_io_uring)]
+mod hangup;
+#[cfg(has_io_uring)]
 mod owner;
 #[cfg(has_io_uring)]
 mod poll;

@@ -160,8 +160,12 @@ impl UringDriver {
             events.push(Event::Data { key, chunk });
         }
         if cqueue::more(flags) {
+            if op.state == State::Armed && (!op.watched || op.hung_up) {
+                self.hangup_watch(id);
+            }
             return;
         }
+        let kicked = std::mem::take(&mut op.kicked);
         match self.ops.landed(id) {
             State::Orphan => drop(self.ops.remove(id)),
             State::Stopping => {
@@ -179,6 +183,7 @@ impl UringDriver {
                 error if error < 0 => self.recv_arm(id),
                 libc::ENOBUFS => self.starved.push_back(id),
                 libc::EINTR | libc::EAGAIN => self.recv_arm(id),
+                libc::ECANCELED if kicked => self.recv_arm(id),
                 // 5.19 has everything else, and nothing that tells it apart.
                 libc::EINVAL if self.features.multishot_recv && !self.recv_proven => {
                     self.features.multishot_recv = false;

@@ -252,6 +252,16 @@ impl Ring {
         }
     }
 
+    /// Has the kernel move the completions that it keeps into the queue, as many as fit. Submits nothing:
+    /// while some are kept, the kernel cannot keep a multishot request going, and one that is armed anew on
+    /// something ready would end at once, and be armed anew, for ever.
+    ///
+    /// # Errors
+    /// Those of the system call.
+    pub(crate) fn fetch(&mut self) -> io::Result<()> {
+        self.enter(0, 0, EnterFlags::empty(), None).map(drop)
+    }
+
     /// Submits all requests and waits for a completion.
     ///
     /// # Errors

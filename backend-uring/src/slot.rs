@@ -37,6 +37,10 @@ pub(crate) enum Kind {
     Recv = 5,
     /// Sending.
     Send = 6,
+    /// The companion of a receive.
+    Hangup = 7,
+    /// The cancellation that kicks a receive.
+    Kick = 8,
 }
 
 impl Kind {
@@ -53,6 +57,8 @@ impl Kind {
             4 => Self::AcceptReady,
             5 => Self::Recv,
             6 => Self::Send,
+            7 => Self::Hangup,
+            8 => Self::Kick,
             _ => Self::Ignore,
         }
     }
@@ -114,6 +120,12 @@ pub(crate) struct Op {
     pub(crate) state: State,
     /// Send: whether it is told by silence that all is sent.
     pub(crate) silent: bool,
+    /// Receive: whether it has, or has had, a companion that watches for the hang-up.
+    pub(crate) watched: bool,
+    /// Receive: whether that has fired.
+    pub(crate) hung_up: bool,
+    /// Receive: whether its cancellation is under way, to be armed again.
+    pub(crate) kicked: bool,
     pub(crate) key: Key,
     pub(crate) fd: RawFd,
     /// Poll: the mask that is waited for. Send: where in `buffer` it starts.
@@ -144,7 +156,19 @@ impl Slots {
         self.live += 1;
         let op = |generation| {
             let (state, buffer) = (State::Idle, Vec::new());
-            Entry::Used(Op { generation, kind, state, silent: false, key, fd, word, buffer })
+            Entry::Used(Op {
+                generation,
+                kind,
+                state,
+                silent: false,
+                watched: false,
+                hung_up: false,
+                kicked: false,
+                key,
+                fd,
+                word,
+                buffer,
+            })
         };
         if let Some(slot) = self.free {
             let entry = &mut self.entries[slot as usize];
@@ -271,11 +295,18 @@ pub(crate) struct KeyOps {
     /// Accepting or receiving.
     pub(crate) inward: OpRef,
     pub(crate) send: OpRef,
+    pub(crate) hangup: OpRef,
 }
 
 impl KeyOps {
     const fn new(generation: u32) -> Self {
-        Self { generation, poll: OpRef::NONE, inward: OpRef::NONE, send: OpRef::NONE }
+        let none = OpRef::NONE;
+        Self { generation, poll: none, inward: none, send: none, hangup: none }
+    }
+
+    /// All of them.
+    pub(crate) fn all(self) -> [OpRef; 4] {
+        [self.poll, self.inward, self.send, self.hangup]
     }
 }
 
@@ -299,8 +330,7 @@ impl Keys {
         let mut left = None;
         if ops.generation != key.generation {
             let old = std::mem::replace(ops, KeyOps::new(key.generation));
-            let empty = old.poll.is_none() && old.inward.is_none() && old.send.is_none();
-            left = (!empty).then_some(old);
+            left = old.all().iter().any(|op| !op.is_none()).then_some(old);
         }
         (ops, left)
     }

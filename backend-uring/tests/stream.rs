@@ -447,3 +447,64 @@ fn a_lazy_send_to_nobody_fails_with_the_buffer() {
         rig.close(ours, key(1));
     });
 }
+
+/// A multishot receive that got data does not look again whether the peer is still there.
+#[test]
+fn an_end_that_arrives_with_data_is_told() {
+    each_config(|rig| {
+        for armed in [false, true] {
+            // The end of a Unix stream.
+            let (ours, mut peer) = pair();
+            if armed {
+                rig.recv_start(&ours, key(1));
+                rig.poll(Duration::ZERO);
+            }
+            say(&mut peer, b"last words");
+            drop(peer);
+            if !armed {
+                rig.recv_start(&ours, key(1));
+            }
+            assert_eq!(rig.bytes(key(1), 10), b"last words");
+            assert!(matches!(rig.recv_ended(key(1)), RecvEnd::Eof));
+            rig.close(ours, key(1));
+
+            // A half-close: the other direction goes on.
+            let (ours, mut peer) = tcp_pair();
+            if armed {
+                rig.recv_start(&ours, key(2));
+                rig.poll(Duration::ZERO);
+            }
+            say(&mut peer, b"last words");
+            peer.shutdown(Shutdown::Write).unwrap();
+            if !armed {
+                rig.recv_start(&ours, key(2));
+            }
+            assert_eq!(rig.bytes(key(2), 10), b"last words");
+            assert!(matches!(rig.recv_ended(key(2)), RecvEnd::Eof));
+            rig.driver.send(borrow(&ours), key(2), b"answer".to_vec(), 0).unwrap();
+            rig.sent(key(2)).1.unwrap();
+            rig.close(ours, key(2));
+            let mut answer = Vec::new();
+            peer.read_to_end(&mut answer).unwrap();
+            assert_eq!(answer, b"answer");
+
+            // A reset.
+            let (ours, mut peer) = tcp_pair();
+            if armed {
+                rig.recv_start(&ours, key(3));
+                rig.poll(Duration::ZERO);
+            }
+            say(&mut peer, b"last words");
+            socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+            drop(peer);
+            if !armed {
+                rig.recv_start(&ours, key(3));
+            }
+            assert_eq!(rig.bytes(key(3), 10), b"last words");
+            let RecvEnd::Error(error) = rig.recv_ended(key(3)) else { panic!("no error") };
+            assert_eq!(error.raw_os_error(), Some(libc::ECONNRESET));
+            rig.close(ours, key(3));
+            rig.silent();
+        }
+    });
+}
