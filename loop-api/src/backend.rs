@@ -18,6 +18,8 @@ pub struct LoopConfig {
     pub resume_panics: bool,
     /// Threads of the loop's own pool; `None`: from the number of CPUs.
     pub executor_threads: Option<usize>,
+    /// A thread waits for each child process, also where the kernel can tell the loop by itself.
+    pub child_threads: bool,
 }
 
 impl LoopConfig {
@@ -46,6 +48,13 @@ impl LoopConfig {
     #[must_use]
     pub fn executor_threads(mut self, threads: usize) -> Self {
         self.executor_threads = Some(threads);
+        self
+    }
+
+    /// See [`LoopConfig::child_threads`].
+    #[must_use]
+    pub fn child_threads(mut self, on: bool) -> Self {
+        self.child_threads = on;
         self
     }
 }

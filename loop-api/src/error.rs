@@ -60,6 +60,9 @@ pub enum Error {
     /// [`EventLoop::interrupt`](crate::EventLoop::interrupt) ended the run.
     #[error(transparent)]
     Interrupt(#[from] Interrupt),
+    /// The child process is over and done with (Python's `ProcessLookupError`).
+    #[error("{0}")]
+    ProcessGone(Text),
     /// User code panicked.
     #[error(transparent)]
     Panicked(#[from] Panic),

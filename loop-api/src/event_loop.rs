@@ -1,5 +1,6 @@
 //! The contract: `EventLoop`, object-safe, and `EventLoopExt`, its generic convenience.
 
+use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::io::{self, Write as _};
@@ -15,6 +16,7 @@ use std::time::Duration;
 use async_task::Runnable;
 use socket2::SockAddr;
 
+use crate::command::{Command, Program};
 use crate::context::Context;
 use crate::dump::Dump;
 use crate::endpoint::Endpoint;
@@ -32,6 +34,7 @@ use crate::report::{ExceptionHandler, Report};
 use crate::server::{LocalBoxFuture, Server};
 use crate::sock::{Received, Sock};
 use crate::state::{self, Interruption, LoopState};
+use crate::subprocess::{SubprocessFactory, SubprocessProtocol, SubprocessTransport};
 use crate::task::{AnyTask, Task, TaskFactory, TaskOptions, spawn};
 use crate::transport::Transport;
 use crate::unix::{UnixBind, UnixConnect};
@@ -304,6 +307,30 @@ pub trait EventLoop: fmt::Debug {
         let _ = factory;
         let error = Error::usage("connect_write_pipe: this event loop does not have it");
         Box::pin(std::future::ready(Err(Rejected::new(error, pipe))))
+    }
+
+    // --- child processes; a loop may leave them out, and then they fail with `Usage` ---
+
+    /// Starts a child process and attaches a protocol to it; users call
+    /// [`EventLoopExt::subprocess_exec`] or [`EventLoopExt::subprocess_shell`].
+    ///
+    /// The loop owns the child, reaps it when it ends, and touches no other. A child that still runs
+    /// when the loop is closed is killed.
+    ///
+    /// # Errors
+    /// `InvalidArg` for a contradictory command; `Os` if the program is missing or may not be run;
+    /// `Panicked` from the factory, whereupon nothing is started; `Closed`.
+    ///
+    /// # Cancel safety
+    /// A child that runs already is killed and reaped.
+    fn subprocess(
+        &self,
+        factory: SubprocessFactory,
+        command: Command,
+    ) -> LocalBoxFuture<Result<(SubprocessTransport, Rc<dyn SubprocessProtocol>)>> {
+        let _ = (factory, command);
+        let error = Error::usage("subprocess: this event loop does not have it");
+        Box::pin(std::future::ready(Err(error)))
     }
 
     // --- raw sockets; a loop may leave them out, and then they fail with `Usage` ---
@@ -829,7 +856,7 @@ pub trait EventLoopExt: EventLoop {
         factory: impl FnOnce() -> P + 'static,
         to: impl Into<Connect>,
     ) -> impl Future<Output = Result<(Transport, Rc<P>)>> + 'static {
-        let factory = std::cell::Cell::new(Some(factory));
+        let factory = Cell::new(Some(factory));
         let make = move || {
             let factory = factory.take().expect("the factory of a connection is called once");
             AnyProtocol::plain(factory())
@@ -841,6 +868,52 @@ pub trait EventLoopExt: EventLoop {
                 Error::WrongType("connect: the loop returned a protocol of another type".into())
             })?;
             Ok((transport, protocol))
+        }
+    }
+
+    /// Runs a program as a child process with a protocol of a known type. Streams that are not
+    /// [`Stdio::Pipe`](crate::Stdio::Pipe) are inherited.
+    ///
+    /// # Errors
+    /// `InvalidArg` for a command that is the shell's; as [`EventLoop::subprocess`].
+    ///
+    /// # Cancel safety
+    /// As [`EventLoop::subprocess`].
+    fn subprocess_exec<P: SubprocessProtocol>(
+        &self,
+        factory: impl FnOnce() -> P + 'static,
+        command: impl Into<Command>,
+    ) -> impl Future<Output = Result<(SubprocessTransport, Rc<P>)>> + 'static {
+        let command = command.into();
+        let exec = matches!(command.program, Program::Exec(_));
+        let started = exec.then(|| start(self, factory, command));
+        async move {
+            match started {
+                Some(started) => started.await,
+                None => Err(Error::invalid_arg("subprocess_exec: the command is the shell's")),
+            }
+        }
+    }
+
+    /// The same for [`Command::shell`].
+    ///
+    /// # Errors
+    /// `InvalidArg` for a command that is not the shell's; as [`EventLoop::subprocess`].
+    ///
+    /// # Cancel safety
+    /// As [`EventLoop::subprocess`].
+    fn subprocess_shell<P: SubprocessProtocol>(
+        &self,
+        factory: impl FnOnce() -> P + 'static,
+        command: Command,
+    ) -> impl Future<Output = Result<(SubprocessTransport, Rc<P>)>> + 'static {
+        let shell = matches!(command.program, Program::Shell(_));
+        let started = shell.then(|| start(self, factory, command));
+        async move {
+            match started {
+                Some(started) => started.await,
+                None => Err(Error::invalid_arg("subprocess_shell: the command is not the shell's")),
+            }
         }
     }
 
@@ -913,6 +986,29 @@ pub trait EventLoopExt: EventLoop {
 
 impl<L: EventLoop + ?Sized> EventLoopExt for L {}
 
+/// A subprocess whose protocol keeps its type.
+fn start<L: EventLoop + ?Sized, P: SubprocessProtocol>(
+    lp: &L,
+    factory: impl FnOnce() -> P + 'static,
+    command: Command,
+) -> impl Future<Output = Result<(SubprocessTransport, Rc<P>)>> + 'static {
+    let made = Rc::new(Cell::new(None));
+    let theirs = made.clone();
+    let factory = Box::new(move || {
+        let protocol = Rc::new(factory());
+        theirs.set(Some(protocol.clone()));
+        protocol as Rc<dyn SubprocessProtocol>
+    });
+    let starting = lp.subprocess(factory, command);
+    async move {
+        let (transport, _) = starting.await?;
+        let protocol = made.take().ok_or_else(|| {
+            Error::WrongType("subprocess: the loop did not call the protocol factory".into())
+        })?;
+        Ok((transport, protocol))
+    }
+}
+
 fn deliver<T: Send + 'static>(key: usize, result: std::thread::Result<T>) {
     let Ok(lp) = LoopRef::current() else { return };
     let Some(parked) = lp.state().unpark(key) else { return };
@@ -929,7 +1025,7 @@ where
 {
     let weak = lp.state().weak();
     // The callback may be in the queue already when the run ends for another reason.
-    let wanted = Rc::new(std::cell::Cell::new(true));
+    let wanted = Rc::new(Cell::new(true));
     let still_wanted = wanted.clone();
     let stop = completion.on_done(Box::new(move || {
         if let (true, Some(lp)) = (still_wanted.get(), weak.upgrade()) {

@@ -13,6 +13,7 @@
 
 mod backend;
 mod cancel;
+mod command;
 mod context;
 mod delivery;
 mod dump;
@@ -37,6 +38,7 @@ mod server;
 mod sleep;
 mod sock;
 mod state;
+mod subprocess;
 mod task;
 mod task_core;
 mod transport;
@@ -49,6 +51,7 @@ pub use cancel::{
     CancelScope, CatchCancel, Ending, Shield, Shieldable, Uncancellable, catch_cancel, on_cancel,
     raise_interrupt, shield, uncancellable, with_cleanup,
 };
+pub use command::{Command, Program, Stdio};
 pub use context::{Context, ContextVar, Snapshot};
 pub use dump::{Activity, Dump, TaskInfo, TaskState};
 pub use endpoint::Endpoint;
@@ -77,6 +80,7 @@ pub use sleep::{Sleep, sleep, sleep_until};
 pub use sock::{Claim, Direction, Received, Sock, SockAttachment};
 pub use socket2::{Domain, SockAddr, Type};
 pub use state::{Interruption, LoopState, RunGuard};
+pub use subprocess::{RawSubprocess, SubprocessFactory, SubprocessProtocol, SubprocessTransport};
 pub use task::{
     AnyTask, EagerTaskFactory, SharedTask, Task, TaskFactory, TaskOptions, current_task,
 };
