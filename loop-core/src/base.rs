@@ -21,11 +21,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyloop_api::{
-    AddrInfo, AnyProtocol, Bind, Connect, Direction, Endpoint, Error, EventLoop, EventLoopExt,
-    Family, Handle, Job, LocalBoxFuture, Lookup, LoopConfig, LoopInstant, LoopRef, LoopState,
-    NameInfoFlags, Panic, ProtocolFactory, Received, Rejected, RemoteHandle, Report, Result,
-    Runnable, Scheduler, Server, SharedExecutor, Sock, SockAddr, TimerHandle, Transport, UnixBind,
-    UnixConnect,
+    AddrInfo, AnyProtocol, Bind, Command, Connect, Direction, Endpoint, Error, EventLoop,
+    EventLoopExt, Family, Handle, Job, LocalBoxFuture, Lookup, LoopConfig, LoopInstant, LoopRef,
+    LoopState, NameInfoFlags, Panic, ProtocolFactory, Received, Rejected, RemoteHandle, Report,
+    Result, Runnable, Scheduler, Server, SharedExecutor, Sock, SockAddr, SubprocessFactory,
+    SubprocessProtocol, SubprocessTransport, TimerHandle, Transport, UnixBind, UnixConnect,
 };
 
 use dns_lookup::SockType;
@@ -41,7 +41,7 @@ use crate::sources::Sources;
 use crate::stream::Stream;
 use crate::timers::Timers;
 use crate::watcher::Watcher;
-use crate::{connect, fork, lookup, pipe, resolve, server, sock};
+use crate::{connect, fork, lookup, pipe, resolve, server, sock, subprocess};
 
 /// The longest single poll (asyncio's `MAXIMUM_SELECT_TIMEOUT`).
 const LONGEST_POLL: Duration = Duration::from_secs(24 * 3600);
@@ -189,6 +189,10 @@ impl BaseLoop {
     pub(crate) fn disown(&self, fd: RawFd) {
         self.sources.disown(fd);
         Watcher::drop_number(self, fd);
+    }
+
+    pub(crate) fn config(&self) -> &LoopConfig {
+        &self.config
     }
 
     pub(crate) fn caps(&self) -> Caps {
@@ -710,6 +714,14 @@ impl EventLoop for BaseLoop {
         at: UnixBind,
     ) -> LocalBoxFuture<Result<Server>> {
         Box::pin(server::create_unix_server(self.weak(), factory, at))
+    }
+
+    fn subprocess(
+        &self,
+        factory: SubprocessFactory,
+        command: Command,
+    ) -> LocalBoxFuture<Result<(SubprocessTransport, Rc<dyn SubprocessProtocol>)>> {
+        Box::pin(subprocess::start(self.weak(), factory, command))
     }
 
     fn connect_read_pipe(

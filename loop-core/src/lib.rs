@@ -30,6 +30,7 @@ mod sock;
 mod sockaddr;
 mod sources;
 mod stream;
+mod subprocess;
 pub mod switches;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -134,6 +134,17 @@ fn set_nonblocking(fd: &OwnedFd) -> rustix::io::Result<()> {
 }
 
 impl Pipe {
+    /// One end of a pipe to a child process.
+    pub(crate) fn adopt(
+        base: &Rc<BaseLoop>,
+        fd: OwnedFd,
+        end: End,
+        protocol: AnyProtocol,
+    ) -> Result<Rc<Self>> {
+        set_nonblocking(&fd).map_err(|error| Error::os("subprocess: O_NONBLOCK", error.into()))?;
+        Self::open(base, fd, Kind::Fifo, end, protocol)
+    }
+
     fn open(
         base: &Rc<BaseLoop>,
         fd: OwnedFd,
