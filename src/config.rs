@@ -9,6 +9,7 @@ use anyloop_api::{Error, LoopConfig, Result};
 /// | `ANYLOOP_BACKEND` | `mio`, `uring`, `polling` or the name of a registered backend; `-NAME` excludes one from automatic choice; commas between |
 /// | `ANYLOOP_DEBUG` | `1` switches debug mode on for new loops, `0` off |
 /// | `ANYLOOP_BLOCKING_THREADS` | threads of each loop's own pool, at least 1 |
+/// | `ANYLOOP_CHILD_THREADS` | `1`: a thread waits for each child process, also where the kernel can tell the loop |
 /// | `ANYLOOP_POLL_EVERY_ITERATION` | `1`: never skip a poll of the operating system while work is ready |
 ///
 /// An empty variable counts as not set. A backend's own switches are variables of that backend.
@@ -64,6 +65,9 @@ impl Config {
         if let Some(variable) = get("ANYLOOP_BLOCKING_THREADS") {
             config.loops.executor_threads = Some(variable.count()?);
         }
+        if let Some(variable) = get("ANYLOOP_CHILD_THREADS") {
+            config.loops.child_threads = variable.switch()?;
+        }
         if let Some(variable) = get("ANYLOOP_POLL_EVERY_ITERATION") {
             config.loops.poll_every_iteration = variable.switch()?;
         }
@@ -116,6 +120,7 @@ mod tests {
     fn switches() -> Result<()> {
         assert_eq!(config("ANYLOOP_DEBUG", "1")?.loops.debug, Some(true));
         assert_eq!(config("ANYLOOP_DEBUG", "off")?.loops.debug, Some(false));
+        assert!(config("ANYLOOP_CHILD_THREADS", "1")?.loops.child_threads);
         assert!(config("ANYLOOP_POLL_EVERY_ITERATION", "yes")?.loops.poll_every_iteration);
         let error = config("ANYLOOP_DEBUG", "maybe").unwrap_err().to_string();
         assert_eq!(error, r#"ANYLOOP_DEBUG="maybe": want 1 or 0"#);

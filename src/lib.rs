@@ -121,6 +121,7 @@ pub mod queue;
 mod runner;
 mod selection;
 mod streams;
+mod subprocess;
 pub mod sync;
 mod tasks;
 mod threads;
@@ -143,6 +144,10 @@ pub use anyloop_api::{
     Credentials, Direction, Domain, Endpoint, PipeView, Received, Rejected, Sock, SockAddr, Type,
     UnixBind, UnixConnect,
 };
+// Child processes.
+pub use anyloop_api::{
+    Command, Program, Stdio, SubprocessFactory, SubprocessProtocol, SubprocessTransport,
+};
 pub use backends::{Backend, backends, register};
 pub use config::Config;
 pub use policy::{
@@ -161,6 +166,10 @@ pub use streams::{
 pub use streams::{
     open_unix_connection, open_unix_connection_with_limit, start_unix_server,
     start_unix_server_with_limit,
+};
+pub use subprocess::{
+    Process, create_subprocess_exec, create_subprocess_exec_with_limit, create_subprocess_shell,
+    create_subprocess_shell_with_limit,
 };
 pub use sync::{Barrier, BoundedSemaphore, Condition, Event, Lock, Semaphore};
 pub use tasks::{all_tasks, create_task, dump};
