@@ -64,7 +64,11 @@ fn variants(candidate: &Candidate) -> Vec<Candidate> {
         _ => return Vec::new(),
     };
     let poll_always = LoopConfig::default().poll_every_iteration(true);
-    let mut variants = vec![candidate.variant("poll-always", &[]).config(poll_always)];
+    let child_threads = LoopConfig::default().child_threads(true);
+    let mut variants = vec![
+        candidate.variant("poll-always", &[]).config(poll_always),
+        candidate.variant("child-threads", &[]).config(child_threads),
+    ];
     let forced =
         |(name, words): &(&str, &'static str)| candidate.variant(name, &[(variable, *words)]);
     variants.extend(words.iter().map(forced));

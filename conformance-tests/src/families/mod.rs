@@ -20,6 +20,7 @@ mod sched;
 mod sig;
 mod sock;
 mod stream;
+mod sub;
 mod task;
 mod thr;
 mod timer;
@@ -47,6 +48,7 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     unix::CASES,
     pipe::CASES,
     stream::READER,
+    sub::CASES,
     sig::CASES,
     exec::CASES,
     dns::CASES,
