@@ -46,7 +46,10 @@ pub enum Interruption {
     Panic(Panic),
 }
 
-/// The loop-independent part of a loop. See the [module](self).
+/// The loop-independent part of a loop: tasks, handlers, settings.
+///
+/// A loop author embeds one and returns it from [`EventLoop::state`](crate::EventLoop::state); most of
+/// the trait's methods then have their bodies already.
 pub struct LoopState {
     id: u64,
     backend: &'static str,

@@ -3,7 +3,7 @@
 //! The kernel's calls on files block, so they are made in the loop's pool of threads
 //! ([`EventLoop::set_default_executor`](crate::EventLoop::set_default_executor) replaces it). All
 //! functions need a running loop and fail with `Usage` without one. For anything that is not here:
-//! [`to_thread`](crate::to_thread) with `std::fs`.
+//! [`to_thread`] with `std::fs`.
 //!
 //! ```
 //! use anyloop::fs::{self, File};
