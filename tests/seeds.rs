@@ -18,8 +18,11 @@ seed!(b_nested, "../examples/seeds/b_nested.rs");
 seed!(c_future, "../examples/seeds/c_future.rs");
 seed!(d_protocol_echo, "../examples/seeds/d_protocol_echo.rs");
 seed!(e_stream_lines, "../examples/seeds/e_stream_lines.rs");
+seed!(f_subprocess_lines, "../examples/seeds/f_subprocess_lines.rs");
+seed!(g_signal_stops, "../examples/seeds/g_signal_stops.rs");
 seed!(h_two_runs, "../examples/seeds/h_two_runs.rs");
 seed!(i_graceful_shutdown, "../examples/seeds/i_graceful_shutdown.rs");
+seed!(n_fibonacci_service, "../examples/seeds/n_fibonacci_service.rs");
 seed!(o_raw_socket_echo, "../examples/seeds/o_raw_socket_echo.rs");
 
 use std::time::Duration;
@@ -90,6 +93,40 @@ on_every_backend! {
         Ok(())
     }
 
+    fn f(backend) {
+        let (slow, quick) = f_subprocess_lines::run(backend)?;
+        let lines: Vec<_> = slow.lines.iter().map(|(line, _)| line.as_str()).collect();
+        assert_eq!((lines, slow.status), (vec!["line 1\n", "line 2\n", "line 3\n"], 3));
+        // They come as they are printed: the child pauses for 50 ms between them.
+        for pair in slow.lines.windows(2) {
+            assert!(pair[1].1 - pair[0].1 >= Duration::from_millis(25), "{slow:?}");
+        }
+        assert_eq!((&*quick.lines[0].0, quick.lines.len(), quick.status), ("quick\n", 1, 0));
+        for pid in [slow.pid, quick.pid] {
+            let zombie = std::path::Path::new("/proc").join(pid.to_string());
+            let status = std::fs::read_to_string(zombie.join("status")).unwrap_or_default();
+            assert!(!status.contains("zombie"), "{status}");
+        }
+        Ok(())
+    }
+
+    fn g(backend) {
+        // One at a time: all of them are this process's SIGINT.
+        static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+        let _one = ONE.lock();
+        let me = rustix::process::getpid();
+        let press = || {
+            std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(50));
+                rustix::process::kill_process(me, rustix::process::Signal::INT)
+            });
+        };
+        let seen = g_signal_stops::run(backend, press)?;
+        assert!(seen.ran >= Duration::from_millis(30) && seen.ran < Duration::from_secs(10));
+        assert!(matches!(seen.handled, (Some(true) | None, Some(false) | None)), "{seen:?}");
+        Ok(())
+    }
+
     fn h(backend) {
         let seen = h_two_runs::run(backend)?;
         let at = |text| seen.log.iter().position(|line| line == text);
@@ -110,6 +147,14 @@ on_every_backend! {
         let failure = seen.failing.unwrap_err().to_string();
         assert_eq!(failure, "could not clean up");
         assert_eq!(seen.reports, [""; 0]);
+        Ok(())
+    }
+
+    fn n(backend) {
+        let seen = n_fibonacci_service::run(backend, 36)?;
+        assert_eq!((&*seen.answer, &*seen.pinged.0), ("6765", "pong"));
+        assert!(seen.meanwhile, "the ping waited: {seen:?}");
+        assert!(seen.parallel && seen.cancelled && seen.computed, "{seen:?}");
         Ok(())
     }
 
