@@ -9,6 +9,7 @@ mod eager;
 mod exc;
 mod exec;
 mod fd;
+mod flow;
 mod fork;
 mod fut;
 mod life;
@@ -19,6 +20,7 @@ mod run;
 mod sched;
 mod sig;
 mod sock;
+mod srv;
 mod stream;
 mod sub;
 mod task;
@@ -45,6 +47,8 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     fd::CASES,
     sock::CASES,
     tr::CASES,
+    flow::CASES,
+    srv::CASES,
     unix::CASES,
     pipe::CASES,
     stream::READER,

@@ -19,7 +19,7 @@ mod trace;
 pub use self::branches::{Gate, both, both_when_woken, first};
 pub use self::memory::resident_memory;
 pub use self::network::{
-    CloggedTcp, Stalled, available, clogged_tcp_pair, collect, pattern, reset, settle,
+    CloggedTcp, Stalled, available, clogged_tcp_pair, collect, pattern, reset, settle, socket_view,
     stalled_listener, stalled_listener_at,
 };
 pub use self::pipes::{clog, drain, fifo, is_nonblocking, pipe, terminal};

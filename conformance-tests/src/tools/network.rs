@@ -5,11 +5,12 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyloop_api::{LoopRef, Result};
+use anyloop_api::{LoopRef, Result, SocketView, Transport};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use super::running::run_times;
 use super::sockets::{on_readable, socket_pair};
+use crate::case::Failure;
 
 /// Bytes in which each position can be told from its neighbours, near and far.
 #[must_use]
@@ -33,6 +34,16 @@ pub fn settle(lp: &LoopRef) -> Result<()> {
     far.write_all(b"x")?;
     lp.run_forever()?;
     run_times(lp, 3)
+}
+
+/// The view of a transport's socket.
+///
+/// # Errors
+/// If it shows none.
+pub fn socket_view(transport: &Transport) -> Result<SocketView, Failure> {
+    let info = transport.get_extra_info("socket");
+    let view = info.as_ref().and_then(|info| info.socket()).cloned();
+    view.ok_or_else(|| Failure::new("the transport shows no socket"))
 }
 
 /// A TCP connection whose first direction is full: nothing more can be written to `near` until somebody

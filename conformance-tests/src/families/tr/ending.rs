@@ -6,7 +6,9 @@ use std::net::{Shutdown, TcpStream};
 use anyloop_api::Transport;
 
 use crate::families::prelude::*;
-use crate::tools::{Record, Script, clogged_tcp_pair, collect, pattern, reset, settle, tcp_pair};
+use crate::tools::{
+    Record, Script, clogged_tcp_pair, collect, pattern, reset, settle, socket_view, tcp_pair,
+};
 
 pub(super) fn close_stops_reading_and_flushes(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
@@ -208,18 +210,18 @@ pub(super) fn nothing_after_connection_lost(cx: &Context) -> Outcome {
     let open = Rc::new(Cell::new(None));
     let theirs = open.clone();
     let lost = move |record: &Record| {
-        theirs.set(view(&record.transport()).and_then(|view| view.fileno()));
+        let view = socket_view(&record.transport()).ok();
+        theirs.set(view.and_then(|view| view.fileno()));
     };
     let record = Script::new().lost(lost).record();
     let transport = record.attach(&lp, near)?;
-    let view = view(&transport);
+    let view = socket_view(&transport)?;
     far.write_all(b"unread")?;
     transport.set_write_buffer_limits(Some(0), None)?;
     transport.abort();
     record.until_lost(&lp)?;
     ensure!(open.get().is_some(), "the descriptor is closed before connection_lost");
-    let now = view.and_then(|view| view.fileno());
-    ensure_eq!(now, None, "the descriptor after connection_lost");
+    ensure_eq!(view.fileno(), None, "the descriptor after connection_lost");
     let _ = far.write_all(b"more");
     transport.write("x")?;
     transport.resume_reading();
@@ -230,23 +232,19 @@ pub(super) fn nothing_after_connection_lost(cx: &Context) -> Outcome {
     record.expect(["made", "lost"])
 }
 
-fn view(transport: &Transport) -> Option<anyloop_api::SocketView> {
-    transport.get_extra_info("socket").and_then(|info| info.socket().cloned())
-}
-
 pub(super) fn closed_although_connection_lost_panics(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
     let reports = Reports::of(&lp);
     let (near, far) = tcp_pair()?;
     let record = Script::new().lost(|_| panic!("in connection_lost")).record();
     let transport = record.attach(&lp, near)?;
-    let view = view(&transport);
+    let view = socket_view(&transport)?;
     transport.close();
     record.until_lost(&lp)?;
     run_once(&lp)?;
     let seen = reports.one()?;
     ensure!(seen.is_panic("in connection_lost"), "the report is {seen:?}");
-    ensure_eq!(view.and_then(|view| view.fileno()), None, "the descriptor afterwards");
+    ensure_eq!(view.fileno(), None, "the descriptor afterwards");
     ensure_eq!(join(collect(far))??, b"", "what the peer got");
     Ok(())
 }

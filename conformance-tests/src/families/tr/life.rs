@@ -8,14 +8,9 @@ use anyloop_api::{Bind, Connect, SocketView, Transport};
 
 use crate::families::prelude::*;
 use crate::tools::{
-    Record, Script, available, clogged_tcp_pair, collect, pattern, reset, settle, tcp_pair,
+    Record, Script, available, clogged_tcp_pair, collect, pattern, reset, settle, socket_view,
+    tcp_pair,
 };
-
-fn view(transport: &Transport) -> Result<SocketView, Failure> {
-    let info = transport.get_extra_info("socket");
-    let view = info.as_ref().and_then(|info| info.socket()).cloned();
-    view.ok_or_else(|| Failure::new("the transport shows no socket"))
-}
 
 pub(super) fn addresses_outlive_the_connection(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
@@ -70,7 +65,7 @@ pub(super) fn the_view_cannot_be_used_for_io(cx: &Context) -> Outcome {
     let fd = near.as_raw_fd();
     let record = Script::new().record();
     let transport = record.attach(&lp, near)?;
-    let view = view(&transport)?;
+    let view = socket_view(&transport)?;
     // It is good for asking, and dropping it drops nothing else.
     ensure_eq!(view.fileno(), Some(fd), "the descriptor");
     ensure_eq!(view.peer_addr()?.as_socket(), Some(far.local_addr()?), "the peer's address");
@@ -86,7 +81,7 @@ pub(super) fn nagle_is_off_everywhere(cx: &Context) -> Outcome {
     let (near, _far) = tcp_pair()?;
     near.set_nodelay(false)?;
     let transport = Script::new().record().attach(&lp, near)?;
-    ensure!(view(&transport)?.nodelay()?, "Nagle's algorithm on an adopted socket");
+    ensure!(socket_view(&transport)?.nodelay()?, "Nagle's algorithm on an adopted socket");
 
     // Both ends of a server's connections, also if the server was given a listener.
     for given in [false, true] {
@@ -101,9 +96,9 @@ pub(super) fn nagle_is_off_everywhere(cx: &Context) -> Outcome {
         let (client, _) =
             lp.run_until_complete(lp.create_connection(ours.factory(), address))??;
         theirs.until(&lp, |record| record.count("made") == 1)?;
-        ensure!(view(&client)?.nodelay()?, "Nagle's algorithm on a client");
+        ensure!(socket_view(&client)?.nodelay()?, "Nagle's algorithm on a client");
         ensure!(
-            view(&theirs.transport())?.nodelay()?,
+            socket_view(&theirs.transport())?.nodelay()?,
             "Nagle's algorithm on a server (given {given})"
         );
         server.close();
@@ -115,7 +110,7 @@ pub(super) fn nagle_is_off_everywhere(cx: &Context) -> Outcome {
     let record = Script::new().record();
     let made = lp.create_connection(record.factory(), Connect::socket(near));
     let (transport, _) = lp.run_until_complete(made)??;
-    ensure!(view(&transport)?.nodelay()?, "Nagle's algorithm on a socket that was given");
+    ensure!(socket_view(&transport)?.nodelay()?, "Nagle's algorithm on a socket that was given");
     Ok(())
 }
 
