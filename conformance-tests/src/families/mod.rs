@@ -2,6 +2,7 @@
 
 mod cancel;
 mod cancel_caught;
+mod conn;
 mod ctx;
 mod dbg;
 mod dns;
@@ -49,6 +50,7 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     tr::CASES,
     flow::CASES,
     srv::CASES,
+    conn::CASES,
     unix::CASES,
     pipe::CASES,
     stream::READER,

@@ -1,0 +1,359 @@
+//! Where to, where from, and what is said if it does not work.
+
+use std::io::ErrorKind;
+use std::net::{Ipv6Addr, TcpStream, UdpSocket};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyloop_api::{Executor, Family, Job};
+
+use super::*;
+use crate::leaks::open_descriptors;
+use crate::tools::{Script, settle, tcp_pair};
+
+pub(super) fn contradictions_are_refused(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let record = Script::new().record();
+    let (_listener, at) = listener()?;
+    let attempt = |to: Connect| failed(connect(&lp, &record, to)?);
+    let (near, _far) = tcp_pair()?;
+    ensure_is!(attempt(Connect::from(at).with_socket(near))?, Error::InvalidArg(_));
+    let (near, _far) = tcp_pair()?;
+    ensure_is!(attempt(Connect::to_any([at]).with_socket(near))?, Error::InvalidArg(_));
+    let mut both = Connect::to_any([at]);
+    both.host = Some("127.0.0.1".to_owned());
+    ensure_is!(attempt(both)?, Error::InvalidArg(_));
+    ensure_is!(attempt(Connect::default())?, Error::InvalidArg(_));
+    let datagrams = UdpSocket::bind("127.0.0.1:0")?;
+    ensure_is!(attempt(Connect::socket(datagrams))?, Error::InvalidArg(_));
+    ensure_is!(attempt(Connect::from("no port here"))?, Error::InvalidArg(_));
+    record.expect([])
+}
+
+pub(super) fn refused_before_any_connection(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    run_once(&lp)?;
+    let (listener, at) = listener()?;
+    let before = open_descriptors();
+    let (near, far) = tcp_pair()?;
+    let refused = connect(&lp, &Script::new().record(), Connect::from(at).with_socket(near))?;
+    ensure_is!(failed(refused)?, Error::InvalidArg(_));
+    drop(far);
+    ensure_eq!(open_descriptors(), before, "descriptors after the refusal");
+    settle(&lp)?;
+    listener.set_nonblocking(true)?;
+    let came = listener.accept().map(|_| ()).map_err(|error| error.kind());
+    ensure_eq!(came, Err(ErrorKind::WouldBlock), "who came to the address");
+    Ok(())
+}
+
+pub(super) fn the_first_that_answers(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let [closed, also_closed] = refusing()?;
+    let (_first, at) = listener()?;
+    let (second, later) = listener()?;
+    let record = Script::new().record();
+    let to = Connect::to_any([closed, also_closed, at, later]);
+    let (transport, _) = connect(&lp, &record, to)??;
+    ensure_eq!(transport.peer_addr(), Some(at), "the peer");
+    settle(&lp)?;
+    second.set_nonblocking(true)?;
+    let came = second.accept().map(|_| ()).map_err(|error| error.kind());
+    ensure_eq!(came, Err(ErrorKind::WouldBlock), "who came to the second one");
+    Ok(())
+}
+
+pub(super) fn a_name_with_several_addresses(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    // Wherever `localhost` leads, one of its addresses is listened to.
+    for host in ["127.0.0.1", "::1"] {
+        let Ok(listener) = TcpListener::bind((host, 0)) else { continue };
+        let port = listener.local_addr()?.port();
+        let resolving =
+            lp.resolve(Some("localhost".into()), Some(port.to_string()), Family::default());
+        let Ok(addresses) = lp.run_until_complete(resolving)? else {
+            return Err(Failure::skip("no localhost"));
+        };
+        let record = Script::new().record();
+        let connected = connect(&lp, &record, Connect::to("localhost", port))?;
+        if addresses.contains(&listener.local_addr()?) {
+            ensure_eq!(connected?.0.peer_addr(), Some(listener.local_addr()?), "the peer");
+        } else {
+            failed(connected)?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn one_error_as_it_is(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let [closed] = refusing()?;
+    let error = failed(connect(&lp, &Script::new().record(), closed)?)?;
+    check_refused(&error, &[closed])?;
+    let error = failed(connect(&lp, &Script::new().record(), Connect::to_any([closed]))?)?;
+    check_refused(&error, &[closed])
+}
+
+/// It is the system's error, and names these addresses.
+fn check_refused(error: &Error, addresses: &[SocketAddr]) -> Outcome {
+    ensure_is!(error, Error::Os { .. });
+    ensure_eq!(error.io_kind(), ErrorKind::ConnectionRefused, "the kind of {error:?}");
+    ensure!(error.raw_os_error().is_some(), "the system's code is lost: {error:?}");
+    let text = error.to_string();
+    for address in addresses {
+        ensure!(text.contains(&address.to_string()), "{address} is not named: {text}");
+    }
+    Ok(())
+}
+
+pub(super) fn equal_errors_as_one(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let [closed] = refusing()?;
+    let one = failed(connect(&lp, &Script::new().record(), closed)?)?;
+    let to = Connect::to_any([closed, closed, closed]);
+    let three = failed(connect(&lp, &Script::new().record(), to)?)?;
+    check_refused(&three, &[closed])?;
+    ensure_eq!(three.to_string(), one.to_string(), "the text of three equal errors");
+    Ok(())
+}
+
+pub(super) fn different_errors_each_named(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let closed: [SocketAddr; 3] = refusing()?;
+    let error = failed(connect(&lp, &Script::new().record(), Connect::to_any(closed))?)?;
+    ensure_is!(&error, Error::Os { .. });
+    let text = error.to_string();
+    for address in closed {
+        ensure!(text.contains(&address.to_string()), "{address} is not named: {text}");
+    }
+    Ok(())
+}
+
+pub(super) fn all_errors_in_a_group(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let closed: [SocketAddr; 3] = refusing()?;
+    let to = Connect::to_any(closed).all_errors(true);
+    let Error::Group(group) = failed(connect(&lp, &Script::new().record(), to)?)? else {
+        return Err(Failure::new("all_errors gave one error"));
+    };
+    ensure_eq!(group.errors().len(), 3, "errors in the group");
+    for (error, address) in group.errors().iter().zip(closed) {
+        check_refused(error, &[address])?;
+    }
+    // Also of one.
+    let to = Connect::from(closed[0]).all_errors(true);
+    let error = failed(connect(&lp, &Script::new().record(), to)?)?;
+    ensure_is!(&error, Error::Group(group) if group.errors().len() == 1);
+    Ok(())
+}
+
+pub(super) fn failures_leave_no_descriptor(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    run_once(&lp)?;
+    let closed: [SocketAddr; 3] = refusing()?;
+    let before = open_descriptors();
+    for _ in 0..100 {
+        failed(connect(&lp, &Script::new().record(), Connect::to_any(closed))?)?;
+        ensure_eq!(open_descriptors(), before, "descriptors after a failure");
+    }
+    // The failed ones before a success are closed, too.
+    let (_listener, at) = listener()?;
+    let before = open_descriptors();
+    let to = Connect::to_any([closed[0], closed[1], at]);
+    let record = Script::new().record();
+    let (transport, _) = connect(&lp, &record, to)??;
+    ensure_eq!(open_descriptors(), before.map(|count| count + 1), "descriptors with a connection");
+    transport.abort();
+    record.until_lost(&lp)?;
+    run_once(&lp)?;
+    ensure_eq!(open_descriptors(), before, "descriptors without it");
+    Ok(())
+}
+
+pub(super) fn a_failing_factory_closes_the_socket(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    run_once(&lp)?;
+    let (listener, at) = listener()?;
+    let before = open_descriptors();
+    let made = lp.create_connection(Rc::new(|| panic!("in the factory")), at.into());
+    ensure_is!(lp.run_until_complete(made)?, Err(Error::Panicked(_)));
+    ensure_eq!(open_descriptors(), before, "descriptors after the failure");
+    let (mut accepted, _) = listener.accept()?;
+    ensure_eq!(std::io::Read::read(&mut accepted, &mut [0; 1])?, 0, "bytes for the listener");
+    Ok(())
+}
+
+/// Keeps the jobs it is given; runs them on demand.
+#[derive(Debug, Default)]
+struct Shelf(Mutex<Vec<Shelved>>);
+
+struct Shelved(Job);
+
+impl std::fmt::Debug for Shelved {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Shelved")
+    }
+}
+
+impl Shelf {
+    fn take(&self) -> Vec<Shelved> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Executor for Shelf {
+    fn execute(&self, job: Job) -> anyloop_api::Result<()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Shelved(job));
+        Ok(())
+    }
+}
+
+pub(super) fn a_literal_needs_no_resolver(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let shelf = Arc::new(Shelf::default());
+    lp.set_default_executor(shelf.clone());
+    let (_listener, at) = listener()?;
+    let record = Script::new().record();
+    // A resolver would never answer.
+    connect(&lp, &record, Connect::to("127.0.0.1", at.port()))??;
+    connect(&lp, &record, at.to_string().as_str())??;
+    connect(&lp, &record, at)??;
+    let local = Connect::to("127.0.0.1", at.port()).local_addr("127.0.0.1", 0);
+    connect(&lp, &record, local)??;
+    if let Ok(listener) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) {
+        connect(&lp, &record, Connect::to("::1", listener.local_addr()?.port()))??;
+        connect(&lp, &record, listener.local_addr()?)??;
+    }
+    ensure!(shelf.take().is_empty(), "the resolver was asked for a literal address");
+    Ok(())
+}
+
+pub(super) fn names_and_services_do(cx: &Context) -> Outcome {
+    for (host, port) in [("localhost", "80"), ("127.0.0.1", "http"), ("::1%lo", "80")] {
+        let lp = cx.new_loop()?;
+        let shelf = Arc::new(Shelf::default());
+        lp.set_default_executor(shelf.clone());
+        let connecting =
+            lp.create_connection(Script::new().record().factory(), Connect::to(host, port));
+        let task = lp.create_task(connecting)?;
+        run_times(&lp, 3)?;
+        ensure!(!task.done(), "connecting to {host}, {port} is done without a resolver");
+        ensure_eq!(shelf.take().len(), 1, "questions to the resolver for {host}, {port}");
+        lp.close()?;
+    }
+    Ok(())
+}
+
+pub(super) fn the_local_address_is_used(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (listener, at) = listener()?;
+    let record = Script::new().record();
+    let (transport, _) = connect(&lp, &record, Connect::from(at).local_addr("127.0.0.5", 0))??;
+    let (_, peer) = listener.accept()?;
+    ensure_eq!(peer.ip().to_string(), "127.0.0.5", "the address the listener saw");
+    ensure_eq!(transport.local_addr(), Some(peer), "our address");
+    // A port, too.
+    let [free] = refusing()?;
+    let to = Connect::from(at).local_addr("127.0.0.1", free.port());
+    let record = Script::new().record();
+    let (transport, _) = connect(&lp, &record, to)??;
+    ensure_eq!(transport.local_addr(), Some(free), "our address");
+    Ok(())
+}
+
+pub(super) fn one_of_the_other_family_is_an_error(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (_listener, at) = listener()?;
+    let to = Connect::from(at).local_addr("::1", 0);
+    let error = failed(connect(&lp, &Script::new().record(), to)?)?;
+    ensure_is!(&error, Error::Os { .. });
+    // But only an error of that attempt.
+    let Ok(six) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) else {
+        return Err(Failure::skip("no IPv6"));
+    };
+    let to = Connect::to_any([at, six.local_addr()?]).local_addr("::1", 0);
+    let record = Script::new().record();
+    let (transport, _) = connect(&lp, &record, to)??;
+    ensure_eq!(transport.peer_addr(), Some(six.local_addr()?), "the peer");
+    Ok(())
+}
+
+pub(super) fn one_that_cannot_be_bound_is_an_error(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    run_once(&lp)?;
+    let (_listener, at) = listener()?;
+    let taken = TcpListener::bind("127.0.0.1:0")?;
+    let before = open_descriptors();
+    // For documentation; no machine has it.
+    for (host, port) in [("192.0.2.1", 0), ("127.0.0.1", taken.local_addr()?.port())] {
+        let to = Connect::from(at).local_addr(host, port);
+        let error = failed(connect(&lp, &Script::new().record(), to)?)?;
+        ensure_is!(&error, Error::Os { .. });
+        ensure!(error.raw_os_error().is_some(), "the system's code is lost: {error:?}");
+        ensure!(error.to_string().contains(host), "the address is not named: {error}");
+        ensure_eq!(open_descriptors(), before, "descriptors after the failure");
+    }
+    Ok(())
+}
+
+pub(super) fn cancelled_while_resolving(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    run_once(&lp)?;
+    let shelf = Arc::new(Shelf::default());
+    lp.set_default_executor(shelf.clone());
+    let before = open_descriptors();
+    let record = Script::new().record();
+    let connecting = lp.create_connection(record.factory(), Connect::to("localhost", 80));
+    let task = lp.create_task(connecting)?;
+    run_times(&lp, 3)?;
+    task.cancel();
+    ensure_is!(lp.run_until_done(&task).map(drop), Err(Error::Cancelled(_)));
+    ensure_eq!(open_descriptors(), before, "descriptors after the cancellation");
+    // An answer that comes too late goes to nobody.
+    for Shelved(job) in shelf.take() {
+        job();
+    }
+    settle(&lp)?;
+    record.expect([])
+}
+
+pub(super) fn no_address_is_an_error(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (_listener, at) = listener()?;
+    let record = Script::new().record();
+    for to in [Connect::to_any([]), Connect::to_any([at]).family(Family::Inet6)] {
+        ensure_is!(failed(connect(&lp, &record, to)?)?, Error::Os { .. });
+    }
+    // The resolver's way of having no address of a family.
+    let to = Connect::to("127.0.0.1", at.port()).family(Family::Inet6);
+    ensure_is!(failed(connect(&lp, &record, to)?)?, Error::Os { .. });
+    record.expect([])
+}
+
+pub(super) fn the_factorys_protocol_with_its_transport(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (listener, at) = listener()?;
+    let calls = Counter::new();
+    let record = Script::new().record();
+    let protocol = record.plain();
+    let (counter, made) = (calls.clone(), protocol.clone());
+    let factory = Rc::new(move || {
+        counter.add();
+        made.clone()
+    });
+    let (transport, returned) =
+        lp.run_until_complete(lp.create_connection(factory, at.into()))??;
+    ensure_eq!(calls.get(), 1, "calls of the factory");
+    record.expect(["made"])?;
+    ensure!(transport.same(&record.transport()), "connection_made got another transport");
+    let same = match (&protocol, &returned) {
+        (AnyProtocol::Plain(ours), AnyProtocol::Plain(theirs)) => Rc::ptr_eq(ours, theirs),
+        _ => false,
+    };
+    ensure!(same, "another protocol was returned than the factory's");
+    let (accepted, peer) = listener.accept()?;
+    ensure_eq!(transport.local_addr(), Some(peer), "our address");
+    ensure_eq!(transport.peer_addr(), Some(at), "the peer's address");
+    drop::<TcpStream>(accepted);
+    record.until_lost(&lp)?;
+    Ok(())
+}
