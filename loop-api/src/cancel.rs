@@ -19,7 +19,7 @@ use std::task::{Context as PollContext, Poll};
 
 use pin_project_lite::pin_project;
 
-use crate::delivery;
+use crate::delivery::{self, Request};
 use crate::error::{Cancelled, Error, Interrupt, Panic};
 use crate::event_loop::LoopRef;
 use crate::report::Report;
@@ -194,6 +194,14 @@ impl CancelScope {
     /// this once for each time when the scope has ended.
     pub fn withdraw(&self) -> usize {
         self.task.upgrade().map_or(0, |task| task.core.withdraw(&self.scope))
+    }
+
+    /// Puts back what the scope has yielded, for whoever has to say something else first: the next
+    /// suspension is cancelled, as far out as the request was meant. Not counted again.
+    pub fn put_back(&self, cancelled: Cancelled) {
+        if let Some(task) = self.task.upgrade() {
+            task.core.give_back(Request { reason: cancelled, origin: self.scope.yielded.get() });
+        }
     }
 
     /// The task, unless it is gone.

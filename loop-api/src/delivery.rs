@@ -400,7 +400,7 @@ impl TaskCore {
 
     /// The poll of a scope ends: what was asked for inside goes out of it, or ends here if it
     /// `catches`.
-    pub(crate) fn asked_within(&self, scope: u64, outer: u64, catches: bool) -> Option<Cancelled> {
+    pub(crate) fn asked_within(&self, scope: u64, outer: u64, catches: bool) -> Option<Request> {
         if !self.is_due(ASKED) {
             return None;
         }
@@ -430,7 +430,7 @@ impl TaskCore {
             // One delivery for all requests before it (CANCEL-13).
             drop(self.take_must_cancel());
         }
-        Some(caught.reason)
+        Some(caught)
     }
 
     fn take_asked(&self) -> Option<Cancelled> {

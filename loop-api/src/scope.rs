@@ -48,6 +48,8 @@ pub(crate) struct Scope {
     pub(crate) own: RefCell<Option<Cancelled>>,
     /// `Catch`: what its next poll yields. `Mask`: the request it holds back.
     delivered: RefCell<Option<Request>>,
+    /// Where the request came from that it has yielded.
+    pub(crate) yielded: Cell<u64>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -132,8 +134,16 @@ impl Entry {
     pub(crate) fn take_delivered(&mut self) -> Option<Cancelled> {
         let (_, scope) = self.registered.as_ref()?;
         let request = scope.delivered.borrow_mut().take()?;
+        Some(self.yields(request))
+    }
+
+    /// The scope is over, with a cancellation.
+    fn yields(&mut self, request: Request) -> Cancelled {
+        if let Some((_, scope)) = &self.registered {
+            scope.yielded.set(request.origin);
+        }
         drop(self.leave());
-        Some(request.reason)
+        request.reason
     }
 
     /// Polls `inner` one level deeper. The scope is in its task's list if it stays pending, and over
@@ -158,10 +168,9 @@ impl Entry {
                 self.leave_to_others();
                 Polled::Ready(value)
             }
-            (Poll::Pending, Some(reason)) => {
+            (Poll::Pending, Some(request)) => {
                 drop(level);
-                drop(self.leave());
-                Polled::Cancelled(reason)
+                Polled::Cancelled(self.yields(request))
             }
             (Poll::Pending, None) => {
                 self.register(&task, &level).remember_waker(cx.waker());
@@ -206,6 +215,7 @@ impl Entry {
                 kind,
                 own: RefCell::new(None),
                 delivered: RefCell::new(None),
+                yielded: Cell::new(0),
                 waker: RefCell::new(None),
             });
             task.core.add_scope(scope.clone());
