@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use anyloop_api::{Error, Result, set_waiter};
+use anyloop_api::{Error, Result, clear_waiter, set_waiter};
 
 use crate::queue::{Order, State};
 use crate::sync::wait_list::{Stage, polled_too_often};
@@ -113,6 +113,7 @@ impl<T, O: Order<T>> Drop for Get<T, O> {
     fn drop(&mut self) {
         if let Stage::Waiting(key) = self.stage {
             let state = &self.state;
+            clear_waiter(state);
             if state.getters.leave(key).is_some() && state.len() > 0 {
                 state.getters.wake_one(0);
             }
@@ -191,6 +192,7 @@ impl<T, O: Order<T>> Drop for Put<T, O> {
     fn drop(&mut self) {
         if let Stage::Waiting(key) = self.stage {
             let state = &self.state;
+            clear_waiter(state);
             if state.putters.leave(key).is_some() && !state.full() {
                 state.putters.wake_one(0);
             }
@@ -247,6 +249,7 @@ impl<T: 'static, O: Order<T> + 'static> Future for Join<T, O> {
 impl<T, O: Order<T>> Drop for Join<T, O> {
     fn drop(&mut self) {
         if let Stage::Waiting(key) = self.stage {
+            clear_waiter(&self.state);
             self.state.joiners.leave(key);
         }
     }

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use anyloop_api::{Cancellable, Cancelled, Error, Result, set_waiter};
+use anyloop_api::{Cancellable, Cancelled, Error, Result, clear_waiter, set_waiter};
 
 use crate::sync::wait_list::{Home, Stage, WaitList, polled_too_often};
 
@@ -205,10 +205,11 @@ impl Future for BarrierWait {
 
 impl Drop for BarrierWait {
     fn drop(&mut self) {
-        if let Stage::Waiting(key) = self.stage
-            && self.state.waiters.leave(key).is_some_and(|told| told != BROKEN)
-        {
-            self.state.left();
+        if let Stage::Waiting(key) = self.stage {
+            clear_waiter(&self.state);
+            if self.state.waiters.leave(key).is_some_and(|told| told != BROKEN) {
+                self.state.left();
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use anyloop_api::{Cancellable, Cancelled, Error, Result, catch_cancel, set_waiter};
+use anyloop_api::{Cancellable, Cancelled, Error, Result, catch_cancel, clear_waiter, set_waiter};
 
 use crate::sync::lock::{Acquire, Lock, LockScoped};
 use crate::sync::wait_list::{Home, Stage, WaitList, polled_too_often};
@@ -303,6 +303,7 @@ impl Future for Notified {
 
 impl Drop for Notified {
     fn drop(&mut self) {
+        clear_waiter(&self.state);
         if self.leave() {
             self.state.waiters.wake_one(0);
         }

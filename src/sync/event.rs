@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use anyloop_api::{Cancellable, Cancelled, Result, set_waiter};
+use anyloop_api::{Cancellable, Cancelled, Result, clear_waiter, set_waiter};
 
 use crate::sync::wait_list::{Home, Stage, WaitList, polled_too_often};
 
@@ -141,6 +141,7 @@ impl Future for EventWait {
 impl Drop for EventWait {
     fn drop(&mut self) {
         if let Stage::Waiting(key) = self.stage {
+            clear_waiter(&self.state);
             self.state.waiters.leave(key);
         }
     }

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use anyloop_api::{Cancellable, Cancelled, Error, Result, set_waiter};
+use anyloop_api::{Cancellable, Cancelled, Error, Result, clear_waiter, set_waiter};
 
 use crate::sync::wait_list::{Home, Stage, WaitList, polled_too_often};
 
@@ -216,6 +216,7 @@ impl Drop for Acquire {
     fn drop(&mut self) {
         if let Stage::Waiting(key) = self.stage {
             let state = &self.lock.state;
+            clear_waiter(state);
             if state.waiters.leave(key).is_some() {
                 state.wake_next();
             }

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use anyloop_api::{Cancellable, Cancelled, Error, Result, set_waiter};
+use anyloop_api::{Cancellable, Cancelled, Error, Result, clear_waiter, set_waiter};
 
 use crate::sync::wait_list::{Home, Stage, WaitList, polled_too_often};
 
@@ -233,6 +233,7 @@ impl Drop for SemaphoreAcquire {
     fn drop(&mut self) {
         if let Stage::Waiting(key) = self.stage {
             let state = &self.semaphore.state;
+            clear_waiter(state);
             if state.waiters.leave(key).is_some() {
                 state.give();
             }
