@@ -125,6 +125,7 @@ mod subprocess;
 pub mod sync;
 mod tasks;
 mod threads;
+mod timeouts;
 
 pub use anyloop_api::{
     AddrInfo, AddrInfoFlags, AnyProtocol, AnyTask, BackendDescriptor, Bind, BufferedProtocol,
@@ -174,6 +175,7 @@ pub use subprocess::{
 pub use sync::{Barrier, BoundedSemaphore, Condition, Event, Lock, Semaphore};
 pub use tasks::{all_tasks, create_task, dump};
 pub use threads::to_thread;
+pub use timeouts::{Timeout, TimeoutHandle, timeout, timeout_at, timeout_scope};
 
 /// Keeps the README's program compiling.
 #[cfg(doctest)]
