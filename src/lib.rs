@@ -113,6 +113,7 @@
 #![forbid(unsafe_code)]
 
 mod backends;
+mod combinators;
 mod config;
 mod ctrl_c;
 pub mod fs;
@@ -150,6 +151,12 @@ pub use anyloop_api::{
     Command, Program, Stdio, SubprocessFactory, SubprocessProtocol, SubprocessTransport,
 };
 pub use backends::{Backend, backends, register};
+pub use combinators::{
+    AllResults, AllValues, AsCompleted, Children, Collect, Fate, Gather, IntoLoopFuture,
+    NextCompleted, PlainOutput, ReturnWhen, TaskOutput, Wait, Waitable, Waited, as_completed,
+    ensure_future, gather, gather_results, gather_vec, run_coroutine_threadsafe, wait, wait_for,
+    wrap_future,
+};
 pub use config::Config;
 pub use policy::{
     DefaultPolicy, get_event_loop, get_event_loop_policy, get_running_loop, new_event_loop,

@@ -1,0 +1,497 @@
+//! `gather`: several things at once, results in the order of the arguments.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::marker::PhantomData;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use anyloop_api::{
+    Cancellable, Cancelled, Error, LoopRef, Observer, Result, clear_waiter, set_waiter,
+};
+
+use crate::combinators::child::{AnyChild, Child};
+use crate::combinators::output::TaskOutput;
+use crate::sync::wait_list::polled_too_often;
+
+/// Runs several children at once and gives their values in the order of the arguments: a tuple for a
+/// tuple, a `Vec` for a `Vec` or an array.
+///
+/// Futures become tasks at once, when this is called; tasks and loop futures (by value, or by reference if
+/// the value can be cloned) are taken as they are. A child fails if awaiting it gives an `Err`, see
+/// [`TaskOutput`]. The first failure ends the gather; the other children keep running, and their errors
+/// count as seen.
+///
+/// # Errors
+/// The first failure of a child, also a `Cancelled` of a child that somebody else cancelled; `InvalidArg` if
+/// the children belong to several loops; `Usage` if there is no loop.
+///
+/// # Cancel safety
+/// Cancelling the task (or [`Gather::cancel`]) cancels the children, and the gather ends as cancelled when
+/// the last of them has ended. Dropping it unfinished requests their cancellation and does not wait.
+///
+/// # Examples
+/// ```
+/// use anyloop::{Result, gather};
+/// # fn main() -> Result<()> {
+/// anyloop::run(async {
+///     let (six, seven) = gather((async { 6 }, async { "7".parse::<u8>() })).await?;
+///     assert_eq!((six, seven), (6, 7));
+///     let squares = gather([1, 2, 3].map(|n| async move { n * n })).await?;
+///     assert_eq!(squares, [1, 4, 9]);
+///     Ok(())
+/// })?
+/// # }
+/// ```
+pub fn gather<C: Children>(children: C) -> Gather<C, AllValues> {
+    Gather::new(children)
+}
+
+/// [`gather`] over whatever an iterator gives.
+///
+/// # Errors
+/// As [`gather`].
+///
+/// # Cancel safety
+/// As [`gather`].
+pub fn gather_vec<I>(children: I) -> Gather<Vec<I::Item>, AllValues>
+where
+    I: IntoIterator,
+    Vec<I::Item>: Children,
+{
+    gather(children.into_iter().collect::<Vec<_>>())
+}
+
+/// [`gather`] that waits for every child and gives errors and cancellations as values (Python's
+/// `return_exceptions=True`).
+///
+/// # Errors
+/// `InvalidArg` if the children belong to several loops; `Usage` if there is no loop; `Cancelled` if the
+/// gather itself was cancelled.
+///
+/// # Cancel safety
+/// As [`gather`].
+pub fn gather_results<C: Children>(children: C) -> Gather<C, AllResults> {
+    Gather::new(children)
+}
+
+/// What [`gather`] takes: tuples, vectors and arrays of things that can be awaited.
+pub trait Children {
+    /// The values of all.
+    type Values;
+    /// The same with a `Result` for each.
+    type Results;
+    #[doc(hidden)]
+    type Group: Group<Values = Self::Values, Results = Self::Results>;
+    #[doc(hidden)]
+    fn into_group(self) -> Self::Group;
+}
+
+/// Children that are being gathered.
+pub trait Group: 'static {
+    type Values;
+    type Results;
+    fn len(&self) -> usize;
+    fn child(&self, number: usize) -> &dyn AnyChild;
+    fn child_mut(&mut self, number: usize) -> &mut dyn AnyChild;
+    fn values(self) -> Result<Self::Values>;
+    fn results(self) -> Self::Results;
+}
+
+/// What a [`Gather`] makes of its children.
+pub trait Collect<C: Children> {
+    /// What awaiting it gives.
+    type Output;
+    #[doc(hidden)]
+    const STOP_AT_FAILURE: bool;
+    #[doc(hidden)]
+    fn collect(group: C::Group) -> Result<Self::Output>;
+}
+
+/// The values, or the first failure.
+#[derive(Debug)]
+pub enum AllValues {}
+
+impl<C: Children> Collect<C> for AllValues {
+    type Output = C::Values;
+    const STOP_AT_FAILURE: bool = true;
+
+    fn collect(group: C::Group) -> Result<C::Values> {
+        group.values()
+    }
+}
+
+/// A result for each.
+#[derive(Debug)]
+pub enum AllResults {}
+
+impl<C: Children> Collect<C> for AllResults {
+    type Output = C::Results;
+    const STOP_AT_FAILURE: bool = false;
+
+    fn collect(group: C::Group) -> Result<C::Results> {
+        Ok(group.results())
+    }
+}
+
+/// The future of [`gather`], [`gather_vec`] and [`gather_results`].
+#[must_use = "dropping a gather cancels its children"]
+pub struct Gather<C: Children, M> {
+    state: Rc<State<C::Group>>,
+    refused: Option<Error>,
+    mode: PhantomData<fn() -> M>,
+}
+
+struct State<G> {
+    /// Gone when the outcome was given.
+    group: RefCell<Option<G>>,
+    pending: Cell<usize>,
+    /// The first child that failed, in time.
+    failed: Cell<Option<usize>>,
+    stop_at_failure: bool,
+    /// Somebody cancelled the gather; whether it was the task that awaits it.
+    cancelled: RefCell<Option<(Cancelled, bool)>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl<C: Children, M: Collect<C>> Gather<C, M> {
+    fn new(children: C) -> Self {
+        let mut group = children.into_group();
+        let refused = start(&mut group).err();
+        let state = State {
+            pending: Cell::new(group.len()),
+            group: RefCell::new(Some(group)),
+            failed: Cell::new(None),
+            stop_at_failure: M::STOP_AT_FAILURE,
+            cancelled: RefCell::new(None),
+            waker: RefCell::new(None),
+        };
+        let state = Rc::new(state);
+        if refused.is_none() {
+            state.watch();
+        }
+        Self { state, refused, mode: PhantomData }
+    }
+
+    /// Whether awaiting it would not suspend.
+    #[must_use]
+    pub fn done(&self) -> bool {
+        self.refused.is_some() || self.state.over()
+    }
+
+    /// Requests cancellation of every unfinished child; true if any accepted. The gather is done when all
+    /// of them are, and has been cancelled then. False if it is done already.
+    pub fn cancel(&self) -> bool {
+        self.refused.is_none() && self.state.request_cancel(&Cancelled::new(), false)
+    }
+}
+
+/// Makes tasks of the children that are none, on the loop to which the others belong.
+fn start<G: Group>(group: &mut G) -> Result<()> {
+    let mut home: Option<LoopRef> = None;
+    for lp in (0..group.len()).filter_map(|number| group.child(number).home()) {
+        if home.as_ref().is_some_and(|home| !home.same(&lp)) {
+            return Err(Error::invalid_arg("gather: the children belong to several event loops"));
+        }
+        home = Some(lp);
+    }
+    for number in 0..group.len() {
+        let lp = match &home {
+            Some(lp) => lp,
+            None => home.insert(LoopRef::current()?),
+        };
+        group.child_mut(number).start(lp)?;
+    }
+    Ok(())
+}
+
+impl<G: Group> State<G> {
+    fn watch(self: &Rc<Self>) {
+        let mut borrowed = self.group.borrow_mut();
+        let Some(group) = &mut *borrowed else { return };
+        for number in 0..group.len() {
+            if group.child(number).done() {
+                self.pending.set(self.pending.get() - 1);
+                if self.failed.get().is_none() && group.child(number).failed() {
+                    self.failed.set(Some(number));
+                }
+            } else {
+                group.child_mut(number).watch(self.clone(), number);
+            }
+        }
+    }
+
+    fn over(&self) -> bool {
+        let failed = self.stop_at_failure && self.failed.get().is_some();
+        // A gather that was cancelled waits for everybody.
+        self.pending.get() == 0 || (failed && self.cancelled.borrow().is_none())
+    }
+
+    fn request_cancel(&self, reason: &Cancelled, by_awaiter: bool) -> bool {
+        if self.over() {
+            return false;
+        }
+        // First, because a child may end at once.
+        let before = self.cancelled.replace(Some((reason.clone(), by_awaiter)));
+        let mut accepted = false;
+        if let Some(group) = &*self.group.borrow() {
+            for number in 0..group.len() {
+                accepted |= !group.child(number).done() && group.child(number).cancel(reason);
+            }
+        }
+        if !accepted {
+            self.cancelled.replace(before);
+        }
+        accepted
+    }
+
+    /// Nothing more is to be expected from the children.
+    fn abandon(&self, cancel: bool) {
+        let group = self.group.borrow_mut().take();
+        let Some(mut group) = group else { return };
+        for number in 0..group.len() {
+            group.child_mut(number).unwatch();
+            group.child(number).disregard();
+            if cancel && !group.child(number).done() {
+                group.child(number).cancel(&Cancelled::new());
+            }
+        }
+    }
+}
+
+impl<G: Group> Observer for State<G> {
+    fn done(self: Rc<Self>, number: usize) {
+        self.pending.set(self.pending.get() - 1);
+        if self.failed.get().is_none() {
+            let group = self.group.borrow();
+            if group.as_ref().is_some_and(|group| group.child(number).failed()) {
+                self.failed.set(Some(number));
+            }
+        }
+        if self.over() {
+            let waker = self.waker.borrow_mut().take();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+}
+
+impl<G: Group> Cancellable for State<G> {
+    fn cancel(self: Rc<Self>, reason: &Cancelled) -> bool {
+        self.request_cancel(reason, true)
+    }
+
+    fn cancelled(&self) -> bool {
+        self.over() && self.cancelled.borrow().is_some()
+    }
+
+    fn describe(&self) -> String {
+        format!("gather, {} children unfinished", self.pending.get())
+    }
+
+    fn tasks(&self) -> Vec<u64> {
+        let group = self.group.borrow();
+        let Some(group) = &*group else { return Vec::new() };
+        let children = (0..group.len()).map(|number| group.child(number));
+        children.filter(|child| !child.done()).filter_map(|child| child.task()).collect()
+    }
+}
+
+impl<C: Children, M: Collect<C>> Future for Gather<C, M> {
+    type Output = Result<M::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(error) = self.refused.take() {
+            self.state.abandon(true);
+            return Poll::Ready(Err(error));
+        }
+        let state = &self.state;
+        if !state.over() {
+            let old = state.waker.borrow_mut().replace(cx.waker().clone());
+            drop(old);
+            set_waiter(|| state.clone());
+            return Poll::Pending;
+        }
+        let cancelled = state.cancelled.borrow_mut().take();
+        if let Some((reason, by_awaiter)) = cancelled {
+            state.abandon(false);
+            if by_awaiter {
+                return pin!(reason.resume()).poll(cx);
+            }
+            return Poll::Ready(Err(reason.into()));
+        }
+        if state.stop_at_failure
+            && let Some(number) = state.failed.get()
+        {
+            let error = state.group.borrow().as_ref().and_then(|group| group.child(number).error());
+            state.abandon(false);
+            return Poll::Ready(Err(error.unwrap_or_else(polled_too_often)));
+        }
+        let group = state.group.borrow_mut().take();
+        Poll::Ready(group.ok_or_else(polled_too_often).and_then(M::collect))
+    }
+}
+
+impl<C: Children, M> Drop for Gather<C, M> {
+    fn drop(&mut self) {
+        clear_waiter(&self.state);
+        let cancel = !self.state.over();
+        self.state.abandon(cancel);
+    }
+}
+
+impl<C: Children, M> fmt::Debug for Gather<C, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<Gather, {} children unfinished>", self.state.pending.get())
+    }
+}
+
+/// The future inside something that can be awaited, and the value that it gives.
+type Awaited<A> = <A as IntoFuture>::IntoFuture;
+type ValueOf<A> = <<A as IntoFuture>::Output as TaskOutput>::Value;
+
+impl<A> Children for Vec<A>
+where
+    A: IntoFuture<Output: TaskOutput, IntoFuture: 'static>,
+{
+    type Values = Vec<ValueOf<A>>;
+    type Results = Vec<Result<ValueOf<A>>>;
+    type Group = Vec<Child<Awaited<A>>>;
+
+    fn into_group(self) -> Self::Group {
+        self.into_iter().map(|child| Child::new(child.into_future())).collect()
+    }
+}
+
+impl<A, const N: usize> Children for [A; N]
+where
+    A: IntoFuture<Output: TaskOutput, IntoFuture: 'static>,
+{
+    type Values = Vec<ValueOf<A>>;
+    type Results = Vec<Result<ValueOf<A>>>;
+    type Group = Vec<Child<Awaited<A>>>;
+
+    fn into_group(self) -> Self::Group {
+        self.into_iter().map(|child| Child::new(child.into_future())).collect()
+    }
+}
+
+impl<F: Future<Output: TaskOutput> + 'static> Group for Vec<Child<F>> {
+    type Values = Vec<<F::Output as TaskOutput>::Value>;
+    type Results = Vec<Result<<F::Output as TaskOutput>::Value>>;
+
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn child(&self, number: usize) -> &dyn AnyChild {
+        &self[number]
+    }
+
+    fn child_mut(&mut self, number: usize) -> &mut dyn AnyChild {
+        &mut self[number]
+    }
+
+    fn values(self) -> Result<Self::Values> {
+        self.into_iter().map(|mut child| child.take()).collect()
+    }
+
+    fn results(self) -> Self::Results {
+        self.into_iter().map(|mut child| child.take()).collect()
+    }
+}
+
+impl Children for () {
+    type Values = ();
+    type Results = ();
+    type Group = ();
+
+    fn into_group(self) {}
+}
+
+impl Group for () {
+    type Values = ();
+    type Results = ();
+
+    fn len(&self) -> usize {
+        0
+    }
+
+    fn child(&self, number: usize) -> &dyn AnyChild {
+        unreachable!("nothing has no child {number}")
+    }
+
+    fn child_mut(&mut self, number: usize) -> &mut dyn AnyChild {
+        unreachable!("nothing has no child {number}")
+    }
+
+    fn values(self) -> Result<()> {
+        Ok(())
+    }
+
+    fn results(self) {}
+}
+
+macro_rules! tuples {
+    ($($name:ident $number:tt)+) => {
+        impl<$($name),+> Children for ($($name,)+)
+        where
+            $($name: IntoFuture<Output: TaskOutput, IntoFuture: 'static>,)+
+        {
+            type Values = ($(ValueOf<$name>,)+);
+            type Results = ($(Result<ValueOf<$name>>,)+);
+            type Group = ($(Child<Awaited<$name>>,)+);
+
+            fn into_group(self) -> Self::Group {
+                ($(Child::new(self.$number.into_future()),)+)
+            }
+        }
+
+        impl<$($name: Future<Output: TaskOutput> + 'static),+> Group for ($(Child<$name>,)+) {
+            type Values = ($(<$name::Output as TaskOutput>::Value,)+);
+            type Results = ($(Result<<$name::Output as TaskOutput>::Value>,)+);
+
+            fn len(&self) -> usize {
+                [$($number),+].len()
+            }
+
+            fn child(&self, number: usize) -> &dyn AnyChild {
+                match number {
+                    $($number => &self.$number,)+
+                    _ => unreachable!("a tuple has no child {number}"),
+                }
+            }
+
+            fn child_mut(&mut self, number: usize) -> &mut dyn AnyChild {
+                match number {
+                    $($number => &mut self.$number,)+
+                    _ => unreachable!("a tuple has no child {number}"),
+                }
+            }
+
+            fn values(mut self) -> Result<Self::Values> {
+                Ok(($(self.$number.take()?,)+))
+            }
+
+            fn results(mut self) -> Self::Results {
+                ($(self.$number.take(),)+)
+            }
+        }
+    };
+}
+
+tuples!(A 0);
+tuples!(A 0 B 1);
+tuples!(A 0 B 1 C 2);
+tuples!(A 0 B 1 C 2 D 3);
+tuples!(A 0 B 1 C 2 D 3 E 4);
+tuples!(A 0 B 1 C 2 D 3 E 4 F 5);
+tuples!(A 0 B 1 C 2 D 3 E 4 F 5 G 6);
+tuples!(A 0 B 1 C 2 D 3 E 4 F 5 G 6 H 7);
+tuples!(A 0 B 1 C 2 D 3 E 4 F 5 G 6 H 7 I 8);
+tuples!(A 0 B 1 C 2 D 3 E 4 F 5 G 6 H 7 I 8 J 9);
+tuples!(A 0 B 1 C 2 D 3 E 4 F 5 G 6 H 7 I 8 J 9 K 10);
+tuples!(A 0 B 1 C 2 D 3 E 4 F 5 G 6 H 7 I 8 J 9 K 10 L 11);
