@@ -124,6 +124,7 @@ mod selection;
 mod streams;
 mod subprocess;
 pub mod sync;
+mod task_group;
 mod tasks;
 mod threads;
 mod timeouts;
@@ -180,6 +181,7 @@ pub use subprocess::{
     create_subprocess_shell_with_limit,
 };
 pub use sync::{Barrier, BoundedSemaphore, Condition, Event, Lock, Semaphore};
+pub use task_group::{GroupTaskBuilder, TaskGroup, task_group};
 pub use tasks::{all_tasks, create_task, dump};
 pub use threads::to_thread;
 pub use timeouts::{Timeout, TimeoutHandle, timeout, timeout_at, timeout_scope};

@@ -1,0 +1,552 @@
+//! Task groups: children that end before the block does which started them.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context as PollContext, Poll, Waker};
+
+use anyloop_api::{
+    AnyTask, CallbackId, CancelScope, Cancellable, Cancelled, Context, Error, ErrorGroup,
+    EventLoopExt, LoopRef, Observer, Report, Result, Task, TaskBuilder, catch_cancel, clear_waiter,
+    current_task, set_waiter,
+};
+use slab::Slab;
+
+use crate::combinators::TaskOutput;
+
+/// Runs `body` with a [`TaskGroup`] and waits for all the children that were started in it.
+///
+/// If a child fails, or the body does, the other children and the body are cancelled; when all have ended,
+/// the failures come as one [`ErrorGroup`]. A child that ends cancelled is no failure. The value is that of
+/// the body.
+///
+/// # Errors
+/// `Group` with every failure, in the order in which they happened, the body's last; a panic or an interrupt of
+/// a child comes bare, and the other failures are reported. `Usage` outside a task. `Cancelled` if
+/// [`TaskGroup::cancel`] ended the body before it had a value (without one, `Ok(())`).
+///
+/// # Cancel safety
+/// Cancelling the task cancels the body and the children; the cancellation goes on outwards when all have
+/// ended, unless one of them failed: then the group's error comes first, and the next suspension is
+/// cancelled. Dropping it requests cancellation of the children and does not wait.
+///
+/// # Examples
+/// ```
+/// use anyloop::{Result, task_group};
+/// # fn main() -> Result<()> {
+/// anyloop::run(async {
+///     let (one, two) = task_group(|group| async move {
+///         let one = group.create_task(async { 1 })?;
+///         let two = group.create_task(async { 2 })?;
+///         Ok((one, two))
+///     })
+///     .await?;
+///     assert_eq!(one.result()? + two.result()?, 3);
+///     Ok(())
+/// })?
+/// # }
+/// ```
+pub fn task_group<B, F, T>(body: B) -> impl Future<Output = Result<T>> + use<B, F, T>
+where
+    B: FnOnce(TaskGroup) -> F,
+    F: Future<Output = Result<T>>,
+    T: 'static,
+{
+    let group = TaskGroup::new();
+    let future = body(group.clone());
+    async move { group.state.run(future).await }
+}
+
+/// A group of tasks as an object. Clones name the same group; it is entered once, with
+/// [`TaskGroup::run`], or by [`task_group`].
+#[derive(Clone)]
+pub struct TaskGroup {
+    state: Rc<State>,
+}
+
+struct State {
+    stage: Cell<Stage>,
+    /// Everybody has been told to end; no new children.
+    aborting: Cell<bool>,
+    children: RefCell<Slab<Child>>,
+    errors: RefCell<Vec<Error>>,
+    /// The first failure that is not to be wrapped.
+    bare: RefCell<Option<Error>>,
+    /// The body's.
+    scope: RefCell<Option<CancelScope>>,
+    /// The group has cancelled the body.
+    requested: Cell<bool>,
+    lp: RefCell<Option<LoopRef>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+struct Child {
+    task: AnyTask,
+    watch: CallbackId,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    New,
+    /// The body runs.
+    Body,
+    /// The body has ended.
+    Waiting,
+    Over,
+}
+
+impl TaskGroup {
+    /// A group that was not entered yet.
+    #[must_use]
+    pub fn new() -> Self {
+        let state = State {
+            stage: Cell::new(Stage::New),
+            aborting: Cell::new(false),
+            children: RefCell::default(),
+            errors: RefCell::default(),
+            bare: RefCell::new(None),
+            scope: RefCell::new(None),
+            requested: Cell::new(false),
+            lp: RefCell::new(None),
+            waker: RefCell::new(None),
+        };
+        Self { state: Rc::new(state) }
+    }
+
+    /// Enters the group with `body`; see [`task_group`].
+    ///
+    /// # Errors
+    /// As [`task_group`]; `Usage` if the group was entered before.
+    ///
+    /// # Cancel safety
+    /// As [`task_group`].
+    pub fn run<F, T>(&self, body: F) -> impl Future<Output = Result<T>> + use<F, T>
+    where
+        F: Future<Output = Result<T>>,
+        T: 'static,
+    {
+        let state = self.state.clone();
+        async move { state.run(body).await }
+    }
+
+    /// Starts a child. An `Err` that it returns fails the child, and the group with it. Children may start
+    /// others, until the last one has ended.
+    ///
+    /// # Errors
+    /// `Usage` before the group is entered, once it is shutting down, and after its end; what the task
+    /// factory says. `future` is dropped un-polled.
+    #[track_caller]
+    pub fn create_task<F>(&self, future: F) -> Result<Task<<F::Output as TaskOutput>::Value>>
+    where
+        F: Future<Output: TaskOutput> + 'static,
+    {
+        self.task()?.spawn(future)
+    }
+
+    /// The same with a name, a context, or an eager start.
+    ///
+    /// # Errors
+    /// `Usage` as for [`TaskGroup::create_task`].
+    pub fn task(&self) -> Result<GroupTaskBuilder> {
+        self.state.check_accepting()?;
+        let lp = self.state.lp.borrow().clone();
+        let lp =
+            lp.ok_or_else(|| Error::usage("TaskGroup::create_task: there is no event loop"))?;
+        Ok(GroupTaskBuilder { builder: lp.task(), state: self.state.clone() })
+    }
+
+    /// Cancels the body and every child; unless something fails, the group then ends without an error.
+    /// Before the entry it takes effect on entry, after the end it does nothing.
+    pub fn cancel(&self) {
+        if self.state.stage.get() != Stage::Over {
+            self.state.abort();
+        }
+    }
+
+    /// How many children have not ended.
+    #[must_use]
+    pub fn children(&self) -> usize {
+        self.state.children.borrow().len()
+    }
+}
+
+impl Default for TaskGroup {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for TaskGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<TaskGroup {:?}", self.state.stage.get())?;
+        if self.state.aborting.get() {
+            f.write_str(" shutting down")?;
+        }
+        write!(f, ", {} children>", self.children())
+    }
+}
+
+/// Creates a child with options; from [`TaskGroup::task`].
+#[derive(Debug)]
+#[must_use = "ends with `spawn`"]
+pub struct GroupTaskBuilder {
+    builder: TaskBuilder,
+    state: Rc<State>,
+}
+
+impl GroupTaskBuilder {
+    /// The label.
+    pub fn name(mut self, name: &str) -> Self {
+        self.builder = self.builder.name(name);
+        self
+    }
+
+    /// The context to run in, shared with whoever else has it.
+    pub fn context(mut self, context: Context) -> Self {
+        self.builder = self.builder.context(context);
+        self
+    }
+
+    /// Runs the first step now.
+    pub fn eager(mut self, on: bool) -> Self {
+        self.builder = self.builder.eager(on);
+        self
+    }
+
+    /// Starts the child.
+    ///
+    /// # Errors
+    /// As [`TaskGroup::create_task`].
+    #[track_caller]
+    pub fn spawn<F>(self, future: F) -> Result<Task<<F::Output as TaskOutput>::Value>>
+    where
+        F: Future<Output: TaskOutput> + 'static,
+    {
+        self.state.check_accepting()?;
+        let task = self.builder.spawn_settled(future, TaskOutput::into_result)?;
+        self.state.adopt(task.any());
+        Ok(task)
+    }
+}
+
+impl State {
+    fn check_accepting(&self) -> Result<()> {
+        let reason = match self.stage.get() {
+            Stage::New => "the group was not entered yet",
+            Stage::Over => "the group has ended",
+            _ if self.aborting.get() => "the group is shutting down",
+            _ => return Ok(()),
+        };
+        Err(Error::Usage(format!("TaskGroup::create_task: {reason}").into()))
+    }
+
+    fn adopt(self: &Rc<Self>, task: AnyTask) {
+        if task.done() {
+            // An eager child that never suspended.
+            self.ended(&task);
+            return;
+        }
+        let mut children = self.children.borrow_mut();
+        let entry = children.vacant_entry();
+        let watch = task.observe(self.clone(), entry.key());
+        entry.insert(Child { task: task.clone(), watch });
+        drop(children);
+        if self.aborting.get() {
+            // Its own eager step has ended the group.
+            task.cancel();
+        }
+    }
+
+    /// A child has ended, in whatever way.
+    fn ended(&self, task: &AnyTask) {
+        let Ok(Some(error)) = task.exception() else { return };
+        if matches!(error, Error::Interrupt(_) | Error::Panicked(_)) {
+            self.bare.borrow_mut().get_or_insert(error.clone());
+        }
+        self.errors.borrow_mut().push(error);
+        self.abort();
+    }
+
+    /// Tells everybody to end, once.
+    fn abort(&self) {
+        if self.aborting.replace(true) {
+            return;
+        }
+        let children = self.children.borrow();
+        let tasks: Vec<AnyTask> = children.iter().map(|(_, child)| child.task.clone()).collect();
+        drop(children);
+        let before: Vec<usize> = tasks.iter().map(AnyTask::cancelling).collect();
+        self.cancel_body();
+        for (task, before) in tasks.into_iter().zip(before) {
+            // The body may have passed its cancellation on to a child that it waits for.
+            if task.cancelling() == before {
+                task.cancel();
+            }
+        }
+    }
+
+    fn cancel_body(&self) {
+        let scope = self.scope.borrow().clone();
+        if let Some(scope) = scope.filter(|_| self.stage.get() == Stage::Body) {
+            self.requested.set(scope.cancel(Cancelled::new()));
+        }
+    }
+
+    async fn run<T: 'static>(self: Rc<Self>, body: impl Future<Output = Result<T>>) -> Result<T> {
+        let Some(task) = current_task() else {
+            return Err(Error::usage("task_group: not inside a task"));
+        };
+        if self.stage.get() != Stage::New {
+            return Err(Error::usage("task_group: a group is entered only once"));
+        }
+        let requests = task.cancelling();
+        *self.lp.borrow_mut() = task.get_loop();
+        let left = LeftBehind(&self);
+        let mut ending = self.run_body(body, requests).await;
+        self.stage.set(Stage::Waiting);
+        if ending.is_bad() {
+            self.abort();
+        }
+        self.wait_for_children(&mut ending).await;
+        self.stage.set(Stage::Over);
+        drop(left);
+        self.conclude(ending).await
+    }
+
+    async fn run_body<T>(
+        &self,
+        body: impl Future<Output = Result<T>>,
+        requests: usize,
+    ) -> Ending<T> {
+        let caught = async move {
+            let mut body = pin!(body);
+            poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| body.as_mut().poll(cx))) {
+                Ok(Poll::Pending) => Poll::Pending,
+                Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+                Err(payload) => Poll::Ready(Err(payload)),
+            })
+            .await
+        };
+        let mut body = pin!(catch_cancel(caught));
+        let ended = poll_fn(|cx| {
+            if self.stage.get() == Stage::New {
+                // Before its first poll: an eager child may fail in it.
+                *self.scope.borrow_mut() = body.as_mut().scope();
+                self.stage.set(Stage::Body);
+                if self.aborting.get() {
+                    self.cancel_body();
+                }
+            }
+            body.as_mut().poll(cx)
+        })
+        .await;
+        let scope = self.scope.borrow_mut().take();
+        let remaining = match &scope {
+            Some(scope) if self.requested.get() => scope.withdraw(),
+            _ => usize::MAX,
+        };
+        let mut ending = Ending { body: Body::Cancelled, foreign: None };
+        match ended {
+            Ok(Ok(output)) => ending.body = Body::Output(output),
+            Ok(Err(payload)) => ending.body = Body::Panicked(payload),
+            // The group's own request, and nobody else's.
+            Err(_) if remaining <= requests => {}
+            Err(cancelled) => ending.foreign = scope.map(|scope| (scope, cancelled)),
+        }
+        ending
+    }
+
+    /// TG-09: whatever comes meanwhile, all of them end first.
+    async fn wait_for_children<T>(self: &Rc<Self>, ending: &mut Ending<T>) {
+        while !self.children.borrow().is_empty() {
+            let mut waiting = pin!(catch_cancel(AllEnded(self.clone())));
+            let mut scope = None;
+            let ended = poll_fn(|cx| {
+                scope = scope.take().or_else(|| waiting.as_mut().scope());
+                waiting.as_mut().poll(cx)
+            })
+            .await;
+            if let Err(cancelled) = ended {
+                ending.foreign = scope.map(|scope| (scope, cancelled));
+                self.abort();
+            }
+        }
+    }
+
+    async fn conclude<T: 'static>(&self, ending: Ending<T>) -> Result<T> {
+        let mut errors = self.errors.take();
+        let mut bare = self.bare.take();
+        let mut value = None;
+        let mut cancelled = None;
+        match ending.body {
+            Body::Output(output) => match output {
+                Ok(output) => value = Some(output),
+                Err(Error::Cancelled(reason)) => cancelled = Some(reason),
+                Err(error) => {
+                    if matches!(error, Error::Interrupt(_) | Error::Panicked(_)) {
+                        bare.get_or_insert_with(|| error.clone());
+                    }
+                    errors.push(error);
+                }
+            },
+            Body::Panicked(payload) => {
+                self.report(&errors, None);
+                resume_unwind(payload);
+            }
+            Body::Cancelled => {}
+        }
+        if !errors.is_empty() {
+            // They come first; the cancellation hits the next suspension (TG-07).
+            if let Some((scope, cancelled)) = ending.foreign {
+                scope.put_back(cancelled);
+            }
+            if let Some(bare) = bare {
+                self.report(&errors, Some(&bare));
+                return Err(bare);
+            }
+            return Err(ErrorGroup::new("unhandled errors in a task group", errors).into());
+        }
+        if let Some((_, foreign)) = ending.foreign {
+            return foreign.resume().await;
+        }
+        match (value, cancelled) {
+            (Some(value), _) => Ok(value),
+            (None, Some(reason)) => Err(reason.into()),
+            (None, None) => no_value().ok_or_else(|| {
+                Cancelled::with_message("the task group was cancelled before its body had a value")
+                    .into()
+            }),
+        }
+    }
+
+    /// The failures beside one that comes bare (TG-16).
+    fn report(&self, errors: &[Error], bare: Option<&Error>) {
+        let lp = self.lp.borrow().clone();
+        let Some(lp) = lp else { return };
+        let mut bare = bare;
+        for error in errors {
+            let is_bare = matches!(error, Error::Interrupt(_) | Error::Panicked(_));
+            if is_bare && bare.take().is_some() {
+                continue;
+            }
+            lp.call_exception_handler(
+                Report::new("a task group failed with a panic or an interrupt, and with this")
+                    .exception(error.clone()),
+            );
+        }
+    }
+}
+
+/// `()`, if that is what is asked for.
+fn no_value<T: 'static>() -> Option<T> {
+    let mut value = None::<T>;
+    if let Some(unit) = (&mut value as &mut dyn Any).downcast_mut::<Option<()>>() {
+        *unit = Some(());
+    }
+    value
+}
+
+/// How the body ended, and a cancellation that is not the group's.
+struct Ending<T> {
+    body: Body<T>,
+    foreign: Option<(CancelScope, Cancelled)>,
+}
+
+enum Body<T> {
+    Output(Result<T>),
+    Panicked(Box<dyn Any + Send>),
+    Cancelled,
+}
+
+impl<T> Ending<T> {
+    fn is_bad(&self) -> bool {
+        match &self.body {
+            Body::Output(output) => output.is_err(),
+            Body::Panicked(_) | Body::Cancelled => true,
+        }
+    }
+}
+
+/// The group's future is dropped before its end: the children are told, and nobody waits.
+struct LeftBehind<'a>(&'a Rc<State>);
+
+impl Drop for LeftBehind<'_> {
+    fn drop(&mut self) {
+        let state = self.0;
+        if state.stage.replace(Stage::Over) == Stage::Over {
+            return;
+        }
+        let scope = state.scope.borrow_mut().take();
+        if let Some(scope) = scope.filter(|_| state.requested.get()) {
+            scope.withdraw();
+        }
+        state.abort();
+        for child in state.children.take().drain() {
+            child.task.remove_done_callback(child.watch);
+        }
+    }
+}
+
+impl Observer for State {
+    fn done(self: Rc<Self>, number: usize) {
+        let child = self.children.borrow_mut().try_remove(number);
+        if let Some(child) = child {
+            self.ended(&child.task);
+        }
+        if self.children.borrow().is_empty() {
+            let waker = self.waker.borrow_mut().take();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+}
+
+impl Cancellable for State {
+    /// Nothing ends here: the group is told, and waits on.
+    fn cancel(self: Rc<Self>, _: &Cancelled) -> bool {
+        false
+    }
+
+    fn describe(&self) -> String {
+        format!("task group, {} children", self.children.borrow().len())
+    }
+
+    fn tasks(&self) -> Vec<u64> {
+        self.children.borrow().iter().map(|(_, child)| child.task.id()).collect()
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}, {} children", self.stage.get(), self.children.borrow().len())
+    }
+}
+
+/// Waits until no child is left.
+struct AllEnded(Rc<State>);
+
+impl Future for AllEnded {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<()> {
+        let state = &self.0;
+        if state.children.borrow().is_empty() {
+            return Poll::Ready(());
+        }
+        let old = state.waker.borrow_mut().replace(cx.waker().clone());
+        drop(old);
+        set_waiter(|| state.clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for AllEnded {
+    fn drop(&mut self) {
+        clear_waiter(&self.0);
+    }
+}
