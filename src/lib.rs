@@ -112,6 +112,7 @@
 //! 1.88 is declared; built and tested with 1.95, on Linux x86-64 only.
 #![forbid(unsafe_code)]
 
+mod asyncgen;
 mod backends;
 mod combinators;
 mod config;
@@ -151,6 +152,7 @@ pub use anyloop_api::{
 pub use anyloop_api::{
     Command, Program, Stdio, SubprocessFactory, SubprocessProtocol, SubprocessTransport,
 };
+pub use asyncgen::{Emit, Emitter, Generator, generator, try_generator};
 pub use backends::{Backend, backends, register};
 pub use combinators::{
     AllResults, AllValues, AsCompleted, Children, Collect, Fate, Gather, IntoLoopFuture,
