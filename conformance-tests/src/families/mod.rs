@@ -1,12 +1,15 @@
 //! The cases: one module per family, named as the family, listed here.
 
+mod bar;
 mod cancel;
 mod cancel_caught;
+mod cond;
 mod conn;
 mod ctx;
 mod dbg;
 mod dns;
 mod eager;
+mod event;
 mod exc;
 mod exec;
 mod fd;
@@ -14,11 +17,13 @@ mod flow;
 mod fork;
 mod fut;
 mod life;
+mod lock;
 mod pipe;
 mod pol;
 mod prelude;
 mod run;
 mod sched;
+mod sem;
 mod sig;
 mod sock;
 mod srv;
@@ -45,6 +50,11 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     eager::CASES,
     ctx::CASES,
     run::CASES,
+    lock::CASES,
+    event::CASES,
+    cond::CASES,
+    sem::CASES,
+    bar::CASES,
     fd::CASES,
     sock::CASES,
     tr::CASES,

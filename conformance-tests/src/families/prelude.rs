@@ -1,6 +1,7 @@
 //! What nearly every family needs. The API's `Context` is called `Vars` here: `Context` is the case's.
 
 pub(super) use std::cell::{Cell, RefCell};
+pub(super) use std::future::Future;
 pub(super) use std::rc::Rc;
 pub(super) use std::thread;
 pub(super) use std::time::{Duration, Instant};
@@ -24,3 +25,8 @@ pub(super) const fn ms(millis: u64) -> Duration {
 
 /// So far away that a case which waits for it hangs.
 pub(super) const FAR: Duration = Duration::from_secs(3600);
+
+/// Runs the body of a case as the main task of a loop.
+pub(super) fn main(cx: &Context, body: impl Future<Output = Outcome> + 'static) -> Outcome {
+    cx.new_loop()?.run_until_complete(body)?
+}

@@ -4,6 +4,7 @@
 mod types;
 
 mod branches;
+mod interleaving;
 mod memory;
 mod network;
 mod pipes;
@@ -17,6 +18,7 @@ mod temporary;
 mod trace;
 
 pub use self::branches::{Gate, both, both_when_woken, first};
+pub use self::interleaving::{Interleaving, interleavings, settle_tasks};
 pub use self::memory::resident_memory;
 pub use self::network::{
     CloggedTcp, Stalled, available, clogged_tcp_pair, collect, pattern, reset, settle, socket_view,

@@ -1,0 +1,424 @@
+//! Locks, and what all primitives have in common.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use anyloop::{
+    Barrier, Condition, Event, Lock, PriorityQueue, Queue, Semaphore, create_task, timeout,
+};
+
+use super::prelude::*;
+use crate::tools::{first, interleavings, settle_tasks};
+
+cases! {
+    LOCK_01 => a_free_lock_does_not_suspend;
+    LOCK_02 => waiters_are_served_in_order, nobody_overtakes_a_woken_one;
+    LOCK_03 => release_wakes_one, releasing_a_free_lock_is_an_error;
+    LOCK_04 => another_task_may_release;
+    LOCK_05 => a_cancelled_waiter_leaves_no_trace, also_when_it_merely_loses_a_race;
+    LOCK_06 => cancel_and_release_grant_it_to_exactly_one_other;
+    LOCK_07 => the_guard_releases_on_every_way_out, a_guard_releases_only_its_own;
+    LOCK_08 => another_loop_is_refused, without_waiting_any_loop_will_do;
+}
+
+fn a_free_lock_does_not_suspend(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    let log = trace.clone();
+    lp.create_task(async move {
+        let lock = Lock::new();
+        for _ in 0..3 {
+            lock.acquire().await?;
+            ensure!(lock.locked(), "an acquired lock is not locked");
+            lock.release()?;
+            drop(lock.lock().await?);
+            ensure!(!lock.locked(), "a lock is locked without its guard");
+        }
+        log.push("task");
+        Outcome::Ok(())
+    })?;
+    lp.call_soon(trace.pusher("next"))?;
+    run_once(&lp)?;
+    trace.expect(["task", "next"])
+}
+
+/// A task that takes the lock, says so, and gives it back an iteration later.
+fn user(lock: &Lock, name: &'static str, log: &crate::tools::Trace) -> anyloop::Result<Task<()>> {
+    let (lock, log) = (lock.clone(), log.clone());
+    create_task(async move {
+        if let Ok(_guard) = lock.lock().await {
+            log.push(name);
+            yield_now().await;
+        }
+    })
+}
+
+fn waiters_are_served_in_order(cx: &Context) -> Outcome {
+    let trace = cx.trace();
+    main(cx, async move {
+        let lock = Lock::new();
+        lock.acquire().await?;
+        for name in ["a", "b", "c", "d"] {
+            user(&lock, name, &trace)?;
+        }
+        settle_tasks().await;
+        trace.expect([])?;
+        ensure_eq!(lock.waiters(), 4, "waiters");
+        lock.release()?;
+        settle_tasks().await;
+        settle_tasks().await;
+        trace.expect(["a", "b", "c", "d"])
+    })
+}
+
+fn nobody_overtakes_a_woken_one(cx: &Context) -> Outcome {
+    let trace = cx.trace();
+    main(cx, async move {
+        let lock = Lock::new();
+        lock.acquire().await?;
+        user(&lock, "waiter", &trace)?;
+        yield_now().await;
+        lock.release()?;
+        // The waiter has been woken and has not run: the lock looks free.
+        ensure!(!lock.locked(), "the lock is locked before the woken waiter ran");
+        ensure!(lock.try_lock().is_none(), "a newcomer was faster than a woken waiter");
+        let log = trace.clone();
+        lock.acquire().await?;
+        log.push("newcomer");
+        lock.release()?;
+        trace.expect(["waiter", "newcomer"])
+    })
+}
+
+fn release_wakes_one(cx: &Context) -> Outcome {
+    main(cx, async {
+        let lock = Lock::new();
+        lock.acquire().await?;
+        let taken = Rc::new(Cell::new(0));
+        for _ in 0..3 {
+            let (lock, taken) = (lock.clone(), taken.clone());
+            create_task(async move { lock.acquire().await.map(|()| taken.set(taken.get() + 1)) })?;
+        }
+        settle_tasks().await;
+        for round in 1..=3 {
+            lock.release()?;
+            // Twice is once too often, also before the woken one has run.
+            ensure_is!(lock.release(), Err(Error::Usage(_)));
+            settle_tasks().await;
+            ensure_eq!(taken.get(), round, "tasks that got the lock");
+            ensure!(lock.locked(), "the lock is free though somebody got it");
+        }
+        Ok(())
+    })
+}
+
+fn releasing_a_free_lock_is_an_error(cx: &Context) -> Outcome {
+    main(cx, async {
+        let lock = Lock::new();
+        ensure_is!(lock.release(), Err(Error::Usage(_)));
+        lock.acquire().await?;
+        lock.release()?;
+        ensure_is!(lock.release(), Err(Error::Usage(_)));
+        // Nothing was broken by that.
+        lock.acquire().await?;
+        ensure!(lock.locked(), "a lock that was acquired is not locked");
+        Ok(())
+    })
+}
+
+fn another_task_may_release(cx: &Context) -> Outcome {
+    main(cx, async {
+        let lock = Lock::new();
+        lock.acquire().await?;
+        let theirs = lock.clone();
+        create_task(async move { theirs.release() })?.await??;
+        ensure!(!lock.locked(), "another task's release had no effect");
+        // A guard may go to another task as well.
+        let guard = lock.lock().await?;
+        create_task(async move { drop(guard) })?.await?;
+        ensure!(!lock.locked(), "another task dropped the guard, and the lock is held");
+        Ok(())
+    })
+}
+
+/// The waiter is cancelled before, in the same batch as, and after its wake-up; whoever comes next gets
+/// the lock in any case.
+fn a_cancelled_waiter_leaves_no_trace(cx: &Context) -> Outcome {
+    main(cx, async {
+        for way in interleavings::<2>() {
+            for next_one in [false, true] {
+                let lock = Lock::new();
+                lock.acquire().await?;
+                let theirs = lock.clone();
+                let waiter = create_task(async move { theirs.acquire().await })?;
+                yield_now().await;
+                let theirs = lock.clone();
+                let next = create_task(async move {
+                    if next_one {
+                        theirs.acquire().await?;
+                    }
+                    anyloop::Result::<()>::Ok(())
+                })?;
+                yield_now().await;
+                way.play(|action| {
+                    if action == 0 {
+                        waiter.cancel();
+                    } else {
+                        lock.release().expect("it is held");
+                    }
+                })
+                .await;
+                settle_tasks().await;
+                if way.apart(1, 0) {
+                    // Too late: it had the lock already.
+                    ensure!(!waiter.cancelled(), "{way:?}: a finished task was cancelled");
+                    lock.release()?;
+                    settle_tasks().await;
+                } else {
+                    ensure!(waiter.cancelled(), "{way:?}: the waiter was not cancelled");
+                }
+                ensure!(next.done(), "{way:?}: the next one never got the lock");
+                ensure_eq!(lock.locked(), next_one, "{way:?}: locked");
+                ensure_eq!(lock.waiters(), 0, "{way:?}: waiters");
+                if !next_one {
+                    ensure!(lock.try_lock().is_some(), "{way:?}: the lock cannot be had any more");
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+/// In Rust a wait can also be dropped without any cancellation.
+fn also_when_it_merely_loses_a_race(cx: &Context) -> Outcome {
+    main(cx, async {
+        let lp = LoopRef::current()?;
+        for way in interleavings::<2>() {
+            let lock = Lock::new();
+            lock.acquire().await?;
+            let gate = lp.create_future::<()>();
+            let (theirs, passed) = (lock.clone(), gate.clone());
+            let racer = create_task(async move {
+                let wait = async { passed.await.map(|()| "gate") };
+                let acquire = async { theirs.acquire().await.map(|()| "lock") };
+                first(wait, acquire).await
+            })?;
+            yield_now().await;
+            let theirs = lock.clone();
+            let next = create_task(async move { theirs.acquire().await })?;
+            yield_now().await;
+            way.play(|action| {
+                if action == 0 {
+                    gate.set_result(()).expect("once");
+                } else {
+                    lock.release().expect("it is held");
+                }
+            })
+            .await;
+            settle_tasks().await;
+            if racer.await?? == "lock" {
+                ensure!(way.apart(1, 0), "{way:?}: the gate was open and polled first");
+                lock.release()?;
+                settle_tasks().await;
+            }
+            ensure!(next.done(), "{way:?}: the next one never got the lock");
+        }
+        Ok(())
+    })
+}
+
+fn cancel_and_release_grant_it_to_exactly_one_other(cx: &Context) -> Outcome {
+    main(cx, async {
+        // Which of four waiters are cancelled together with the release, and whether before or after.
+        for cancelled in 0..16_u32 {
+            for release_first in [false, true] {
+                let lock = Lock::new();
+                lock.acquire().await?;
+                let granted = Rc::new(RefCell::new(Vec::new()));
+                let mut waiters = Vec::new();
+                for number in 0..4 {
+                    let (lock, granted) = (lock.clone(), granted.clone());
+                    waiters.push(create_task(async move {
+                        lock.acquire().await.map(|()| granted.borrow_mut().push(number))
+                    })?);
+                }
+                yield_now().await;
+                if release_first {
+                    lock.release()?;
+                }
+                for (number, waiter) in waiters.iter().enumerate() {
+                    if cancelled & (1 << number) != 0 {
+                        waiter.cancel();
+                    }
+                }
+                if !release_first {
+                    lock.release()?;
+                }
+                settle_tasks().await;
+                let expected: Vec<u32> =
+                    (0..4).filter(|n| cancelled & (1 << n) == 0).take(1).collect();
+                ensure_eq!(*granted.borrow(), expected, "who got it, {cancelled:04b} cancelled");
+                ensure_eq!(
+                    lock.locked(),
+                    !expected.is_empty(),
+                    "locked, {cancelled:04b} cancelled"
+                );
+            }
+        }
+        Ok(())
+    })
+}
+
+fn the_guard_releases_on_every_way_out(cx: &Context) -> Outcome {
+    main(cx, async {
+        let lock = Lock::new();
+        let value = create_task({
+            let lock = lock.clone();
+            async move { lock.lock().await.map(|_guard| 1) }
+        })?;
+        value.await??;
+        ensure!(!lock.locked(), "locked after a value");
+        let error = create_task({
+            let lock = lock.clone();
+            async move {
+                let _guard = lock.lock().await?;
+                Err::<(), Error>(Error::QueueEmpty)
+            }
+        })?;
+        ensure!(error.await?.is_err(), "the error is lost");
+        ensure!(!lock.locked(), "locked after an error");
+        let panic = create_task({
+            let lock = lock.clone();
+            async move {
+                let _guard = lock.lock().await;
+                panic!("on purpose");
+            }
+        })?;
+        ensure_is!(panic.await, Err(Error::Panicked(_)));
+        ensure!(!lock.locked(), "locked after a panic");
+        let cancelled = create_task({
+            let lock = lock.clone();
+            async move {
+                let _guard = lock.lock().await;
+                anyloop::sleep(FAR).await;
+            }
+        })?;
+        yield_now().await;
+        ensure!(lock.locked(), "the guard does not hold the lock");
+        cancelled.cancel();
+        ensure_is!(cancelled.await, Err(Error::Cancelled(_)));
+        ensure!(!lock.locked(), "locked after a cancellation");
+        let late = timeout(ms(1), async {
+            let _guard = lock.lock().await;
+            anyloop::sleep(FAR).await;
+        });
+        ensure_is!(late.await, Err(Error::TimedOut(_)));
+        ensure!(!lock.locked(), "locked after a timeout");
+        Ok(())
+    })
+}
+
+fn a_guard_releases_only_its_own(cx: &Context) -> Outcome {
+    main(cx, async {
+        let lock = Lock::new();
+        let guard = lock.lock().await?;
+        lock.release()?;
+        lock.acquire().await?;
+        drop(guard);
+        ensure!(lock.locked(), "a guard whose lock had been released took it from the next holder");
+        Ok(())
+    })
+}
+
+/// Makes a task of the loop wait for something, until the loop is stopped.
+fn waits(lp: &LoopRef, wait: impl Future<Output = anyloop::Result<()>> + 'static) -> Outcome {
+    lp.create_task(wait)?;
+    Ok(run_times(lp, 2)?)
+}
+
+fn another_loop_is_refused(cx: &Context) -> Outcome {
+    type Wait = Box<dyn Fn() -> std::pin::Pin<Box<dyn Future<Output = anyloop::Result<()>>>>>;
+    let (lock, event, condition) = (Lock::new(), Event::new(), Condition::new());
+    let (semaphore, barrier) = (Semaphore::new(0), Barrier::new(4)?);
+    let (queue, full, joined) = (Queue::<u8>::new(0), PriorityQueue::new(1), Queue::new(0));
+    full.put_nowait(1)?;
+    joined.put_nowait(1)?;
+    ensure!(lock.try_lock().map(std::mem::forget).is_some(), "a new lock is locked");
+    let waits_for: [(&str, Wait); 8] = [
+        ("lock", Box::new(move || Box::pin(lock.acquire()))),
+        ("event", Box::new(move || Box::pin(event.wait()))),
+        ("semaphore", Box::new(move || Box::pin(semaphore.acquire()))),
+        (
+            "barrier",
+            Box::new(move || {
+                let wait = barrier.wait();
+                Box::pin(async { wait.await.map(drop) })
+            }),
+        ),
+        (
+            "condition",
+            Box::new(move || {
+                let condition = condition.clone();
+                Box::pin(async move {
+                    if !condition.locked() {
+                        condition.acquire().await?;
+                    }
+                    condition.wait().await
+                })
+            }),
+        ),
+        (
+            "get",
+            Box::new(move || {
+                let get = queue.get();
+                Box::pin(async { get.await.map(drop) })
+            }),
+        ),
+        (
+            "put",
+            Box::new(move || {
+                let put = full.put(2);
+                Box::pin(async { Ok(put.await?) })
+            }),
+        ),
+        ("join", Box::new(move || Box::pin(joined.join()))),
+    ];
+    let (home, other) = (cx.new_loop()?, cx.new_loop()?);
+    for (what, wait) in waits_for {
+        waits(&home, wait())?;
+        let refused = other.run_until_complete(wait())?;
+        ensure!(
+            matches!(refused, Err(Error::Usage(_))),
+            "{what}: waited for on two loops, with {refused:?}"
+        );
+        // Its own loop may still wait.
+        let mut again = Box::pin(wait());
+        let pending = home.run_until_complete(std::future::poll_fn(move |cx| {
+            std::task::Poll::Ready(again.as_mut().poll(cx).is_pending())
+        }))?;
+        ensure!(pending, "{what}: its own loop cannot wait for it any more");
+    }
+    Ok(())
+}
+
+fn without_waiting_any_loop_will_do(cx: &Context) -> Outcome {
+    let (lock, semaphore, queue) = (Lock::new(), Semaphore::new(1), Queue::new(0));
+    for _ in 0..2 {
+        let (lock, semaphore, queue) = (lock.clone(), semaphore.clone(), queue.clone());
+        main(cx, async move {
+            drop(lock.lock().await?);
+            drop(semaphore.permit().await?);
+            queue.put(1).await?;
+            queue.get().await?;
+            Ok(())
+        })?;
+    }
+    // Outside of every loop there is nobody to wait for it.
+    drop(lock.try_lock());
+    let polled = catch_unwind(AssertUnwindSafe(|| {
+        let mut held = std::task::Context::from_waker(std::task::Waker::noop());
+        let _guard = lock.try_lock();
+        std::pin::pin!(lock.acquire()).poll(&mut held)
+    }));
+    ensure_is!(polled, Ok(std::task::Poll::Ready(Err(Error::Usage(_)))));
+    Ok(())
+}
