@@ -21,6 +21,7 @@ mod lock;
 mod pipe;
 mod pol;
 mod prelude;
+mod queue;
 mod run;
 mod sched;
 mod sem;
@@ -55,6 +56,7 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     cond::CASES,
     sem::CASES,
     bar::CASES,
+    queue::CASES,
     fd::CASES,
     sock::CASES,
     tr::CASES,

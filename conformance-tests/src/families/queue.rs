@@ -1,0 +1,635 @@
+//! Queues.
+
+use std::future::poll_fn;
+
+use anyloop::queue::{Order, Rejected};
+use anyloop::{LifoQueue, PriorityQueue, Queue, create_task};
+
+use super::prelude::*;
+use crate::tools::{Gate, first, interleavings, settle_tasks};
+
+cases! {
+    QUEUE_01 => first_in_first_out, the_smallest_first, last_in_first_out;
+    QUEUE_02 => room_and_items_do_not_suspend;
+    QUEUE_03 => without_a_limit_never_full;
+    QUEUE_04 => put_looks_again_after_its_wake_up, get_looks_again_after_its_wake_up;
+    QUEUE_05 => woken_in_the_order_of_waiting, a_newcomer_may_be_faster_and_nobody_is_forgotten;
+    QUEUE_06 => a_cancelled_get_loses_no_item, many_gets_cancelled_at_once,
+        a_get_that_loses_a_race_loses_no_item;
+    QUEUE_07 => a_cancelled_put_inserts_nothing, many_puts_cancelled_at_once;
+    QUEUE_08 => cancelled_waiters_are_forgotten;
+    QUEUE_09 => nowait_works_in_callbacks;
+    QUEUE_10 => unfinished_counts_up_and_down;
+    QUEUE_11 => join_waits_for_the_last_one, a_cancelled_join_concerns_nobody_else;
+    QUEUE_12 => after_shutdown_puts_fail_and_gets_drain, every_order_of_shutdown_and_its_rivals;
+    QUEUE_13 => immediate_shutdown_discards;
+    QUEUE_14 => shutdown_wakes_each_exactly_once;
+}
+
+type Got = Task<anyloop::Result<u32>>;
+type Put = Task<Result<(), Rejected<u32>>>;
+
+fn getter(queue: &Queue<u32>) -> anyloop::Result<Got> {
+    create_task(queue.get())
+}
+
+fn putter(queue: &Queue<u32>, item: u32) -> anyloop::Result<Put> {
+    create_task(queue.put(item))
+}
+
+/// What the task got, if it has ended well.
+fn got(task: &Got) -> Option<u32> {
+    if task.done() { task.take_result().ok()?.ok() } else { None }
+}
+
+/// Everything that is in the queue.
+fn drain<T, O: Order<T>>(queue: &Queue<T, O>) -> Vec<T> {
+    std::iter::from_fn(|| queue.get_nowait().ok()).collect()
+}
+
+fn first_in_first_out(cx: &Context) -> Outcome {
+    main(cx, async {
+        let queue = Queue::new(0);
+        for item in [3, 1, 2] {
+            queue.put(item).await?;
+        }
+        ensure_eq!(queue.get().await?, 3, "the first item");
+        queue.put_nowait(0)?;
+        ensure_eq!(drain(&queue), [1, 2, 0], "the items");
+        Ok(())
+    })
+}
+
+fn the_smallest_first(cx: &Context) -> Outcome {
+    main(cx, async {
+        let queue = PriorityQueue::new(0);
+        for item in [(3, "c"), (1, "a"), (2, "b"), (1, "a")] {
+            queue.put(item).await?;
+        }
+        ensure_eq!(queue.get().await?, (1, "a"), "the first item");
+        queue.put_nowait((0, "new"))?;
+        ensure_eq!(drain(&queue), [(0, "new"), (1, "a"), (2, "b"), (3, "c")], "the items");
+        Ok(())
+    })
+}
+
+fn last_in_first_out(cx: &Context) -> Outcome {
+    main(cx, async {
+        let queue = LifoQueue::new(0);
+        for item in [3, 1, 2] {
+            queue.put(item).await?;
+        }
+        ensure_eq!(queue.get().await?, 2, "the first item");
+        queue.put_nowait(0)?;
+        ensure_eq!(drain(&queue), [0, 1, 3], "the items");
+        Ok(())
+    })
+}
+
+fn room_and_items_do_not_suspend(cx: &Context) -> Outcome {
+    let trace = cx.trace();
+    main(cx, async move {
+        let queue = Queue::new(2);
+        LoopRef::current()?.call_soon(trace.pusher("next"))?;
+        for _ in 0..3 {
+            queue.put(1).await?;
+            queue.put(2).await?;
+            ensure_eq!((queue.get().await?, queue.get().await?), (1, 2), "the items");
+        }
+        trace.expect([])
+    })
+}
+
+fn without_a_limit_never_full(cx: &Context) -> Outcome {
+    main(cx, async {
+        let queue = Queue::new(0);
+        for item in 0..1000 {
+            queue.put_nowait(item)?;
+            ensure!(!queue.full(), "full with {} items", queue.qsize());
+        }
+        ensure_eq!((queue.qsize(), queue.maxsize(), queue.empty()), (1000, 0, false), "counted");
+        let small = Queue::new(1);
+        ensure!(!small.full() && small.empty(), "a new queue is full, or not empty");
+        small.put_nowait(1)?;
+        ensure!(small.full() && !small.empty(), "one of one, and it is not full, or empty");
+        Ok(())
+    })
+}
+
+fn put_looks_again_after_its_wake_up(cx: &Context) -> Outcome {
+    main(cx, async {
+        let queue = Queue::new(1);
+        queue.put_nowait(1)?;
+        let put = putter(&queue, 2)?;
+        settle_tasks().await;
+        ensure!(!put.done(), "put did not wait for room");
+        // The room that it was woken for is taken before it runs.
+        ensure_eq!(queue.get_nowait()?, 1, "the item");
+        queue.put_nowait(3)?;
+        settle_tasks().await;
+        ensure!(!put.done() && queue.qsize() == 1, "put went over the limit");
+        ensure_eq!(queue.get_nowait()?, 3, "the item");
+        settle_tasks().await;
+        ensure!(put.done(), "put was forgotten");
+        ensure_eq!(drain(&queue), [2], "the items");
+        Ok(())
+    })
+}
+
+fn get_looks_again_after_its_wake_up(cx: &Context) -> Outcome {
+    main(cx, async {
+        let queue = Queue::new(0);
+        let get = getter(&queue)?;
+        settle_tasks().await;
+        queue.put_nowait(1)?;
+        ensure_eq!(queue.get_nowait()?, 1, "the item");
+        settle_tasks().await;
+        ensure!(!get.done(), "get ended without an item");
+        queue.put_nowait(2)?;
+        ensure_eq!(get.await??, 2, "the item");
+        Ok(())
+    })
+}
+
+fn woken_in_the_order_of_waiting(cx: &Context) -> Outcome {
+    main(cx, async {
+        let queue = Queue::new(0);
+        let getters: Vec<Got> = (0..4).map(|_| getter(&queue)).collect::<anyloop::Result<_>>()?;
+        settle_tasks().await;
+        for item in 0..4 {
+            queue.put_nowait(item)?;
+        }
+        settle_tasks().await;
+        let items: Vec<_> = getters.iter().map(got).collect();
+        ensure_eq!(items, (0..4).map(Some).collect::<Vec<_>>(), "what the getters got");
+
+        let queue = Queue::new(1);
+        queue.put_nowait(9)?;
+        for item in 0..4 {
+            putter(&queue, item)?;
+        }
+        settle_tasks().await;
+        let mut items = Vec::new();
+        for _ in 0..5 {
+            items.push(queue.get_nowait()?);
+            settle_tasks().await;
+        }
+        ensure_eq!(items, [9, 0, 1, 2, 3], "the items, in the order of the puts");
+        Ok(())
+    })
+}
+
+/// Of three getters two are woken, and a newcomer takes an item; whoever found nothing stays ahead of
+/// those who came later.
+fn a_newcomer_may_be_faster_and_nobody_is_forgotten(cx: &Context) -> Outcome {
+    main(cx, async {
+        let queue = Queue::new(0);
+        let getters: Vec<Got> = (0..3).map(|_| getter(&queue)).collect::<anyloop::Result<_>>()?;
+        settle_tasks().await;
+        queue.put_nowait(1)?;
+        queue.put_nowait(2)?;
+        ensure_eq!(queue.get().await?, 1, "what the newcomer found");
+        settle_tasks().await;
+        let late = getter(&queue)?;
+        settle_tasks().await;
+        queue.put_nowait(3)?;
+        queue.put_nowait(4)?;
+        queue.put_nowait(5)?;
+        settle_tasks().await;
+        let items: Vec<_> = getters.iter().chain([&late]).map(got).collect();
+        ensure_eq!(items, [Some(2), Some(3), Some(4), Some(5)], "what the getters got");
+        Ok(())
+    })
+}
+
+/// Cancelled before, in the same batch as, and after the wake-up.
+fn a_cancelled_get_loses_no_item(cx: &Context) -> Outcome {
+    main(cx, async {
+        for way in interleavings::<2>() {
+            for second in [false, true] {
+                let queue = Queue::new(0);
+                let get = getter(&queue)?;
+                yield_now().await;
+                let next = if second { Some(getter(&queue)?) } else { None };
+                yield_now().await;
+                way.play(|action| {
+                    if action == 0 {
+                        get.cancel();
+                    } else {
+                        queue.put_nowait(7).expect("there is no limit");
+                    }
+                })
+                .await;
+                settle_tasks().await;
+                let in_time = way.apart(1, 0);
+                ensure_eq!(get.cancelled(), !in_time, "{way:?}: cancelled");
+                ensure_eq!(got(&get).is_some(), in_time, "{way:?}: the first one got it");
+                let passed_on = next.as_ref().and_then(got);
+                ensure_eq!(passed_on.is_some(), second && !in_time, "{way:?}: the next got it");
+                let left = usize::from(!second && !in_time);
+                ensure_eq!(queue.qsize(), left, "{way:?}: items left");
+                ensure_eq!(
+                    queue.waiters(),
+                    (usize::from(second && in_time), 0),
+                    "{way:?}: waiters"
+                );
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Any subset of four getters is cancelled together with two puts, before, between or after them.
+fn many_gets_cancelled_at_once(cx: &Context) -> Outcome {
+    main(cx, async {
+        for cancelled in 0..16_u32 {
+            for puts_before in 0..=2 {
+                let queue = Queue::new(0);
+                let getters: Vec<Got> =
+                    (0..4).map(|_| getter(&queue)).collect::<anyloop::Result<_>>()?;
+                yield_now().await;
+                for item in 0..puts_before {
+                    queue.put_nowait(item)?;
+                }
+                for (number, get) in getters.iter().enumerate() {
+                    if cancelled & (1 << number) != 0 {
+                        get.cancel();
+                    }
+                }
+                for item in puts_before..2 {
+                    queue.put_nowait(item)?;
+                }
+                settle_tasks().await;
+                let items: Vec<u32> = getters.iter().filter_map(got).collect();
+                let survivors = 4 - cancelled.count_ones();
+                let expected: Vec<u32> = (0..survivors.min(2)).collect();
+                ensure_eq!(items, expected, "{cancelled:04b} cancelled after {puts_before} puts");
+                let expected: Vec<u32> = (survivors.min(2)..2).collect();
+                ensure_eq!(drain(&queue), expected, "{cancelled:04b} cancelled: left");
+            }
+        }
+        Ok(())
+    })
+}
+
+/// In Rust a wait can also be dropped without any cancellation.
+fn a_get_that_loses_a_race_loses_no_item(cx: &Context) -> Outcome {
+    main(cx, async {
+        for way in interleavings::<2>() {
+            let (queue, gate) = (Queue::new(0), Gate::new());
+            let (theirs, passed) = (queue.clone(), gate.clone());
+            let racer = create_task(async move {
+                let wait = async {
+                    passed.wait().await;
+                    None
+                };
+                let get = async { theirs.get().await.ok() };
+                first(wait, get).await
+            })?;
+            yield_now().await;
+            let next = getter(&queue)?;
+            yield_now().await;
+            way.play(|action| {
+                if action == 0 {
+                    gate.open();
+                } else {
+                    queue.put_nowait(7).expect("there is no limit");
+                }
+            })
+            .await;
+            settle_tasks().await;
+            let items = [racer.await?, got(&next)];
+            let found: Vec<u32> = items.into_iter().flatten().collect();
+            ensure_eq!(found, [7], "{way:?}: what was got");
+        }
+        Ok(())
+    })
+}
+
+fn a_cancelled_put_inserts_nothing(cx: &Context) -> Outcome {
+    main(cx, async {
+        for way in interleavings::<2>() {
+            for second in [false, true] {
+                let queue = Queue::new(1);
+                queue.put_nowait(0)?;
+                let put = putter(&queue, 1)?;
+                yield_now().await;
+                let next = if second { Some(putter(&queue, 2)?) } else { None };
+                yield_now().await;
+                way.play(|action| {
+                    if action == 0 {
+                        put.cancel();
+                    } else {
+                        queue.get_nowait().expect("there is one");
+                    }
+                })
+                .await;
+                settle_tasks().await;
+                let in_time = way.apart(1, 0);
+                ensure_eq!(put.cancelled(), !in_time, "{way:?}: cancelled");
+                let item = match (in_time, second) {
+                    (true, _) => vec![1],
+                    (false, true) => vec![2],
+                    (false, false) => vec![],
+                };
+                if let Some(next) = next {
+                    ensure_eq!(next.done(), !in_time, "{way:?}: the next one is done");
+                    ensure_eq!(queue.waiters(), (0, usize::from(in_time)), "{way:?}: waiters");
+                    next.cancel();
+                    settle_tasks().await;
+                }
+                ensure_eq!(drain(&queue), item, "{way:?}: the items");
+                ensure_eq!(queue.waiters(), (0, 0), "{way:?}: waiters");
+            }
+        }
+        Ok(())
+    })
+}
+
+fn many_puts_cancelled_at_once(cx: &Context) -> Outcome {
+    main(cx, async {
+        for cancelled in 0..16_u32 {
+            for gets_before in 0..=2 {
+                let queue = Queue::new(2);
+                queue.put_nowait(10)?;
+                queue.put_nowait(11)?;
+                let putters: Vec<Put> =
+                    (0..4).map(|item| putter(&queue, item)).collect::<anyloop::Result<_>>()?;
+                yield_now().await;
+                for _ in 0..gets_before {
+                    queue.get_nowait()?;
+                }
+                for (number, put) in putters.iter().enumerate() {
+                    if cancelled & (1 << number) != 0 {
+                        put.cancel();
+                    }
+                }
+                for _ in gets_before..2 {
+                    queue.get_nowait()?;
+                }
+                settle_tasks().await;
+                let mut items = Vec::new();
+                while let Ok(item) = queue.get_nowait() {
+                    items.push(item);
+                    settle_tasks().await;
+                }
+                let expected: Vec<u32> = (0..4).filter(|n| cancelled & (1 << n) == 0).collect();
+                ensure_eq!(items, expected, "{cancelled:04b} cancelled after {gets_before} gets");
+                ensure_eq!(queue.unfinished(), 2 + expected.len(), "{cancelled:04b}: unfinished");
+            }
+        }
+        Ok(())
+    })
+}
+
+fn cancelled_waiters_are_forgotten(cx: &Context) -> Outcome {
+    main(cx, async {
+        let dropped = Counter::new();
+        let queue = Queue::new(1);
+        queue.put(dropped.token()).await?;
+        let puts: Vec<_> = (0..100)
+            .map(|_| create_task(queue.put(dropped.token())))
+            .collect::<anyloop::Result<_>>()?;
+        let idle = Queue::<u32>::new(0);
+        let gets: Vec<Got> = (0..100).map(|_| getter(&idle)).collect::<anyloop::Result<_>>()?;
+        let joins: Vec<_> =
+            (0..100).map(|_| create_task(queue.join())).collect::<anyloop::Result<_>>()?;
+        settle_tasks().await;
+        ensure_eq!((queue.waiters(), idle.waiters()), ((0, 100), (100, 0)), "waiters");
+        ensure!(puts.iter().all(|put| put.cancel()), "a put could not be cancelled");
+        ensure!(gets.iter().all(|get| get.cancel()), "a get could not be cancelled");
+        ensure!(joins.iter().all(|join| join.cancel()), "a join could not be cancelled");
+        settle_tasks().await;
+        ensure_eq!((queue.waiters(), idle.waiters()), ((0, 0), (0, 0)), "waiters, afterwards");
+        ensure_eq!(dropped.get(), 100, "items of cancelled puts that were dropped");
+        Ok(())
+    })
+}
+
+fn nowait_works_in_callbacks(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    let (queue, log) = (Queue::new(1), trace.clone());
+    let theirs = queue.clone();
+    let get = lp.create_task(queue.get())?;
+    run_once(&lp)?;
+    lp.call_soon(move || {
+        log.push(format!("{:?}", theirs.get_nowait()));
+        log.push(format!("{:?}", theirs.put_nowait(1)));
+        match theirs.put_nowait(2) {
+            Err(Rejected { item, error: Error::QueueFull }) => log.push(format!("full: {item}")),
+            other => log.push(format!("{other:?}")),
+        }
+    })?;
+    run_times(&lp, 2)?;
+    trace.expect(["Err(QueueEmpty)", "Ok(())", "full: 2"])?;
+    ensure_eq!(get.take_result()??, 1, "what the callback put");
+    // Outside of every loop, too.
+    queue.put_nowait(3)?;
+    ensure_eq!(queue.get_nowait()?, 3, "the item");
+    Ok(())
+}
+
+fn unfinished_counts_up_and_down(cx: &Context) -> Outcome {
+    main(cx, async {
+        let queue = Queue::new(0);
+        ensure_is!(queue.task_done(), Err(Error::InvalidArg(_)));
+        queue.put(1).await?;
+        queue.put_nowait(2)?;
+        ensure_eq!(queue.unfinished(), 2, "after two puts");
+        queue.get().await?;
+        ensure_eq!(queue.unfinished(), 2, "after a get");
+        queue.task_done()?;
+        queue.task_done()?;
+        ensure_is!(queue.task_done(), Err(Error::InvalidArg(_)));
+        ensure_eq!((queue.unfinished(), queue.qsize()), (0, 1), "unfinished, and items");
+        queue.put(3).await?;
+        ensure_eq!(queue.unfinished(), 1, "after one too many: nothing was broken");
+        Ok(())
+    })
+}
+
+fn join_waits_for_the_last_one(cx: &Context) -> Outcome {
+    let trace = cx.trace();
+    main(cx, async move {
+        let queue = Queue::new(0);
+        LoopRef::current()?.call_soon(trace.pusher("next"))?;
+        queue.join().await?;
+        trace.expect([])?;
+        queue.put(1).await?;
+        queue.put(2).await?;
+        let joins: Vec<_> =
+            (0..3).map(|_| create_task(queue.join())).collect::<anyloop::Result<_>>()?;
+        queue.task_done()?;
+        drain(&queue);
+        settle_tasks().await;
+        ensure!(joins.iter().all(|join| !join.done()), "joined with an item to do");
+        queue.task_done()?;
+        // Work that comes before they run is no reason to wait again.
+        queue.put(3).await?;
+        settle_tasks().await;
+        for join in joins {
+            ensure!(join.done(), "a joiner was forgotten");
+            join.take_result()??;
+        }
+        Ok(())
+    })
+}
+
+fn a_cancelled_join_concerns_nobody_else(cx: &Context) -> Outcome {
+    main(cx, async {
+        for way in interleavings::<2>() {
+            let queue = Queue::new(0);
+            queue.put_nowait(1)?;
+            let (one, two) = (create_task(queue.join())?, create_task(queue.join())?);
+            yield_now().await;
+            way.play(|action| {
+                if action == 0 {
+                    one.cancel();
+                } else {
+                    queue.task_done().expect("one is to do");
+                }
+            })
+            .await;
+            settle_tasks().await;
+            ensure_eq!(one.cancelled(), !way.apart(1, 0), "{way:?}: cancelled");
+            ensure!(two.done() && !two.cancelled(), "{way:?}: the other joiner was forgotten");
+        }
+        Ok(())
+    })
+}
+
+fn after_shutdown_puts_fail_and_gets_drain(cx: &Context) -> Outcome {
+    main(cx, async {
+        let queue = Queue::new(2);
+        queue.put(1).await?;
+        queue.put(2).await?;
+        let (blocked, join) = (putter(&queue, 3)?, create_task(queue.join())?);
+        yield_now().await;
+        queue.shutdown(false);
+        queue.shutdown(false);
+        settle_tasks().await;
+        let refused = blocked.take_result()?;
+        ensure_is!(&refused, Err(Rejected { item: 3, error: Error::QueueShutDown }));
+        let refused = queue.put(4).await;
+        ensure_is!(&refused, Err(Rejected { item: 4, error: Error::QueueShutDown }));
+        let refused = queue.put_nowait(5);
+        ensure_is!(&refused, Err(Rejected { item: 5, error: Error::QueueShutDown }));
+        ensure_eq!((queue.get().await?, queue.get_nowait()?), (1, 2), "what was left");
+        ensure_is!(queue.get().await, Err(Error::QueueShutDown));
+        ensure_is!(queue.get_nowait(), Err(Error::QueueShutDown));
+        ensure!(!join.done(), "joined with two items to do");
+        queue.task_done()?;
+        queue.task_done()?;
+        join.await??;
+        Ok(())
+    })
+}
+
+/// A get, its cancellation, a put and the end of the queue, in every order: an item that was put is got
+/// or is still there, and nobody hangs.
+fn every_order_of_shutdown_and_its_rivals(cx: &Context) -> Outcome {
+    main(cx, async {
+        for way in interleavings::<3>() {
+            let queue = Queue::new(0);
+            let (one, two) = (getter(&queue)?, getter(&queue)?);
+            yield_now().await;
+            let mut put = false;
+            way.play(|action| match action {
+                0 => {
+                    one.cancel();
+                }
+                1 => put = queue.put_nowait(7).is_ok(),
+                _ => queue.shutdown(false),
+            })
+            .await;
+            settle_tasks().await;
+            ensure_eq!(put, way.before(1, 2), "{way:?}: the put succeeded");
+            ensure!(one.done() && two.done(), "{way:?}: somebody still waits");
+            let mut found = [got(&one), got(&two)].into_iter().flatten().collect::<Vec<_>>();
+            found.extend(drain(&queue));
+            ensure_eq!(found.len(), usize::from(put), "{way:?}: items found");
+        }
+        Ok(())
+    })
+}
+
+fn immediate_shutdown_discards(cx: &Context) -> Outcome {
+    main(cx, async {
+        let dropped = Counter::new();
+        let queue = Queue::new(3);
+        for _ in 0..3 {
+            queue.put(dropped.token()).await?;
+        }
+        let taken = queue.get().await?;
+        queue.put(dropped.token()).await?;
+        let blocked = create_task(queue.put(dropped.token()))?;
+        let join = create_task(queue.join())?;
+        yield_now().await;
+        queue.shutdown(true);
+        ensure_eq!(dropped.get(), 3, "items that were dropped");
+        ensure_is!(queue.get_nowait(), Err(Error::QueueShutDown));
+        ensure_is!(queue.get().await, Err(Error::QueueShutDown));
+        settle_tasks().await;
+        ensure!(
+            matches!(blocked.take_result()?, Err(rejected) if matches!(rejected.error, Error::QueueShutDown)),
+            "the blocked put"
+        );
+        // The one that was taken is still to do.
+        ensure_eq!(queue.unfinished(), 1, "unfinished");
+        ensure!(!join.done(), "joined with one to do");
+        queue.task_done()?;
+        join.await??;
+        ensure_is!(queue.task_done(), Err(Error::InvalidArg(_)));
+        drop(taken);
+
+        // With nothing taken it ends the joiners itself.
+        let queue = Queue::new(0);
+        queue.put_nowait(1)?;
+        let join = create_task(queue.join())?;
+        yield_now().await;
+        queue.shutdown(false);
+        queue.shutdown(true);
+        join.await??;
+        Ok(())
+    })
+}
+
+/// Counts how often a future is polled.
+async fn counted<T>(polls: Counter, future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
+    poll_fn(|cx| {
+        polls.add();
+        future.as_mut().poll(cx)
+    })
+    .await
+}
+
+fn shutdown_wakes_each_exactly_once(cx: &Context) -> Outcome {
+    main(cx, async {
+        for immediate in [false, true] {
+            let (gets, puts) = (Counter::new(), Counter::new());
+            let (empty, full) = (Queue::<u32>::new(0), Queue::new(1));
+            full.put_nowait(1)?;
+            let mut getters = Vec::new();
+            let mut putters = Vec::new();
+            for _ in 0..5 {
+                getters.push(create_task(counted(gets.clone(), empty.get()))?);
+                putters.push(create_task(counted(puts.clone(), full.put(2)))?);
+            }
+            settle_tasks().await;
+            empty.shutdown(immediate);
+            full.shutdown(immediate);
+            // Once is enough.
+            empty.shutdown(immediate);
+            full.shutdown(immediate);
+            settle_tasks().await;
+            for (get, put) in getters.iter().zip(&putters) {
+                ensure_is!(get.take_result()?, Err(Error::QueueShutDown));
+                ensure!(put.take_result()?.is_err(), "a put succeeded after the end");
+            }
+            ensure_eq!((gets.get(), puts.get()), (10, 10), "polls of five getters, and putters");
+        }
+        Ok(())
+    })
+}
