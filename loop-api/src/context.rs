@@ -11,63 +11,51 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::task_core::{self, with_current};
+
 type Map = HashMap<usize, Arc<dyn Any + Send + Sync>>;
 
 thread_local! {
-    static CURRENT: Cell<Active> = const { Cell::new(Active::Private(Snapshot(None))) };
+    /// None is an empty context, which is the usual one: of the task whose step this is, or private.
+    static CURRENT: Cell<Option<Context>> = const { Cell::new(None) };
 }
 
-/// Where this thread's variables are now.
-enum Active {
-    /// Nobody else sees them: a callback's copy, a task that has set none.
-    Private(Snapshot),
-    Shared(Context),
+/// The current context.
+#[inline]
+fn current() -> Option<Context> {
+    CURRENT.with(|current| {
+        let context = current.take()?;
+        current.set(Some(context.clone()));
+        Some(context)
+    })
 }
 
-impl Default for Active {
-    fn default() -> Self {
-        Self::Private(Snapshot(None))
-    }
+/// Makes this the current context until the guard is dropped.
+#[inline]
+fn enter(context: Option<Context>) -> Restore {
+    Restore(CURRENT.replace(context))
 }
 
-impl Active {
-    /// Looks at the current one. No user code runs inside `f`.
-    #[inline]
-    fn with<R>(f: impl FnOnce(&mut Self) -> R) -> R {
-        CURRENT.with(|current| {
-            let mut active = current.take();
-            let result = f(&mut active);
-            current.set(active);
-            result
-        })
-    }
-
-    /// The same, with the variables.
-    fn with_variables<R>(f: impl FnOnce(&mut Snapshot) -> R) -> R {
-        Self::with(|active| match active {
-            Self::Private(own) => f(own),
-            Self::Shared(context) => f(&mut context.0.borrow_mut()),
-        })
-    }
-
-    fn is_empty(&self) -> bool {
-        matches!(self, Self::Private(Snapshot(None)))
-    }
-
-    /// Makes this the current one until the guard is dropped.
-    #[inline]
-    fn enter(self) -> Restore {
-        Restore(CURRENT.replace(self))
-    }
+/// The same for user code that may be in the middle of a step.
+#[inline]
+fn enter_nested(context: Option<Context>) -> Restore {
+    enter(if task_core::in_step() { Some(nested(context)) } else { context })
 }
 
-struct Restore(Active);
+/// Inside a step, no context at all means the task's own, which is made before it is hidden.
+#[cold]
+fn nested(context: Option<Context>) -> Context {
+    with_current(|task| task.core.get_context());
+    context.unwrap_or_default()
+}
+
+struct Restore(Option<Context>);
 
 impl Drop for Restore {
     #[inline]
     fn drop(&mut self) {
-        let inner = CURRENT.replace(std::mem::take(&mut self.0));
-        if !inner.is_empty() {
+        let inner = CURRENT.replace(self.0.take());
+        if inner.is_some() {
             // Dropping values may run user code that reads a context variable: after the restore.
             drop(inner);
         }
@@ -84,18 +72,7 @@ impl Snapshot {
     #[must_use]
     #[inline]
     pub fn current() -> Self {
-        CURRENT.with(|current| {
-            let active = current.take();
-            if active.is_empty() {
-                return Self(None);
-            }
-            let copy = match &active {
-                Active::Private(own) => own.clone(),
-                Active::Shared(context) => context.snapshot(),
-            };
-            current.set(active);
-            copy
-        })
+        current().map_or(Self(None), |context| context.snapshot())
     }
 
     /// Whether it holds nothing.
@@ -108,10 +85,16 @@ impl Snapshot {
     /// panics (CTX-09).
     #[inline]
     pub fn run<R>(self, f: impl FnOnce() -> R) -> R {
-        let guard = Active::Private(self).enter();
+        let guard = enter_nested(self.into_context());
         let result = f();
         drop(guard);
         result
+    }
+
+    /// As a context of its own; none for the empty one.
+    #[inline]
+    pub(crate) fn into_context(self) -> Option<Context> {
+        if self.is_empty() { None } else { Some(Context::from(self)) }
     }
 }
 
@@ -122,14 +105,14 @@ impl fmt::Debug for Snapshot {
 }
 
 /// A context as an object: several tasks given the same one see each other's changes (CTX-03).
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Context(Rc<RefCell<Snapshot>>);
 
 impl Context {
     /// An empty context.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self::from(Snapshot::default())
     }
 
     /// A copy of the current context (Python's `copy_context()`).
@@ -141,7 +124,7 @@ impl Context {
     /// Runs `f` inside this context and keeps what it changes, at once: code further out that is in the
     /// same context sees it.
     pub fn run<R>(&self, f: impl FnOnce() -> R) -> R {
-        let guard = Active::Shared(self.clone()).enter();
+        let guard = enter_nested(Some(self.clone()));
         let result = f();
         drop(guard);
         result
@@ -151,6 +134,12 @@ impl Context {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         self.0.borrow().clone()
+    }
+}
+
+impl Default for Context {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -172,93 +161,48 @@ pub(crate) struct TaskContext(Cell<Option<Context>>);
 impl TaskContext {
     /// The one given, or a copy of the current one.
     pub(crate) fn new(given: Option<Context>) -> Self {
-        Self(Cell::new(given.or_else(|| {
-            let copy = Snapshot::current();
-            (!copy.is_empty()).then(|| Context::from(copy))
-        })))
+        Self(Cell::new(given.or_else(|| Snapshot::current().into_context())))
     }
 
     /// Runs one step of the task inside its context and keeps what the step changed.
     #[inline]
     pub(crate) fn run<R>(&self, f: impl FnOnce() -> R) -> R {
-        match self.made() {
-            Some(context) => context.run(f),
-            None => {
-                let guard = Unmade { own: self, outer: CURRENT.take() };
-                let result = f();
-                drop(guard);
-                result
-            }
-        }
+        let guard = enter(self.made());
+        let result = f();
+        drop(guard);
+        result
     }
 
-    /// The context as an object. `current`: the task asks for its own.
-    pub(crate) fn get(&self, current: bool) -> Context {
-        if current {
-            self.share();
-        }
+    /// The context as an object. `stepped`: the task asks for its own.
+    pub(crate) fn get(&self, stepped: bool) -> Context {
         self.made().unwrap_or_else(|| {
             let context = Context::new();
             self.0.set(Some(context.clone()));
-            if current {
-                Active::with(|active| {
-                    if active.is_empty() {
-                        *active = Active::Shared(context.clone());
-                    }
-                });
+            if stepped {
+                // Nothing hides a context that is not made.
+                CURRENT.set(Some(context.clone()));
             }
             context
         })
     }
 
     /// A copy of what it holds now.
-    pub(crate) fn snapshot(&self, current: bool) -> Snapshot {
-        match self.made() {
-            Some(context) => context.snapshot(),
-            None if current => Snapshot::current(),
-            None => Snapshot::default(),
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.made().map_or(Snapshot(None), |context| context.snapshot())
+    }
+
+    /// The step goes on after that of another task, which may have asked for this context.
+    pub(crate) fn resume(&self) {
+        if current().is_none() {
+            CURRENT.set(self.made());
         }
     }
 
-    /// The task is being stepped, and others are about to look: what it has set so far is to be seen.
-    pub(crate) fn share(&self) {
-        if self.made().is_none() {
-            Active::with(|active| {
-                if let Active::Private(Snapshot(Some(map))) = active {
-                    let context = Context::from(Snapshot(Some(map.clone())));
-                    self.0.set(Some(context.clone()));
-                    *active = Active::Shared(context);
-                }
-            });
-        }
-    }
-
-    fn made(&self) -> Option<Context> {
-        let context = self.0.take();
-        let copy = context.clone();
-        self.0.set(context);
-        copy
-    }
-}
-
-/// A step of a task without variables. What it sets becomes its context.
-struct Unmade<'a> {
-    own: &'a TaskContext,
-    outer: Active,
-}
-
-impl Drop for Unmade<'_> {
     #[inline]
-    fn drop(&mut self) {
-        let inner = CURRENT.replace(std::mem::take(&mut self.outer));
-        let Active::Private(set) = inner else { return };
-        if set.is_empty() {
-            return;
-        }
-        match self.own.made() {
-            None => self.own.0.set(Some(Context::from(set))),
-            Some(context) => drop(context.0.replace(set)),
-        }
+    fn made(&self) -> Option<Context> {
+        let context = self.0.take()?;
+        self.0.set(Some(context.clone()));
+        Some(context)
     }
 }
 
@@ -299,16 +243,25 @@ impl<T: Clone + Send + Sync + 'static> ContextVar<T> {
     /// The value in the current context.
     #[must_use]
     pub fn get(&self) -> Option<T> {
-        let found = Active::with_variables(|all| all.0.as_ref()?.get(&self.id()).cloned());
+        let context = current()?;
+        let found = context.0.borrow().0.as_ref()?.get(&self.id()).cloned();
         value_of(&found?)
     }
 
     /// Sets the value in the current context; returns the value it replaces.
     pub fn set(&self, value: T) -> Option<T> {
-        let entry = Arc::new(Entry { _key: self.key.clone(), value });
-        let replaced = Active::with_variables(|all| {
-            Arc::make_mut(all.0.get_or_insert_default()).insert(self.id(), entry)
+        let context = current().unwrap_or_else(|| {
+            with_current(|task| task.core.get_context()).unwrap_or_else(|| {
+                let context = Context::new();
+                CURRENT.set(Some(context.clone()));
+                context
+            })
         });
+        let entry = Arc::new(Entry { _key: self.key.clone(), value });
+        let replaced = {
+            let mut all = context.0.borrow_mut();
+            Arc::make_mut(all.0.get_or_insert_default()).insert(self.id(), entry)
+        };
         // Cloned and dropped here, where the code of the user that does so finds a context.
         value_of(&replaced?)
     }

@@ -25,7 +25,7 @@ use std::rc::Rc;
 
 use crate::error::Cancelled;
 use crate::scope::{Place, Scope};
-use crate::task_core::{Cancellable, TaskCore, with_current};
+use crate::task_core::{Cancellable, TaskCore, current_is_due, with_current};
 
 thread_local! {
     /// Numbers the walks along chains of tasks, so that circles are noticed.
@@ -137,18 +137,24 @@ pub(crate) fn deliver_ended(cancelled: Cancelled, waiter: *const ()) {
 
 /// What was awaited, at `waiter`, has ended in another way than by cancellation: a request that was
 /// passed on to it was refused there.
+#[inline]
 pub(crate) fn answered(waiter: *const ()) {
-    with_current(|task| drop(task.core.take_forwarded_to(waiter)));
+    if current_is_due(FORWARDED) {
+        with_current(|task| drop(task.core.take_forwarded_to(waiter)));
+    }
 }
 
 /// An await is gone before it saw the end of what is at `waiter`: a request that was passed on to
 /// that comes back.
+#[inline]
 pub(crate) fn given_up(waiter: *const ()) {
-    with_current(|task| {
-        if let Some(request) = task.core.take_forwarded_to(waiter) {
-            task.core.give_back(request);
-        }
-    });
+    if current_is_due(FORWARDED) {
+        with_current(|task| {
+            if let Some(request) = task.core.take_forwarded_to(waiter) {
+                task.core.give_back(request);
+            }
+        });
+    }
 }
 
 /// The cancellation goes outwards from the await that calls this. False outside a task.

@@ -19,7 +19,7 @@ use crate::task_core::{self, Cancellable};
 
 /// Identifies a done-callback, for removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CallbackId(pub(crate) u32);
+pub struct CallbackId(pub(crate) u64);
 
 /// A pending value of a loop: completes once, with a value, an error, or cancelled.
 ///
@@ -32,7 +32,7 @@ pub struct CallbackId(pub(crate) u32);
 /// cancels the future itself (CANCEL-04); protect it with [`shield`](crate::shield).
 pub struct LoopFuture<T: 'static> {
     state: Rc<State<T>>,
-    wait: Cell<u32>,
+    wait: Cell<u64>,
 }
 
 struct State<T: 'static> {

@@ -18,6 +18,7 @@ mod context;
 mod delivery;
 mod dump;
 mod endpoint;
+mod entries;
 mod error;
 mod event_loop;
 mod executor;

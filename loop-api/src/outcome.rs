@@ -8,6 +8,7 @@ use std::task::{Context as PollContext, Poll, Waker};
 
 use crate::context::Snapshot;
 use crate::delivery;
+use crate::entries::{Entries, Interested};
 use crate::error::{Cancelled, Error, Result};
 
 /// Where an outcome is in its life.
@@ -33,29 +34,9 @@ pub trait Observer {
     fn done(self: Rc<Self>, number: usize);
 }
 
-enum Interested {
-    Waker(Waker),
-    Callback(DoneCallback, Snapshot),
-    Observer(Rc<dyn Observer>, usize),
-}
-
-struct Entry {
-    id: u32,
-    interested: Interested,
-}
-
-/// Who is told about the completion, in the order of registration. The first entry needs no
-/// allocation, because nearly every future has exactly one awaiter.
-#[derive(Default)]
-struct Entries {
-    next_id: u32,
-    first: Option<Entry>,
-    more: Vec<Entry>,
-}
-
 pub(crate) struct Outcome<T> {
     stage: RefCell<Stage<T>>,
-    entries: RefCell<Entries>,
+    entries: Entries,
     /// Somebody looked at the error, or nobody will ever care (FUT-17).
     inspected: Cell<bool>,
 }
@@ -64,7 +45,7 @@ impl<T> Outcome<T> {
     pub(crate) fn new() -> Self {
         Self {
             stage: RefCell::new(Stage::Pending),
-            entries: RefCell::default(),
+            entries: Entries::default(),
             inspected: Cell::new(false),
         }
     }
@@ -96,30 +77,21 @@ impl<T> Outcome<T> {
                 Err(error) => Stage::Failed(Box::new(error)),
             };
         }
-        let (first, more) = {
-            let mut entries = self.entries.borrow_mut();
-            if entries.first.is_none() && entries.more.is_empty() {
-                return Ok(());
-            }
-            (entries.first.take(), std::mem::take(&mut entries.more))
-        };
-        for entry in first.into_iter().chain(more) {
-            match entry.interested {
-                Interested::Waker(waker) => waker.wake(),
-                Interested::Callback(callback, context) => schedule(callback, context),
-                Interested::Observer(observer, number) => observer.done(number),
-            }
-        }
+        self.entries.drain(|interested| match interested {
+            Interested::Waker(waker) => waker.wake(),
+            Interested::Callback(callback, context) => schedule(callback, context),
+            Interested::Observer(observer, number) => observer.done(number),
+        });
         Ok(())
     }
 
     /// Registers a done-callback; the caller has checked that the outcome is pending.
-    pub(crate) fn add_callback(&self, callback: DoneCallback, context: Snapshot) -> u32 {
+    pub(crate) fn add_callback(&self, callback: DoneCallback, context: Snapshot) -> u64 {
         self.insert(Interested::Callback(callback, context))
     }
 
     /// Registers an observer; zero if there is nothing to wait for any more.
-    pub(crate) fn observe(&self, observer: Rc<dyn Observer>, number: usize) -> u32 {
+    pub(crate) fn observe(&self, observer: Rc<dyn Observer>, number: usize) -> u64 {
         if self.done() {
             return 0;
         }
@@ -149,54 +121,27 @@ impl<T> Outcome<T> {
         }
     }
 
-    pub(crate) fn remove(&self, id: u32) -> bool {
-        let removed = {
-            let mut entries = self.entries.borrow_mut();
-            if entries.first.as_ref().is_some_and(|entry| entry.id == id) {
-                entries.first.take()
-            } else {
-                let at = entries.more.iter().position(|entry| entry.id == id);
-                at.map(|at| entries.more.remove(at))
-            }
-        };
-        removed.is_some()
+    pub(crate) fn remove(&self, id: u64) -> bool {
+        self.entries.remove(id)
     }
 
     pub(crate) fn entries_len(&self) -> usize {
-        let entries = self.entries.borrow();
-        usize::from(entries.first.is_some()) + entries.more.len()
+        self.entries.len()
     }
 
-    fn insert(&self, interested: Interested) -> u32 {
-        let mut entries = self.entries.borrow_mut();
-        // Zero means "not registered".
-        entries.next_id = entries.next_id.wrapping_add(1).max(1);
-        let entry = Entry { id: entries.next_id, interested };
-        let id = entry.id;
-        if entries.first.is_none() && entries.more.is_empty() {
-            entries.first = Some(entry);
-        } else {
-            entries.more.push(entry);
-        }
-        id
+    fn insert(&self, interested: Interested) -> u64 {
+        self.entries.insert(interested)
     }
 
-    /// Leaves or refreshes the waker of an awaiter whose registration is in `id`.
-    fn wait(&self, id: &Cell<u32>, waker: &Waker) {
-        if id.get() != 0 {
-            let mut entries = self.entries.borrow_mut();
-            let Entries { first, more, .. } = &mut *entries;
-            let mine = first.iter_mut().chain(more).find(|entry| entry.id == id.get());
-            if let Some(Entry { interested: Interested::Waker(old), .. }) = mine {
-                old.clone_from(waker);
-                return;
-            }
+    /// Leaves or refreshes the waker of an awaiter whose registration is in `id`; zero: none.
+    fn wait(&self, id: &Cell<u64>, waker: &Waker) {
+        if id.get() == 0 || !self.entries.refresh(id.get(), waker) {
+            id.set(self.insert(Interested::Waker(waker.clone())));
         }
-        id.set(self.insert(Interested::Waker(waker.clone())));
     }
 
     /// Polls for the end of the outcome, without looking at it.
-    pub(crate) fn poll_done(&self, id: &Cell<u32>, cx: &PollContext<'_>) -> Poll<()> {
+    pub(crate) fn poll_done(&self, id: &Cell<u64>, cx: &PollContext<'_>) -> Poll<()> {
         if self.done() {
             id.set(0);
             Poll::Ready(())
@@ -216,20 +161,29 @@ impl<T> Outcome<T> {
     ) -> Poll<Result<R>> {
         self.inspected.set(true);
         let failed = match &*self.stage.borrow() {
-            Stage::Failed(error) => Some((**error).clone()),
+            Stage::Failed(error) => Some(error.clone()),
             _ => None,
         };
         match failed {
-            Some(Error::Cancelled(cancelled)) if delivery::deliver_if_own(&cancelled, owner) => {
-                return Poll::Pending;
+            Some(error) => Self::settle_error(*error, owner),
+            None => {
+                delivery::answered(owner);
+                Poll::Ready(value(self))
             }
-            Some(Error::Cancelled(_)) => {}
+        }
+    }
+
+    #[cold]
+    fn settle_error<R>(error: Error, owner: *const ()) -> Poll<Result<R>> {
+        match &error {
+            Error::Cancelled(cancelled) => {
+                if delivery::deliver_if_own(cancelled, owner) {
+                    return Poll::Pending;
+                }
+            }
             _ => delivery::answered(owner),
         }
-        Poll::Ready(match failed {
-            Some(error) => Err(error),
-            None => value(self),
-        })
+        Poll::Ready(Err(error))
     }
 
     /// Moves the value out.

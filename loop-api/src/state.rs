@@ -187,8 +187,9 @@ impl LoopState {
 
     /// Asks the run to end at once, after the current callback (LIFE-18).
     pub fn interrupt(&self, interruption: Interruption) {
-        *self.interruption.borrow_mut() = Some(interruption);
+        let old = self.interruption.replace(Some(interruption));
         self.interrupted.set(true);
+        drop(old);
     }
 
     /// Whether the run is to end at once: one flag to look at after every callback.
@@ -379,8 +380,10 @@ impl LoopState {
             task.core.wake();
         }
         turn();
-        drop(std::mem::take(&mut *self.parked.borrow_mut()));
-        drop(std::mem::take(&mut *self.finalisers.borrow_mut()));
+        // Dropped outside of the borrows, which last for a whole statement.
+        let parked = self.parked.take();
+        let finalisers = self.finalisers.take();
+        drop((parked, finalisers));
         for task in self.tasks.take() {
             task.core.finish();
         }

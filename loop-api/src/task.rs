@@ -35,7 +35,7 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 /// outer one ends only after it. Use [`shield`](crate::shield) to keep it running.
 pub struct Task<T: 'static> {
     cell: Rc<TaskCell<Outcome<T>>>,
-    wait: Cell<u32>,
+    wait: Cell<u64>,
 }
 
 impl<T: 'static> Task<T> {
@@ -196,7 +196,7 @@ impl<T: 'static> Task<T> {
     }
 }
 
-fn poll_end(cell: &DynTask, wait: &Cell<u32>, cx: &PollContext<'_>) -> Poll<Result<()>> {
+fn poll_end(cell: &DynTask, wait: &Cell<u64>, cx: &PollContext<'_>) -> Poll<Result<()>> {
     if !cell.outcome.done() {
         if cell.core.is_current() {
             return Poll::Ready(Err(Error::usage("await: a task cannot wait for itself")));
@@ -206,7 +206,7 @@ fn poll_end(cell: &DynTask, wait: &Cell<u32>, cx: &PollContext<'_>) -> Poll<Resu
     cell.outcome.poll_done(wait, cx).map(Ok)
 }
 
-fn forget_wait(cell: &DynTask, wait: &Cell<u32>) {
+fn forget_wait(cell: &DynTask, wait: &Cell<u64>) {
     let id = wait.replace(0);
     if id != 0 {
         cell.outcome.remove(id);
@@ -328,7 +328,7 @@ impl<T: 'static> fmt::Debug for Task<T> {
 /// As a future it completes when the task ends; ask [`AnyTask::exception`] how.
 pub struct AnyTask {
     cell: Rc<DynTask>,
-    wait: Cell<u32>,
+    wait: Cell<u64>,
 }
 
 impl AnyTask {

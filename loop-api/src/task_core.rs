@@ -84,10 +84,10 @@ pub(crate) trait AnyOutcome: 'static {
     fn exception(&self) -> Result<Option<Error>>;
     fn lost_error(&self) -> Option<Error>;
     fn mark_inspected(&self);
-    fn poll_done(&self, id: &Cell<u32>, cx: &PollContext<'_>) -> Poll<()>;
-    fn remove(&self, id: u32) -> bool;
-    fn add_callback(&self, callback: DoneCallback, context: Snapshot) -> u32;
-    fn observe(&self, observer: Rc<dyn Observer>, number: usize) -> u32;
+    fn poll_done(&self, id: &Cell<u64>, cx: &PollContext<'_>) -> Poll<()>;
+    fn remove(&self, id: u64) -> bool;
+    fn add_callback(&self, callback: DoneCallback, context: Snapshot) -> u64;
+    fn observe(&self, observer: Rc<dyn Observer>, number: usize) -> u64;
 }
 
 impl<T: 'static> AnyOutcome for Outcome<T> {
@@ -111,19 +111,19 @@ impl<T: 'static> AnyOutcome for Outcome<T> {
         self.mark_inspected();
     }
 
-    fn poll_done(&self, id: &Cell<u32>, cx: &PollContext<'_>) -> Poll<()> {
+    fn poll_done(&self, id: &Cell<u64>, cx: &PollContext<'_>) -> Poll<()> {
         self.poll_done(id, cx)
     }
 
-    fn remove(&self, id: u32) -> bool {
+    fn remove(&self, id: u64) -> bool {
         self.remove(id)
     }
 
-    fn add_callback(&self, callback: DoneCallback, context: Snapshot) -> u32 {
+    fn add_callback(&self, callback: DoneCallback, context: Snapshot) -> u64 {
         self.add_callback(callback, context)
     }
 
-    fn observe(&self, observer: Rc<dyn Observer>, number: usize) -> u32 {
+    fn observe(&self, observer: Rc<dyn Observer>, number: usize) -> u64 {
         self.observe(observer, number)
     }
 }
@@ -157,6 +157,18 @@ thread_local! {
 pub(crate) fn with_current<R>(f: impl FnOnce(&Rc<DynTask>) -> R) -> Option<R> {
     let core = CURRENT.with(|current| current.borrow().clone());
     core.as_ref().map(f)
+}
+
+/// Whether a step is on the stack.
+#[inline]
+pub(crate) fn in_step() -> bool {
+    CURRENT.with(|current| current.borrow().is_some())
+}
+
+/// Whether the current task has any of these requests.
+#[inline]
+pub(crate) fn current_is_due(requests: u8) -> bool {
+    CURRENT.with(|current| current.borrow().as_ref().is_some_and(|task| task.is_due(requests)))
 }
 
 /// Remembers what the current task is suspended on.
@@ -248,7 +260,7 @@ impl TaskCore {
 
     /// A copy of the context it runs in.
     pub(crate) fn snapshot(&self) -> Snapshot {
-        self.context.snapshot(self.is_current())
+        self.context.snapshot()
     }
 
     /// What it is recognised by.
@@ -291,7 +303,7 @@ impl TaskCore {
     }
 
     pub(crate) fn count_request(&self) {
-        self.cancelling.set(self.cancelling.get() + 1);
+        self.cancelling.set(self.cancelling.get().saturating_add(1));
     }
 
     /// One request less; how many there are.
@@ -451,10 +463,6 @@ impl StepGuard {
         core.started.set(true);
         core.running.set(true);
         let outer = CURRENT.replace(Some(core));
-        if let Some(outer) = &outer {
-            // An eager task inside a step may look at the context of that step.
-            outer.core.context.share();
-        }
         Self { outer, place: Place::default().enter() }
     }
 }
@@ -462,9 +470,13 @@ impl StepGuard {
 impl Drop for StepGuard {
     fn drop(&mut self) {
         self.place.enter();
+        let nested = self.outer.is_some();
         let inner = CURRENT.replace(self.outer.take());
         if let Some(core) = inner {
             core.running.set(false);
+        }
+        if nested {
+            with_current(|outer| outer.core.context.resume());
         }
     }
 }

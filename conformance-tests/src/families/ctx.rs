@@ -11,7 +11,8 @@ use crate::tools::{OnDrop, Trace, socket_pair};
 cases! {
     CTX_01 => a_task_copies_the_context, or_has_the_one_it_is_given, asked_for_by_others_and_itself;
     CTX_02 => all_steps_share_one_context, also_in_scopes_and_destructors;
-    CTX_03 => two_tasks_in_one_context, a_context_may_be_entered_again;
+    CTX_03 => two_tasks_in_one_context, a_context_may_be_entered_again,
+        a_tasks_own_is_found_behind_others;
     CTX_04 => callbacks_keep_the_context_of_their_registration, done_callbacks_too, watchers_too,
         calls_from_other_threads_too;
     CTX_05 => client_protocols_run_in_the_callers_context;
@@ -288,6 +289,52 @@ fn a_context_may_be_entered_again(cx: &Context) -> Outcome {
     let expected = (Some("third"), Some("by the eager task"), Some("later"));
     ensure_eq!(seen, expected, "as the eager task and the outer one saw it");
     ensure_eq!(shared.run(|| var.get()), Some("later"), "the value in the shared context");
+    Ok(())
+}
+
+/// A task that has set nothing yet asks for its context while it is inside another one, or is asked
+/// for it by a task that runs in the middle of its step: it is the one in which it goes on.
+fn a_tasks_own_is_found_behind_others(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let var = Var::new("var");
+    let own = || current_task().map(|me| me.get_context());
+
+    let inside = var.clone();
+    let task = lp.create_task(async move {
+        let found = Snapshot::default().run(|| {
+            inside.set("private");
+            own()
+        });
+        let found = found.ok_or_else(|| Failure::new("there is no current task"))?;
+        ensure_eq!(inside.get(), None, "the variable after the private part");
+        ensure_eq!(found.run(|| inside.get()), None, "the variable in the context found");
+        inside.set("the task");
+        ensure_eq!(found.run(|| inside.get()), Some("the task"), "the same, set by the task");
+        let again = Vars::new().run(own);
+        let seen = again.and_then(|again| again.run(|| inside.get()));
+        ensure_eq!(seen, Some("the task"), "as found behind another one");
+        yield_now().await;
+        found.run(|| inside.set("the next step"));
+        ensure_eq!(inside.get(), Some("the next step"), "the variable in the next step");
+        Ok::<_, Failure>(())
+    })?;
+    lp.run_until_done(&task)??;
+
+    let (inner, outside) = (lp.clone(), var.clone());
+    let outer = lp.create_task(async move {
+        let (me, theirs) = (current_task(), outside.clone());
+        let eager = inner.task().eager(true).spawn(async move {
+            let outer = me.map(|me| me.get_context());
+            outer.map(|outer| outer.run(|| theirs.set("the eager task")));
+            (theirs.get(), own().and_then(|mine| mine.run(|| theirs.get())))
+        })?;
+        let seen = eager.take_result()?;
+        Ok::<_, Error>((seen, outside.get(), Vars::copy_current().run(|| outside.get())))
+    })?;
+    let seen = lp.run_until_done(&outer)??;
+    let by_the_eager_task = Some("the eager task");
+    let expected = ((None, None), by_the_eager_task, by_the_eager_task);
+    ensure_eq!(seen, expected, "as the eager task and the outer one saw it");
     Ok(())
 }
 
