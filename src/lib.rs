@@ -129,6 +129,7 @@ mod task_group;
 mod tasks;
 mod threads;
 mod timeouts;
+mod udp;
 
 pub use anyloop_api::{
     AddrInfo, AddrInfoFlags, AnyProtocol, AnyTask, BackendDescriptor, Bind, BufferedProtocol,
@@ -145,8 +146,9 @@ pub use anyloop_api::{
 };
 // Raw sockets, pipes, datagrams.
 pub use anyloop_api::{
-    Credentials, Direction, Domain, Endpoint, PipeView, Received, Rejected, Sock, SockAddr, Type,
-    UnixBind, UnixConnect,
+    Credentials, DatagramEndpoint, DatagramFactory, DatagramProtocol, DatagramTransport, Direction,
+    Domain, Endpoint, PipeView, Received, Rejected, Sock, SockAddr, Type, UnixBind, UnixConnect,
+    WeakDatagramTransport,
 };
 // Child processes.
 pub use anyloop_api::{
@@ -187,6 +189,7 @@ pub use task_group::{GroupTaskBuilder, TaskGroup, task_group};
 pub use tasks::{all_tasks, create_task, dump};
 pub use threads::to_thread;
 pub use timeouts::{Timeout, TimeoutHandle, timeout, timeout_at, timeout_scope};
+pub use udp::UdpSocket;
 
 /// Keeps the README's program compiling.
 #[cfg(doctest)]

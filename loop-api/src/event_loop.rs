@@ -18,6 +18,7 @@ use socket2::SockAddr;
 
 use crate::command::{Command, Program};
 use crate::context::Context;
+use crate::datagram::{DatagramEndpoint, DatagramFactory, DatagramProtocol, DatagramTransport};
 use crate::dump::Dump;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Interrupt, Panic, Result};
@@ -264,6 +265,26 @@ pub trait EventLoop: fmt::Debug {
     ) -> LocalBoxFuture<Result<Server>> {
         let _ = (factory, at);
         unsupported("create_unix_server")
+    }
+
+    // --- datagrams; a loop may leave them out, and then they fail with `Usage` ---
+
+    /// Makes a datagram endpoint and attaches a protocol. Names are resolved; the first address that can
+    /// be bound and connected counts. A stale local socket in the way is replaced.
+    ///
+    /// # Errors
+    /// Contradictory options, and sockets of another kind: `InvalidArg`; `Closed`; `Panicked` from the
+    /// factory; `Os`.
+    ///
+    /// # Cancel safety
+    /// The socket is closed.
+    fn create_datagram_endpoint(
+        &self,
+        factory: DatagramFactory,
+        endpoint: DatagramEndpoint,
+    ) -> LocalBoxFuture<Result<(DatagramTransport, Rc<dyn DatagramProtocol>)>> {
+        let _ = (factory, endpoint);
+        unsupported("create_datagram_endpoint")
     }
 
     // --- pipes; a loop may leave them out, and then they fail with `Usage` ---

@@ -15,6 +15,7 @@ mod backend;
 mod cancel;
 mod command;
 mod context;
+mod datagram;
 mod delivery;
 mod dump;
 mod endpoint;
@@ -54,6 +55,10 @@ pub use cancel::{
 };
 pub use command::{Command, Program, Stdio};
 pub use context::{Context, ContextVar, Snapshot};
+pub use datagram::{
+    DatagramEndpoint, DatagramFactory, DatagramProtocol, DatagramTransport, RawDatagramTransport,
+    WeakDatagramTransport,
+};
 pub use dump::{Activity, Dump, TaskInfo, TaskState};
 pub use endpoint::Endpoint;
 pub use error::{Cancelled, Error, ErrorGroup, Interrupt, Panic, Result, SharedError, Text};

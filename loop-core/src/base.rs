@@ -21,10 +21,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyloop_api::{
-    AddrInfo, AnyProtocol, Bind, Command, Connect, Direction, Endpoint, Error, EventLoop,
-    EventLoopExt, Family, Handle, Job, LocalBoxFuture, Lookup, LoopConfig, LoopInstant, LoopRef,
-    LoopState, NameInfoFlags, Panic, ProtocolFactory, Received, Rejected, RemoteHandle, Report,
-    Result, Runnable, Scheduler, Server, SharedExecutor, Sock, SockAddr, SubprocessFactory,
+    AddrInfo, AnyProtocol, Bind, Command, Connect, DatagramEndpoint, DatagramFactory,
+    DatagramProtocol, DatagramTransport, Direction, Endpoint, Error, EventLoop, EventLoopExt,
+    Family, Handle, Job, LocalBoxFuture, Lookup, LoopConfig, LoopInstant, LoopRef, LoopState,
+    NameInfoFlags, Panic, ProtocolFactory, Received, Rejected, RemoteHandle, Report, Result,
+    Runnable, Scheduler, Server, SharedExecutor, Sock, SockAddr, SubprocessFactory,
     SubprocessProtocol, SubprocessTransport, TimerHandle, Transport, UnixBind, UnixConnect,
 };
 
@@ -41,7 +42,7 @@ use crate::sources::Sources;
 use crate::stream::Stream;
 use crate::timers::Timers;
 use crate::watcher::Watcher;
-use crate::{connect, fork, lookup, pipe, resolve, server, sock, subprocess};
+use crate::{connect, datagram, fork, lookup, pipe, resolve, server, sock, subprocess};
 
 /// The longest single poll (asyncio's `MAXIMUM_SELECT_TIMEOUT`).
 const LONGEST_POLL: Duration = Duration::from_secs(24 * 3600);
@@ -722,6 +723,14 @@ impl EventLoop for BaseLoop {
         command: Command,
     ) -> LocalBoxFuture<Result<(SubprocessTransport, Rc<dyn SubprocessProtocol>)>> {
         Box::pin(subprocess::start(self.weak(), factory, command))
+    }
+
+    fn create_datagram_endpoint(
+        &self,
+        factory: DatagramFactory,
+        endpoint: DatagramEndpoint,
+    ) -> LocalBoxFuture<Result<(DatagramTransport, Rc<dyn DatagramProtocol>)>> {
+        Box::pin(datagram::create_datagram_endpoint(self.weak(), factory, endpoint))
     }
 
     fn connect_read_pipe(

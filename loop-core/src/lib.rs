@@ -7,6 +7,7 @@ mod begin;
 mod chunk;
 mod clock;
 mod connect;
+mod datagram;
 mod debug;
 pub mod driver;
 mod embed;

@@ -9,10 +9,11 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::{Rc, Weak};
+use std::time::Duration;
 
 use anyloop_api::{
     Claim, Direction, Domain, Endpoint, Error, EventLoop, EventLoopExt, Family, Received, Result,
-    Sock, SockAddr, Type,
+    Sock, SockAddr, Type, sleep,
 };
 use dns_lookup::SockType;
 use rustix::fs::OFlags;
@@ -31,10 +32,14 @@ use crate::watcher::Watcher;
 /// The largest buffer that is made on the user's word.
 const LARGEST: usize = 16 * 1024 * 1024;
 
+/// How long to wait for a local socket that has no room, before the next attempt.
+const FIRST_WAIT: Duration = Duration::from_millis(1);
+const LONGEST_WAIT: Duration = Duration::from_millis(32);
+
 /// Descriptors in one message (`SCM_MAX_FD`).
 const MOST_FDS: usize = 253;
 
-const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
+pub(crate) const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 
 /// One operation in progress.
 pub(crate) struct Operation {
@@ -272,7 +277,21 @@ pub(crate) async fn sendto(
 ) -> (Result<usize>, Vec<u8>) {
     let sent = async {
         let operation = Operation::begin(base, &sock, Direction::Send, "sock_sendto")?;
-        operation.retry(|sock| sendto_once(sock.socket(), &data, &to)).await
+        let mut wait = FIRST_WAIT;
+        loop {
+            match sendto_once(sock.socket(), &data, &to) {
+                Ok(count) => return Ok(count),
+                Err(Errno::INTR) => {}
+                // Nothing tells when another local socket has room again.
+                Err(Errno::AGAIN) if to.is_unix() => {
+                    sleep(wait).await;
+                    operation.base()?;
+                    wait = (wait * 2).min(LONGEST_WAIT);
+                }
+                Err(Errno::AGAIN) => operation.ready().await?,
+                Err(error) => return Err(operation.fail(error)),
+            }
+        }
     };
     (sent.await, data)
 }

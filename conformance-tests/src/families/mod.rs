@@ -34,6 +34,7 @@ mod task;
 mod thr;
 mod timer;
 mod tr;
+mod udp;
 mod unix;
 
 use crate::case::Case;
@@ -63,6 +64,7 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     flow::CASES,
     srv::CASES,
     conn::CASES,
+    udp::CASES,
     unix::CASES,
     pipe::CASES,
     stream::READER,

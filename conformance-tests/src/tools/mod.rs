@@ -4,6 +4,7 @@
 mod types;
 
 mod branches;
+mod datagrams;
 mod interleaving;
 mod memory;
 mod network;
@@ -18,13 +19,14 @@ mod temporary;
 mod trace;
 
 pub use self::branches::{Gate, both, both_when_woken, first};
+pub use self::datagrams::Post;
 pub use self::interleaving::{Interleaving, interleavings, settle_tasks};
 pub use self::memory::resident_memory;
 pub use self::network::{
     CloggedTcp, Stalled, available, clogged_tcp_pair, collect, pattern, reset, settle, socket_view,
     stalled_listener, stalled_listener_at,
 };
-pub use self::pipes::{clog, drain, fifo, is_nonblocking, pipe, terminal};
+pub use self::pipes::{clog, drain, fifo, is_nonblocking, pipe, replace_descriptor, terminal};
 pub use self::probe::{Counter, OnDrop, Token};
 pub use self::protocols::{Record, Script};
 pub use self::reports::{Reports, Seen};

@@ -1,7 +1,7 @@
 //! Pipes, FIFOs and pseudo-terminals.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags};
@@ -88,6 +88,15 @@ pub fn drain(end: &impl AsFd) -> io::Result<(Vec<u8>, bool)> {
 /// Those of the operating system.
 pub fn is_nonblocking(fd: &impl AsFd) -> io::Result<bool> {
     Ok(rustix::fs::fcntl_getfl(fd)?.contains(OFlags::NONBLOCK))
+}
+
+/// Makes the number of somebody else's descriptor mean the same file as `file`, behind their back.
+///
+/// # Errors
+/// Those of the operating system.
+pub fn replace_descriptor(number: RawFd, file: &impl AsRawFd) -> io::Result<()> {
+    nix::unistd::dup2(file.as_raw_fd(), number)?;
+    Ok(())
 }
 
 fn set_nonblocking(fd: &impl AsFd) -> io::Result<()> {

@@ -27,7 +27,7 @@ use socket2::Socket;
 pub(crate) use self::create::create_server;
 use self::listener::Listener;
 use self::unix::SocketFile;
-pub(crate) use self::unix::create_unix_server;
+pub(crate) use self::unix::{create_unix_server, remove_stale};
 use crate::base::BaseLoop;
 use crate::stream::Stream;
 

@@ -1,0 +1,263 @@
+//! Making endpoints, and receiving.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use anyloop_api::{Endpoint, Family};
+
+use super::*;
+use crate::tools::{TempDir, count_iterations};
+
+pub(super) fn made_then_receiving_then_the_call_returns(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    // A datagram is there before the endpoint is.
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let (far, _) = peer()?;
+    far.send_to(b"early", socket.local_addr()?)?;
+    let (made, received) = (trace.clone(), trace.clone());
+    let post =
+        Post::new().made(move |_| made.push("made")).datagram(move |_| received.push("datagram"));
+    let opening = lp.create_datagram_endpoint(post.factory(), DatagramEndpoint::socket(socket));
+    let returned = trace.clone();
+    let transport = lp.run_until_complete(async move {
+        let (transport, _) = opening.await?;
+        returned.push("returned");
+        Ok::<_, Error>(transport)
+    })??;
+    post.until_received(&lp, 1)?;
+    let events = trace.take();
+    ensure_eq!(events.first().map(|e| &**e), Some("made"), "the first event");
+    ensure!(events.contains(&"returned".into()), "the call did not return");
+    ensure_eq!(events.len(), 3, "events");
+    ensure_eq!(post.datagrams(), [b"early"], "what was received");
+    // Closed before anything could happen.
+    transport.close();
+    post.until_lost(&lp)?;
+    let post = Post::new().made(|post| post.transport().abort());
+    post.open(&lp, DatagramEndpoint::local("127.0.0.1:0"))?;
+    post.until_lost(&lp)?;
+    post.expect(["made", "lost"])
+}
+
+pub(super) fn one_callback_per_datagram(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let post = Post::new();
+    let (transport, address) = endpoint(&lp, &post)?;
+    let ((one, one_at), (two, two_at)) = (peer()?, peer()?);
+    for number in 0..50_u8 {
+        one.send_to(&[number, 1], address)?;
+        two.send_to(&[number, 2, 2], address)?;
+    }
+    post.until_received(&lp, 100)?;
+    let expected: Vec<Vec<u8>> = (0..50).flat_map(|n| [vec![n, 1], vec![n, 2, 2]]).collect();
+    ensure!(post.datagrams() == expected, "the datagrams differ from those sent");
+    let senders: Vec<_> = post.senders().iter().map(|s| s.as_ref()?.as_socket()).collect();
+    ensure!(senders.chunks(2).all(|c| c == [Some(one_at), Some(two_at)]), "the senders differ");
+    // And later ones, after the kernel had nothing for a while.
+    settle(&lp)?;
+    one.send_to(b"later", address)?;
+    post.until_received(&lp, 101)?;
+    ensure_eq!(post.datagrams()[100], b"later", "a later datagram");
+    transport.close();
+    Ok(post.until_lost(&lp)?)
+}
+
+pub(super) fn empty_and_huge_ones_too(cx: &Context) -> Outcome {
+    const HUGE: usize = 65_507;
+    let lp = cx.new_loop()?;
+    let post = Post::new();
+    let (_, address) = endpoint(&lp, &post)?;
+    let (far, far_at) = peer()?;
+    let huge = crate::tools::pattern(HUGE);
+    far.send_to(b"", address)?;
+    far.send_to(&huge, address)?;
+    far.send_to(b"", address)?;
+    post.until_received(&lp, 3)?;
+    ensure!(post.datagrams() == [Vec::new(), huge, Vec::new()], "other datagrams came");
+    ensure_eq!(post.last_sender(), Some(far_at), "the sender of an empty datagram");
+    Ok(())
+}
+
+pub(super) fn contradictions_are_refused(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let post = Post::new();
+    let socket = || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0));
+    let here = || Endpoint::from("127.0.0.1:0");
+    let wrong = [
+        ("nothing", DatagramEndpoint::default()),
+        ("a stream socket", DatagramEndpoint::socket(TcpListener::bind("127.0.0.1:0")?)),
+        ("a socket and a local address", DatagramEndpoint::socket(socket()?).with_local(here())),
+        ("a socket and a remote address", DatagramEndpoint::socket(socket()?).with_remote(here())),
+        ("a socket and a family", DatagramEndpoint::socket(socket()?).family(Family::Inet)),
+        ("a socket and reuse_port", DatagramEndpoint::socket(socket()?).reuse_port(true)),
+        ("a socket and broadcast", DatagramEndpoint::socket(socket()?).allow_broadcast(true)),
+        ("two families", DatagramEndpoint::local(here()).with_remote("[::1]:9")),
+        ("a path and an address", DatagramEndpoint::local(Path::new("/tmp/x")).with_remote(here())),
+        ("another family", DatagramEndpoint::local(here()).family(Family::Inet6)),
+        ("no address at all", DatagramEndpoint::local("nonsense")),
+        ("a path too long", DatagramEndpoint::local(Endpoint::path("x".repeat(200)))),
+    ];
+    for (what, endpoint) in wrong {
+        match post.open(&lp, endpoint) {
+            Err(Error::InvalidArg(_)) => {}
+            other => {
+                return Err(Failure::new(format!("{what}: expected InvalidArg, found {other:?}")));
+            }
+        }
+    }
+    post.expect([])
+}
+
+pub(super) fn ports_are_shared_only_when_asked(cx: &Context) -> Outcome {
+    const EADDRINUSE: i32 = 98;
+    let lp = cx.new_loop()?;
+    let post = Post::new();
+    let shared = || DatagramEndpoint::local("127.0.0.1:0").reuse_port(true);
+    let first = post.open(&lp, shared())?;
+    let address = first.local_addr().ok_or_else(|| Failure::new("no address"))?;
+    let again = |on| DatagramEndpoint::local(address).reuse_port(on);
+    let view = first.get_extra_info("socket").and_then(|info| info.socket().cloned());
+    let view = view.ok_or_else(|| Failure::new("no extra info named socket"))?;
+    ensure!(view.reuse_port()?, "the option is not set");
+    ensure!(!view.reuse_address()?, "address reuse is set");
+    post.open(&lp, again(true))?;
+    let refused = post.open(&lp, again(false));
+    ensure_is!(refused, Err(error) if error.raw_os_error() == Some(EADDRINUSE));
+    // Not asked for, not even in turn.
+    let (first, address) = endpoint(&lp, &post)?;
+    let refused = post.open(&lp, DatagramEndpoint::local(address));
+    ensure_is!(refused, Err(error) if error.raw_os_error() == Some(EADDRINUSE));
+    drop(first);
+    Ok(())
+}
+
+pub(super) fn the_first_error_counts_and_nothing_leaks(cx: &Context) -> Outcome {
+    const EADDRNOTAVAIL: i32 = 99;
+    let lp = cx.new_loop()?;
+    let post = Post::new();
+    // A documentation address: nobody has it. Leaked descriptors fail the case by themselves.
+    let refused = post.open(&lp, DatagramEndpoint::local("192.0.2.1:9"));
+    ensure_is!(
+        &refused,
+        Err(error) if error.raw_os_error() == Some(EADDRNOTAVAIL)
+            && error.to_string().contains("192.0.2.1:9")
+    );
+    let (_taken, address) = peer()?;
+    let refused = post.open(&lp, DatagramEndpoint::local(address).with_remote("127.0.0.1:9"));
+    ensure_is!(refused, Err(Error::Os { .. }));
+    let directory = TempDir::new()?;
+    let nobody = DatagramEndpoint::remote(directory.join("nobody"));
+    ensure_is!(post.open(&lp, nobody), Err(Error::Os { .. }));
+    post.expect([])
+}
+
+pub(super) fn the_next_candidate_is_tried(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let found = lp.run_until_complete(lp.resolve(
+        Some("localhost".into()),
+        Some("0".into()),
+        Family::Unspecified,
+    ))??;
+    if found.len() < 2 {
+        return Err(Failure::skip("localhost has one address only"));
+    }
+    // The port is taken for the address that comes first.
+    let taken = UdpSocket::bind(found[0])?;
+    let port = taken.local_addr()?.port();
+    let post = Post::new();
+    let transport = post.open(&lp, DatagramEndpoint::local(("localhost", port)))?;
+    let address = transport.local_addr().ok_or_else(|| Failure::new("no address"))?;
+    ensure_eq!(address.port(), port, "the port");
+    ensure!(address.ip() != found[0].ip(), "an address that was taken");
+    Ok(())
+}
+
+pub(super) fn local_endpoints_by_path(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let directory = TempDir::new()?;
+    let (here, there) = (directory.join("here"), directory.join("there"));
+    let (one, two) = (Post::new(), Post::new());
+    let server = one.open(&lp, DatagramEndpoint::local(&*here))?;
+    let client = two.open(&lp, DatagramEndpoint::local(&*there).with_remote(&*here))?;
+    client.sendto(b"question", None)?;
+    one.until_received(&lp, 1)?;
+    let from = one.senders().pop().flatten();
+    let from = from.ok_or_else(|| Failure::new("the sender has no address"))?;
+    ensure_eq!(from.as_pathname(), Some(&*there), "the sender");
+    server.sendto(b"answer", Some(&from))?;
+    two.until_received(&lp, 1)?;
+    ensure_eq!(two.datagrams(), [b"answer"], "the answer");
+    let name = client.get_extra_info("peername").and_then(|info| info.address().cloned());
+    ensure_eq!(name.and_then(|n| n.as_pathname().map(Path::to_owned)), Some(here), "peername");
+    // Full, and nobody tells when there is room again.
+    for number in 0..200_u8 {
+        server.sendto([number; 100], Some(&from))?;
+    }
+    two.until_received(&lp, 201)?;
+    let numbers: Vec<u8> = two.datagrams()[1..].iter().map(|data| data[0]).collect();
+    ensure_eq!(numbers, (0..200).collect::<Vec<u8>>(), "the order of the datagrams");
+    Ok(())
+}
+
+pub(super) fn a_local_pair_without_names(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (near, far) = UnixDatagram::pair()?;
+    let post = Post::new();
+    let transport = post.open(&lp, DatagramEndpoint::socket(OwnedFd::from(near)))?;
+    far.send(b"from nobody")?;
+    post.until_received(&lp, 1)?;
+    ensure_eq!(post.datagrams(), [b"from nobody"], "what came");
+    ensure!(post.senders() == [None], "a sender without a name has an address");
+    transport.sendto(b"to nobody", None)?;
+    let mut buffer = [0; 100];
+    let count = far.recv(&mut buffer)?;
+    ensure_eq!(&buffer[..count], b"to nobody", "what the other end got");
+    Ok(())
+}
+
+pub(super) fn a_stale_socket_is_replaced(cx: &Context) -> Outcome {
+    const EADDRINUSE: i32 = 98;
+    let lp = cx.new_loop()?;
+    let directory = TempDir::new()?;
+    let path = directory.join("server");
+    drop(UnixDatagram::bind(&path)?);
+    let post = Post::new();
+    post.open(&lp, DatagramEndpoint::local(&*path))?;
+    UnixDatagram::unbound()?.send_to(b"x", &path)?;
+    post.until_received(&lp, 1)?;
+    ensure!(post.senders() == [None], "an unbound sender has an address");
+    // Another file is left alone.
+    let path = directory.join("precious");
+    fs::write(&path, b"data")?;
+    let refused = post.open(&lp, DatagramEndpoint::local(&*path));
+    ensure_is!(refused, Err(error) if error.raw_os_error() == Some(EADDRINUSE));
+    ensure_eq!(fs::read(&path)?, b"data", "what is in the file");
+    Ok(())
+}
+
+pub(super) fn a_flood_leaves_room_for_others(cx: &Context) -> Outcome {
+    const FLOOD: usize = 500;
+    let lp = cx.new_loop()?;
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 1 << 20)?;
+    let (far, _) = peer()?;
+    far.connect(socket.local_addr()?)?;
+    for _ in 0..FLOOD {
+        far.send(b"x")?;
+    }
+    let post = Post::new();
+    let _transport = post.open(&lp, DatagramEndpoint::socket(socket))?;
+    let iterations = count_iterations(&lp)?;
+    let (most, last) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(post.count("datagram"))));
+    while post.count("datagram") < FLOOD {
+        run_once(&lp)?;
+        let now = post.count("datagram");
+        most.set(most.get().max(now - last.replace(now)));
+    }
+    ensure!(most.get() <= 100, "{} datagrams in one iteration", most.get());
+    ensure!(iterations.get() > 4, "everything in {} iterations", iterations.get());
+    Ok(())
+}
