@@ -22,8 +22,12 @@ seed!(f_subprocess_lines, "../examples/seeds/f_subprocess_lines.rs");
 seed!(g_signal_stops, "../examples/seeds/g_signal_stops.rs");
 seed!(h_two_runs, "../examples/seeds/h_two_runs.rs");
 seed!(i_graceful_shutdown, "../examples/seeds/i_graceful_shutdown.rs");
+seed!(j_wait_modes, "../examples/seeds/j_wait_modes.rs");
+seed!(k_gather_as_completed, "../examples/seeds/k_gather_as_completed.rs");
+seed!(l_producer_consumers, "../examples/seeds/l_producer_consumers.rs");
 seed!(n_fibonacci_service, "../examples/seeds/n_fibonacci_service.rs");
 seed!(o_raw_socket_echo, "../examples/seeds/o_raw_socket_echo.rs");
+seed!(q_async_generators, "../examples/seeds/q_async_generators.rs");
 
 use std::time::Duration;
 
@@ -150,6 +154,38 @@ on_every_backend! {
         Ok(())
     }
 
+    fn j(backend) {
+        let seen = j_wait_modes::run(backend)?;
+        let [all, first, failed] = &seen[..] else { panic!("{seen:?}") };
+        assert_eq!((all.done, all.pending), (5, 0), "{all:?}");
+        assert!(first.done >= 1 && first.done + first.pending == 5, "{first:?}");
+        assert!(failed.done >= 3 && failed.done + failed.pending == 5, "{failed:?}");
+        for seen in [all, failed] {
+            assert_eq!(seen.errors, ["work 3 failed"]);
+        }
+        assert!(seen.iter().all(|one| one.running && one.ended == 5), "{seen:?}");
+        Ok(())
+    }
+
+    fn k(backend) {
+        let seen = k_gather_as_completed::run(backend)?;
+        assert_eq!((seen.gathered, seen.completed), (vec![3, 2, 1], vec![1, 2, 3]));
+        assert!(seen.original);
+        Ok(())
+    }
+
+    fn l(backend) {
+        let [unbounded, bounded] = l_producer_consumers::run(backend)?;
+        assert!(bounded.longest <= 2, "{bounded:?}");
+        for mut seen in [unbounded, bounded] {
+            seen.handled.sort_unstable();
+            assert!(seen.handled.iter().copied().eq(0..l_producer_consumers::ITEMS), "{seen:?}");
+            assert_eq!(seen.at_join, seen.handled.len());
+            assert_eq!(seen.cancelled, [true; 3]);
+        }
+        Ok(())
+    }
+
     fn n(backend) {
         let seen = n_fibonacci_service::run(backend, 36)?;
         assert_eq!((&*seen.answer, &*seen.pinged.0), ("6765", "pong"));
@@ -163,6 +199,20 @@ on_every_backend! {
         assert_eq!(seen.right, o_raw_socket_echo::CLIENTS);
         assert!(seen.cancelled && !seen.answered_afterwards, "{seen:?}");
         assert_eq!(seen.tasks, 1);
+        Ok(())
+    }
+
+    fn q(backend) {
+        let seen = q_async_generators::run(backend)?;
+        assert_eq!(seen.log, [
+            "whole yields 0", "whole got 0", "whole yields 1", "whole got 1", "whole is left", "whole cleaned up",
+            "half yields 0", "half yields 1", "half is left", "half cleaned up",
+            "unfinished yields 0", "unfinished is left", "unfinished cleaned up",
+        ]);
+        assert_eq!(seen.squares, [0, 1, 4, 9]);
+        let of = |name| seen.both.iter().position(|line| line == name);
+        assert!(of("left got 0") < of("right yields 1") && of("right got 0") < of("left yields 1"), "{seen:?}");
+        assert_eq!(seen.both.len(), 12);
         Ok(())
     }
 }

@@ -44,8 +44,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyloop::{
-    Error, EventLoopExt, Result, all_tasks, catch_cancel, current_task, new_event_loop_with,
-    on_cancel, sleep,
+    Error, EventLoopExt, Result, all_tasks, catch_cancel, current_task, gather_results,
+    new_event_loop_with, on_cancel, sleep,
 };
 
 /// What there is to see.
@@ -104,10 +104,7 @@ async fn shutdown(log: Log) -> Result<()> {
     for task in &tasks {
         task.cancel();
     }
-    // gather(return_exceptions=True): wait for each, however it ends.
-    for task in tasks {
-        task.await;
-    }
+    gather_results(tasks).await?;
     log.borrow_mut().push("all ended".into());
     Ok(())
 }

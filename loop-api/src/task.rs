@@ -311,6 +311,15 @@ impl<T: 'static> Clone for Task<T> {
     }
 }
 
+/// Whether both name the same task.
+impl<T: 'static> PartialEq for Task<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.id() == other.id()
+    }
+}
+
+impl<T: 'static> Eq for Task<T> {}
+
 impl<T: 'static> Drop for Task<T> {
     fn drop(&mut self) {
         forget_wait(&*self.cell, &self.wait);
@@ -455,12 +464,6 @@ impl AnyTask {
         self.cell.outcome.mark_inspected();
     }
 
-    /// Whether both name the same task.
-    #[must_use]
-    pub fn same(&self, other: &Self) -> bool {
-        self.id() == other.id()
-    }
-
     /// Polls for the end; `forward`: cancelling the current task cancels this one.
     pub fn poll_done(&self, cx: &mut PollContext<'_>, forward: bool) -> Poll<Result<()>> {
         let polled = poll_end(&self.cell, &self.wait, cx);
@@ -505,11 +508,14 @@ impl Drop for AnyTask {
     }
 }
 
+/// Whether both name the same task.
 impl PartialEq for AnyTask {
     fn eq(&self, other: &Self) -> bool {
-        self.same(other)
+        self.id() == other.id()
     }
 }
+
+impl Eq for AnyTask {}
 
 impl fmt::Debug for AnyTask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
