@@ -9,8 +9,6 @@ mod support;
 mod connection;
 #[path = "streams/futures_io.rs"]
 mod futures_io_traits;
-#[path = "streams/reader.rs"]
-mod reader;
 #[path = "streams/server.rs"]
 mod server;
 #[path = "streams/unix.rs"]
@@ -44,18 +42,6 @@ async fn pair(limit: usize) -> Result<(Server, Half, Half)> {
     Ok((server, client, accepted))
 }
 
-/// [`pair`], with a kernel that buffers little: what is written soon waits for the reader.
-async fn narrow_pair(limit: usize) -> Result<(Server, Half, Half)> {
-    let (server, client, accepted) = pair(limit).await?;
-    for (_, writer) in [&client, &accepted] {
-        let info = writer.get_extra_info("socket");
-        let socket = info.as_ref().and_then(|info| info.socket()).expect("a TCP transport has one");
-        socket.set_send_buffer_size(64 * 1024)?;
-        socket.set_recv_buffer_size(64 * 1024)?;
-    }
-    Ok((server, client, accepted))
-}
-
 fn address(server: &Server) -> SocketAddr {
     server.local_addr().expect("a TCP server has an address")
 }
@@ -78,13 +64,6 @@ async fn once<F: Future>(future: F) -> Option<F::Output> {
         Poll::Pending => Poll::Ready(None),
     })
     .await
-}
-
-/// Waits until `condition` holds.
-async fn until(condition: impl Fn() -> bool) {
-    while !condition() {
-        anyloop::sleep(std::time::Duration::from_millis(1)).await;
-    }
 }
 
 #[track_caller]

@@ -1,5 +1,9 @@
 //! `run` and `Runner`: a loop from its creation to its orderly end.
 
+mod ctrl_c;
+
+pub(super) use self::ctrl_c::CASES as CTRL_C;
+
 use anyloop::{
     EventLoopPolicy, Runner, create_task, get_event_loop, reset_event_loop_policy, run,
     set_event_loop, set_event_loop_policy,

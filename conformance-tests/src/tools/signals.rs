@@ -11,6 +11,8 @@ use crate::case::Failure;
 pub const SIGUSR1: i32 = Signal::USR1.as_raw();
 /// Nor this one.
 pub const SIGUSR2: i32 = Signal::USR2.as_raw();
+/// Ctrl-C.
+pub const SIGINT: i32 = Signal::INT.as_raw();
 /// A child ended.
 pub const SIGCHLD: i32 = Signal::CHILD.as_raw();
 /// Please end.

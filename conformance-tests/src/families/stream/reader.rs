@@ -1,5 +1,7 @@
 //! The reader alone, fed by hand: what it returns, and when.
 
+use std::future::poll_fn;
+
 use anyloop::{StreamReader, create_task};
 
 use super::super::prelude::*;
@@ -217,6 +219,9 @@ fn a_second_reader_is_refused(cx: &Context) -> Outcome {
         ensure_is!(reader.read_line().await, Err(Error::Usage(_)));
         ensure_is!(reader.read_exact(1).await, Err(Error::Usage(_)));
         ensure_is!(reader.read_to_end().await, Err(Error::Usage(_)));
+        ensure_is!(reader.read_into(&mut [0]).await, Err(Error::Usage(_)));
+        let polled = poll_fn(|cx| reader.poll_read_into(cx, &mut [0])).await;
+        ensure_is!(polled, Err(Error::Usage(_)));
         reader.feed_data(b"x")?;
         ensure_eq!(first.await??, b"x", "what the first one got");
         reader.feed_data(b"y")?;
