@@ -50,6 +50,9 @@
 //! # Ok::<(), anyloop::Error>(())
 //! ```
 //!
+//! Longer explanations, tables for those who come from asyncio or tokio, and how to debug a stuck loop are
+//! in the [`guide`].
+//!
 //! # Which backend?
 //!
 //! | name | kernel interface | needs |
@@ -118,6 +121,7 @@ mod combinators;
 mod config;
 mod ctrl_c;
 pub mod fs;
+pub mod guide;
 mod policy;
 pub mod queue;
 mod runner;
@@ -136,7 +140,7 @@ pub use anyloop_api::{
     CallbackId, CancelScope, Cancelled, CatchCancel, Completion, Connect, Context, ContextVar,
     Dump, EagerTaskFactory, Ending, Error, ErrorGroup, EventLoop, EventLoopExt, EventLoopPolicy,
     ExceptionHandler, Executor, ExtraInfo, Family, Handle, Interrupt, Job, JoinHandle,
-    LocalBoxFuture, Lookup, LookupError, LoopConfig, LoopFuture, LoopInstant, LoopRef,
+    LocalBoxFuture, Lookup, LookupError, LoopConfig, LoopFuture, LoopInstant, LoopRef, LoopState,
     NameInfoFlags, Observer, Panic, Protocol, ProtocolFactory, RemoteCall, RemoteHandle, Report,
     Result, Server, Severity, Shared, SharedError, SharedExecutor, SharedTask, Shield, Shieldable,
     Sleep, Snapshot, SocketKind, SocketView, Task, TaskBuilder, TaskFactory, TaskInfo, TaskOptions,
