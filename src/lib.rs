@@ -120,6 +120,7 @@ mod backends;
 mod combinators;
 mod config;
 mod ctrl_c;
+mod dumps;
 pub mod fs;
 pub mod guide;
 mod policy;
@@ -148,6 +149,8 @@ pub use anyloop_api::{
     current_task, on_cancel, raise_interrupt, shield, sleep, sleep_until, uncancellable,
     with_cleanup, yield_now,
 };
+// Parts of a dump.
+pub use anyloop_api::{Executing, TimerInfo};
 // Raw sockets, pipes, datagrams.
 pub use anyloop_api::{
     Credentials, DatagramEndpoint, DatagramFactory, DatagramProtocol, DatagramTransport, Direction,
@@ -167,6 +170,7 @@ pub use combinators::{
     wrap_future,
 };
 pub use config::Config;
+pub use dumps::{DumpOnSignal, dump, dump_on_signal};
 pub use policy::{
     DefaultPolicy, get_event_loop, get_event_loop_policy, get_running_loop, new_event_loop,
     new_event_loop_with, reset_event_loop_policy, set_event_loop, set_event_loop_policy,
@@ -190,7 +194,7 @@ pub use subprocess::{
 };
 pub use sync::{Barrier, BoundedSemaphore, Condition, Event, Lock, Semaphore};
 pub use task_group::{GroupTaskBuilder, TaskGroup, task_group};
-pub use tasks::{all_tasks, create_task, dump};
+pub use tasks::{all_tasks, create_task};
 pub use threads::to_thread;
 pub use timeouts::{Timeout, TimeoutHandle, timeout, timeout_at, timeout_scope};
 pub use udp::UdpSocket;

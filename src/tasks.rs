@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use anyloop_api::{AnyTask, Dump, EventLoopExt, LoopRef, Result, Task};
+use anyloop_api::{AnyTask, EventLoopExt, LoopRef, Result, Task};
 
 /// Makes a task of `future` on the running loop and schedules its first step.
 ///
@@ -46,28 +46,4 @@ where
 /// ```
 pub fn all_tasks() -> Result<Vec<AnyTask>> {
     Ok(LoopRef::current()?.all_tasks())
-}
-
-/// The unfinished tasks of the running loop, with where each was created, what it waits for and who
-/// waits for it.
-///
-/// From another thread, also to find out what blocks a loop:
-/// [`RemoteHandle::dump`](anyloop_api::RemoteHandle::dump).
-///
-/// # Errors
-/// `Usage` if no loop is running on this thread; ask a loop that is not running with
-/// [`EventLoopExt::dump`].
-///
-/// # Examples
-/// ```
-/// anyloop::run(async {
-///     let worker = anyloop::create_task(anyloop::sleep(std::time::Duration::from_millis(1)))?;
-///     worker.set_name("worker");
-///     println!("{}", anyloop::dump()?);
-///     worker.await
-/// })??;
-/// # Ok::<(), anyloop::Error>(())
-/// ```
-pub fn dump() -> Result<Dump> {
-    Ok(LoopRef::current()?.dump())
 }

@@ -1,14 +1,29 @@
-//! What a loop is doing: a list of its tasks, and the callback it is in, readable from any thread.
+//! What a loop is doing: a list of its tasks, timers, watchers and operations, readable from any
+//! thread, also while a callback does not return.
 
 use std::fmt;
 use std::panic::Location;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::state::LoopState;
 
-/// The unfinished tasks of a loop, with what they wait for (asyncio's `print_call_graph` for all of
-/// them). Plain data: it may go to another thread; [`Display`](fmt::Display) is for people.
+/// What a loop has: its unfinished tasks with what they wait for (asyncio's `print_call_graph` for all
+/// of them), its timers, and everything the kernel does for it. Plain data: it may go to another
+/// thread; [`Display`](fmt::Display) is for people.
+///
+/// # Examples
+/// ```
+/// # fn show(lp: &dyn anyloop_api::EventLoop) {
+/// use anyloop_api::EventLoopExt;
+///
+/// let dump = lp.dump();
+/// for task in &dump.tasks {
+///     println!("{} awaits {:?}", task.name, task.awaits);
+/// }
+/// println!("{} timers\n{dump}", dump.timers.len());
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Dump {
@@ -18,8 +33,22 @@ pub struct Dump {
     pub backend: &'static str,
     /// Whether it was running.
     pub running: bool,
+    /// For a loop that did not answer: the callback it is in.
+    pub executing: Option<Executing>,
+    /// How old everything but the tasks is: zero if the loop answered.
+    pub age: Duration,
     /// The tasks, oldest first.
     pub tasks: Vec<TaskInfo>,
+    /// The timers that are to be called, earliest first.
+    pub timers: Vec<TimerInfo>,
+    /// What is watched by `add_reader`, `add_writer` and `add_signal_handler`, in words.
+    pub watchers: Vec<String>,
+    /// Operations that wait for the kernel, in words: connects, and those of raw sockets.
+    pub operations: Vec<String>,
+    /// Transports, servers and child processes, in words.
+    pub transports: Vec<String>,
+    /// The state of the kernel interface, in words of the backend.
+    pub driver: String,
 }
 
 /// One unfinished task.
@@ -56,25 +85,69 @@ pub enum TaskState {
     Suspended,
 }
 
+impl fmt::Display for TaskState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Created => "not started",
+            Self::Running => "running",
+            Self::Suspended => "suspended",
+        })
+    }
+}
+
+/// One pending timer.
+#[derive(Clone, Debug)]
+pub struct TimerInfo {
+    /// How long until it is due; zero if it is.
+    pub due_in: Duration,
+    /// Where its callback was created.
+    pub created: &'static Location<'static>,
+}
+
 impl Dump {
     pub(crate) fn of(state: &LoopState) -> Self {
-        let all = state.tasks.all();
-        let mut tasks: Vec<_> = all.iter().map(|task| task.core.info()).collect();
-        tasks.sort_by_key(|task| task.id);
-        let edges: Vec<(u64, u64)> = tasks
+        let tasks = state.tasks.all().iter().map(|task| task.core.info()).collect();
+        let mut dump = Self {
+            loop_id: state.id(),
+            backend: state.backend(),
+            running: state.is_running(),
+            executing: None,
+            age: Duration::ZERO,
+            tasks,
+            timers: Vec::new(),
+            watchers: Vec::new(),
+            operations: Vec::new(),
+            transports: Vec::new(),
+            driver: String::new(),
+        };
+        dump.connect();
+        dump
+    }
+
+    /// Sorts the tasks and tells each who waits for it.
+    fn connect(&mut self) {
+        self.tasks.sort_by_key(|task| task.id);
+        let edges: Vec<(u64, u64)> = self
+            .tasks
             .iter()
             .flat_map(|task| task.awaits_tasks.iter().map(|awaited| (task.id, *awaited)))
             .collect();
-        for task in &mut tasks {
-            let waiting = edges.iter().filter(|(_, awaited)| *awaited == task.id);
-            task.awaited_by = waiting.map(|(waiter, _)| *waiter).collect();
+        for task in &mut self.tasks {
+            task.awaited_by.clear();
         }
-        Self { loop_id: state.id(), backend: state.backend(), running: state.is_running(), tasks }
+        for (waiter, awaited) in edges {
+            if let Ok(at) = self.find(awaited) {
+                self.tasks[at].awaited_by.push(waiter);
+            }
+        }
+    }
+
+    fn find(&self, id: u64) -> Result<usize, usize> {
+        self.tasks.binary_search_by_key(&id, |task| task.id)
     }
 
     fn name(&self, id: u64) -> &str {
-        let task = self.tasks.iter().find(|task| task.id == id);
-        task.map_or("a task that is gone", |task| &task.name)
+        self.find(id).map_or("a task that is gone", |at| &self.tasks[at].name)
     }
 }
 
@@ -82,14 +155,17 @@ impl fmt::Display for Dump {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let running = if self.running { "running" } else { "not running" };
         write!(f, "event loop {} ({}), {running}", self.loop_id, self.backend)?;
-        write!(f, ", unfinished tasks: {}", self.tasks.len())?;
+        if let Some(executing) = &self.executing {
+            write!(f, "\nit has been executing {executing}")?;
+            write!(
+                f,
+                "\nit does not answer; its tasks now, the rest as it was {:?} ago",
+                self.age
+            )?;
+        }
+        write!(f, "\nunfinished tasks: {}", self.tasks.len())?;
         for task in &self.tasks {
-            let state = match task.state {
-                TaskState::Created => "not started",
-                TaskState::Running => "running",
-                TaskState::Suspended => "suspended",
-            };
-            write!(f, "\n  {:?} {state}", task.name)?;
+            write!(f, "\n  {:?} {}", task.name, task.state)?;
             if task.cancelling > 0 {
                 write!(f, ", cancellation requests: {}", task.cancelling)?;
             }
@@ -101,57 +177,140 @@ impl fmt::Display for Dump {
                 write!(f, "\n    awaited by {:?}", self.name(*waiter))?;
             }
         }
+        if !self.timers.is_empty() {
+            write!(f, "\ntimers: {}", self.timers.len())?;
+        }
+        for timer in &self.timers {
+            write!(f, "\n  in {:?}, created at {}", timer.due_in, timer.created)?;
+        }
+        let lists = [
+            ("watchers", &self.watchers),
+            ("operations in flight", &self.operations),
+            ("transports and servers", &self.transports),
+        ];
+        for (what, list) in lists {
+            if !list.is_empty() {
+                write!(f, "\n{what}: {}", list.len())?;
+            }
+            for item in list {
+                write!(f, "\n  {item}")?;
+            }
+        }
+        if !self.driver.is_empty() {
+            write!(f, "\ndriver: {}", self.driver)?;
+        }
         Ok(())
     }
 }
 
-/// What a loop is executing at this moment. Kept up in debug mode only; readable from any thread, also
-/// while a callback does not return.
-#[derive(Debug, Default)]
-pub struct Activity(Mutex<Option<Current>>);
+/// The callback that a loop is in.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Executing {
+    /// The task, if it is the step of one.
+    pub task: Option<TaskInfo>,
+    /// What is called, for a callback that the loop makes itself, in words.
+    pub what: Option<String>,
+    /// Where the callback or task was created, if that is known.
+    pub created: Option<&'static Location<'static>>,
+    /// For how long.
+    pub time: Duration,
+}
 
-#[derive(Debug)]
-struct Current {
-    task: Option<String>,
-    created: Option<&'static Location<'static>>,
-    since: Instant,
+impl fmt::Display for Executing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.task, &self.what) {
+            (Some(task), _) => write!(f, "a step of task {:?}", task.name)?,
+            (None, Some(what)) => write!(f, "the callback of {what}")?,
+            (None, None) => f.write_str("a callback")?,
+        }
+        if let Some(created) = self.created {
+            write!(f, " created at {created}")?;
+        }
+        write!(f, ", for {:?}", self.time)
+    }
+}
+
+/// What a loop is executing at this moment, and the last dump that it took of itself. Kept up while the
+/// loop is [observed](LoopState::observed); readable from any thread, also while a callback does not
+/// return.
+#[derive(Debug, Default)]
+pub struct Activity(Mutex<Seen>);
+
+#[derive(Debug, Default)]
+struct Seen {
+    current: Option<(Instant, Executing)>,
+    last: Option<(Instant, Dump)>,
 }
 
 impl Activity {
-    fn lock(&self) -> MutexGuard<'_, Option<Current>> {
+    fn lock(&self) -> MutexGuard<'_, Seen> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A callback begins; where it was created, if that is known.
-    pub fn begin(&self, created: Option<&'static Location<'static>>) {
-        *self.lock() = Some(Current { task: None, created, since: Instant::now() });
+    /// A callback begins: where it was created, or what calls it, if that is known.
+    pub fn begin(&self, created: Option<&'static Location<'static>>, what: Option<String>) {
+        let executing = Executing { task: None, what, created, time: Duration::ZERO };
+        self.lock().current = Some((Instant::now(), executing));
     }
 
-    /// It is the step of a task.
-    pub(crate) fn is_task(&self, name: &str, created: &'static Location<'static>) {
-        if let Some(current) = &mut *self.lock()
-            && current.task.is_none()
-        {
-            current.task = Some(name.to_owned());
-            current.created = Some(created);
+    /// The step of a task begins; `first`: it is what the loop called.
+    pub(crate) fn step(&self, task: TaskInfo, first: bool) {
+        if first && let Some((_, executing)) = &mut self.lock().current {
+            executing.created = Some(task.created);
+            executing.task = Some(task.clone());
+        }
+        self.note(task);
+    }
+
+    /// A task is new, or a step of it begins or ends: brings the last dump up to date.
+    pub(crate) fn note(&self, task: TaskInfo) {
+        let mut seen = self.lock();
+        let Some((_, dump)) = &mut seen.last else { return };
+        match dump.find(task.id) {
+            Ok(at) => dump.tasks[at] = task,
+            Err(at) => dump.tasks.insert(at, task),
+        }
+    }
+
+    /// A task is finished.
+    pub(crate) fn forget(&self, id: u64) {
+        let mut seen = self.lock();
+        let Some((_, dump)) = &mut seen.last else { return };
+        if let Ok(at) = dump.find(id) {
+            dump.tasks.remove(at);
         }
     }
 
     /// The callback returned.
     pub fn end(&self) {
-        *self.lock() = None;
+        let old = self.lock().current.take();
+        drop(old);
     }
 
-    /// What is being executed, and for how long, in words.
+    /// Keeps `dump` for those who ask while the loop does not answer.
+    pub fn publish(&self, dump: Dump) {
+        let old = self.lock().last.replace((Instant::now(), dump));
+        drop(old);
+    }
+
+    /// What is being executed.
     #[must_use]
-    pub fn describe(&self) -> Option<String> {
-        let current = self.lock();
-        let current = current.as_ref()?;
-        let what = match &current.task {
-            Some(name) => format!("a step of task {name:?}"),
-            None => "a callback".into(),
-        };
-        let created = current.created.map(|at| format!(" created at {at}")).unwrap_or_default();
-        Some(format!("{what}{created}, for {:?}", current.since.elapsed()))
+    pub fn executing(&self) -> Option<Executing> {
+        let seen = self.lock();
+        let (since, executing) = seen.current.as_ref()?;
+        Some(Executing { time: since.elapsed(), ..executing.clone() })
+    }
+
+    /// The last dump, its tasks brought up to date; `None` if nothing is being executed, or if none was
+    /// published.
+    #[must_use]
+    pub fn last_dump(&self) -> Option<Dump> {
+        let executing = self.executing()?;
+        let (taken, mut dump) = self.lock().last.clone()?;
+        dump.connect();
+        dump.age = taken.elapsed();
+        dump.executing = Some(executing);
+        Some(dump)
     }
 }

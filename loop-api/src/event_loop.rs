@@ -538,9 +538,15 @@ pub trait EventLoop: fmt::Debug {
         self.run_forever()
     }
 
-    /// What a dump of a stuck loop shows: one line per queue, timer set, watcher, operation.
+    /// Internals in words, for bug reports: one line per queue, timer set, watcher, operation.
     fn describe(&self) -> String {
         format!("{:?}", self.state())
+    }
+
+    /// Adds what only the loop knows to a dump of it: timers, watchers, operations, transports. For
+    /// [`EventLoopExt::dump`].
+    fn list(&self, dump: &mut Dump) {
+        let _ = dump;
     }
 
     // --- errors and settings; the bodies are the same for every loop ---
@@ -581,6 +587,15 @@ pub trait EventLoop: fmt::Debug {
     /// Switches debug mode, also on a running loop.
     fn set_debug(&self, on: bool) {
         self.state().set_debug(on);
+    }
+
+    /// Lets [`RemoteHandle::dump`] list this loop also while a callback does not return; off at first.
+    /// Debug mode includes it.
+    ///
+    /// A loop notes which callback begins, and the steps of tasks. Of the rest it takes a dump now and
+    /// then, never for more than about a twentieth of its time. While it is off, it costs one predictable branch per callback.
+    fn set_introspection(&self, on: bool) {
+        self.state().set_introspection(on);
     }
 
     /// Installs a hook that every new task goes through; `None` restores the default.
@@ -789,6 +804,7 @@ pub trait EventLoopExt: EventLoop {
     /// # Errors
     /// `Closed`; `AlreadyRunning` (then `future` is dropped un-polled); `Usage` if the loop was
     /// stopped first, and the task stays pending; `Interrupt`; `Panicked`; `Cancelled`.
+    #[track_caller]
     fn run_until_complete<F>(&self, future: F) -> Result<F::Output>
     where
         F: Future + 'static,
@@ -828,6 +844,7 @@ pub trait EventLoopExt: EventLoop {
     ///
     /// # Cancel safety
     /// Cancelling before the function started prevents it; afterwards it runs to its end unobserved.
+    #[track_caller]
     fn run_in_executor<T: Send + 'static>(
         &self,
         executor: Option<SharedExecutor>,
@@ -863,9 +880,12 @@ pub trait EventLoopExt: EventLoop {
         Ok(future)
     }
 
-    /// The unfinished tasks with what each of them waits for.
+    /// The unfinished tasks with what each of them waits for, and the timers, watchers, operations and
+    /// transports there are. Also on a loop that is not running.
     fn dump(&self) -> Dump {
-        Dump::of(self.state())
+        let mut dump = Dump::of(self.state());
+        self.list(&mut dump);
+        dump
     }
 
     /// [`EventLoop::create_connection`] for a protocol of a known type.

@@ -59,7 +59,7 @@ pub use datagram::{
     DatagramEndpoint, DatagramFactory, DatagramProtocol, DatagramTransport, RawDatagramTransport,
     WeakDatagramTransport,
 };
-pub use dump::{Activity, Dump, TaskInfo, TaskState};
+pub use dump::{Activity, Dump, Executing, TaskInfo, TaskState, TimerInfo};
 pub use endpoint::Endpoint;
 pub use error::{Cancelled, Error, ErrorGroup, Interrupt, Panic, Result, SharedError, Text};
 pub use event_loop::{

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use async_task::Runnable;
 
 use crate::context::Snapshot;
-use crate::dump::Dump;
+use crate::dump::{Activity, Dump, Executing};
 use crate::error::{Cancelled, Error, Result};
 use crate::event_loop::{EventLoopExt, LoopRef};
 use crate::report::Report;
@@ -35,8 +35,8 @@ pub trait RemoteLoop: Scheduler + fmt::Debug {
     /// Whether the loop is closed.
     fn is_closed(&self) -> bool;
 
-    /// What the loop is executing, in words; see [`Activity`](crate::Activity).
-    fn activity(&self) -> Option<String> {
+    /// What the loop is executing, if it keeps that up.
+    fn activity(&self) -> Option<&Activity> {
         None
     }
 }
@@ -148,39 +148,40 @@ impl RemoteHandle {
         joint.wait(Some(timeout))
     }
 
-    /// The unfinished tasks with what each of them waits for, from any thread: asks the loop and waits
-    /// for its answer.
+    /// What [`EventLoopExt::dump`] says, from any thread: asks the loop and waits for its answer.
+    ///
+    /// A loop that does not answer in time is stuck in a callback, or has much to do. In debug mode, or
+    /// with [introspection](crate::EventLoop::set_introspection), the answer is then the last dump that
+    /// it took of itself, with what it is [executing](Dump::executing).
     ///
     /// # Errors
-    /// `Closed`; `TimedOut` if the loop does not answer in time. In debug mode the text then says which
-    /// callback or task has kept it, and for how long.
+    /// `Closed`; `TimedOut` if the loop does not answer in time, and is not running or not observed.
     pub fn dump(&self, timeout: Duration) -> Result<Dump> {
         let joint = Arc::new(Joint::<Dump>::default());
         let theirs = Finish(joint.clone());
         let call = self.call_soon_threadsafe(move || {
             theirs.0.finish(LoopRef::current().map(|lp| lp.dump()));
         })?;
-        joint.wait(Some(timeout)).map_err(|error| match error {
-            Error::TimedOut(_) => {
-                call.cancel();
-                Error::TimedOut(match self.activity() {
-                    Some(activity) => {
-                        format!("dump: the loop has been executing {activity}").into()
-                    }
-                    None => "dump: the loop did not answer in time; it does not run, or something \
-                             blocks it (debug mode tells what)"
-                        .into(),
-                })
+        joint.wait(Some(timeout)).or_else(|error| {
+            if !matches!(error, Error::TimedOut(_)) {
+                return Err(error);
             }
-            error => error,
+            call.cancel();
+            self.0.activity().and_then(Activity::last_dump).ok_or_else(|| {
+                Error::TimedOut(
+                    "dump: the loop did not answer in time; it does not run, or something blocks \
+                     it (debug mode or set_introspection tell what)"
+                        .into(),
+                )
+            })
         })
     }
 
-    /// What the loop is executing at this moment and for how long, in words; `None` if it executes
-    /// nothing, or is not in debug mode.
+    /// What the loop is executing at this moment, and for how long; `None` if it executes nothing, or
+    /// is neither in debug mode nor [introspected](crate::EventLoop::set_introspection).
     #[must_use]
-    pub fn activity(&self) -> Option<String> {
-        self.0.activity()
+    pub fn activity(&self) -> Option<Executing> {
+        self.0.activity().and_then(Activity::executing)
     }
 }
 

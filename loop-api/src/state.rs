@@ -23,7 +23,7 @@ use crate::fork::fork_generation;
 use crate::report::{ExceptionHandler, Report};
 use crate::server::LocalBoxFuture;
 use crate::task::{AnyTask, TaskFactory};
-use crate::task_core::DynTask;
+use crate::task_core::{DynTask, TaskCore};
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -62,6 +62,9 @@ pub struct LoopState {
     handler: RefCell<Option<ExceptionHandler>>,
     factory: RefCell<Option<Rc<dyn TaskFactory>>>,
     debug: Cell<bool>,
+    introspection: Cell<bool>,
+    /// Either of the two.
+    observed: Cell<bool>,
     activity: Arc<Activity>,
     slow: Cell<Duration>,
     interruption: RefCell<Option<Interruption>>,
@@ -88,6 +91,8 @@ impl LoopState {
             handler: RefCell::new(None),
             factory: RefCell::new(None),
             debug: Cell::new(false),
+            introspection: Cell::new(false),
+            observed: Cell::new(false),
             activity: Arc::default(),
             slow: Cell::new(Duration::from_millis(100)),
             interruption: RefCell::new(None),
@@ -287,7 +292,7 @@ impl LoopState {
 
     // --- settings ---
 
-    /// Whether debug mode is on: one predictable branch.
+    /// Whether debug mode is on.
     #[must_use]
     pub fn debug(&self) -> bool {
         self.debug.get()
@@ -296,9 +301,30 @@ impl LoopState {
     /// Switches debug mode.
     pub fn set_debug(&self, on: bool) {
         self.debug.set(on);
+        self.observed.set(on || self.introspection.get());
     }
 
-    /// What the loop is executing; loops keep it up in debug mode.
+    /// Whether the loop is to be dumped also while a callback does not return.
+    #[must_use]
+    pub fn introspection(&self) -> bool {
+        self.introspection.get()
+    }
+
+    /// See [`EventLoop::set_introspection`].
+    pub fn set_introspection(&self, on: bool) {
+        self.introspection.set(on);
+        self.observed.set(on || self.debug.get());
+    }
+
+    /// Whether loops keep up [`LoopState::activity`], in debug mode or for introspection: one
+    /// predictable branch per callback.
+    #[must_use]
+    #[inline]
+    pub fn observed(&self) -> bool {
+        self.observed.get()
+    }
+
+    /// What the loop is executing; loops keep it up while they are [observed](LoopState::observed).
     #[must_use]
     pub fn activity(&self) -> &Arc<Activity> {
         &self.activity
@@ -359,6 +385,24 @@ impl LoopState {
     pub fn take_finalisers(&self) -> Vec<LocalBoxFuture<Result<()>>> {
         let all: Vec<Finaliser> = self.finalisers.borrow_mut().drain().collect();
         all.into_iter().map(|finaliser| finaliser()).collect()
+    }
+
+    // --- tasks ---
+
+    /// The loop owns `task` from now on.
+    pub(crate) fn insert_task(&self, task: Rc<DynTask>) {
+        if self.observed() {
+            self.activity.note(task.core.info());
+        }
+        task.core.index.set(self.tasks.insert(task.clone()));
+    }
+
+    /// `task` is finished; its owner's reference, if there is one.
+    pub(crate) fn remove_task(&self, task: &TaskCore) -> Option<Rc<DynTask>> {
+        if self.observed() {
+            self.activity.forget(task.id);
+        }
+        self.tasks.remove(task.index.get())
     }
 
     /// For `close`: ends every task that is left by dropping its future, and reports those that the

@@ -676,7 +676,7 @@ fn quietly(lp: &WeakLoop, message: &'static str, destroy: impl FnOnce()) {
 fn finish<T: 'static>(cell: &Rc<TaskCell<Outcome<T>>>, outcome: Result<T>) {
     quietly(&cell.lp, "a destructor panicked at the end of a task", || cell.core.finish());
     let lp = cell.lp.upgrade();
-    let owned = lp.as_ref().and_then(|lp| lp.state().tasks.remove(cell.core.index.get()));
+    let owned = lp.as_ref().and_then(|lp| lp.state().remove_task(&cell.core));
     if let (Err(Error::Panicked(panic)), Some(lp)) = (&outcome, &lp)
         && lp.state().resume_panic(panic)
     {
@@ -731,7 +731,7 @@ where
         created,
     );
     let cell = Rc::new(TaskCell { core, outcome: Outcome::new() });
-    cell.core.index.set(lp.state().tasks.insert(cell.clone()));
+    lp.state().insert_task(cell.clone());
     let root = Root { future: Some(future), settle: Some(settle), cell: Some(cell.clone()) };
     let scheduler = lp.scheduler();
     let (runnable, handle) = async_task::spawn_local(

@@ -438,14 +438,21 @@ pub fn observe_step(run: impl FnOnce()) -> Option<AnyTask> {
 }
 
 #[cold]
-fn observed(task: &Rc<DynTask>) {
+fn step_begins(task: &Rc<DynTask>) {
     let first = STEPPED.with_borrow_mut(|stepped| match stepped {
         // An eager task inside a step belongs to that step.
         Some(_) => false,
         None => stepped.insert(task.clone()).core.id == task.core.id,
     });
-    if first && let Some(lp) = task.core.lp.upgrade() {
-        lp.state().activity().is_task(&task.core.name(), task.core.created);
+    if let Some(lp) = task.core.lp.upgrade() {
+        lp.state().activity().step(task.core.info(), first);
+    }
+}
+
+#[cold]
+fn step_ends(task: &DynTask) {
+    if let Some(lp) = task.core.lp.upgrade() {
+        lp.state().activity().note(task.core.info());
     }
 }
 
@@ -457,11 +464,11 @@ pub(crate) struct StepGuard {
 
 impl StepGuard {
     pub(crate) fn enter(core: Rc<DynTask>) -> Self {
-        if OBSERVED.get() {
-            observed(&core);
-        }
         core.started.set(true);
         core.running.set(true);
+        if OBSERVED.get() {
+            step_begins(&core);
+        }
         let outer = CURRENT.replace(Some(core));
         Self { outer, place: Place::default().enter() }
     }
@@ -474,6 +481,9 @@ impl Drop for StepGuard {
         let inner = CURRENT.replace(self.outer.take());
         if let Some(core) = inner {
             core.running.set(false);
+            if OBSERVED.get() {
+                step_ends(&core);
+            }
         }
         if nested {
             with_current(|outer| outer.core.context.resume());

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use anyloop_api::{
     AddrInfo, AnyProtocol, Bind, Command, Connect, DatagramEndpoint, DatagramFactory,
-    DatagramProtocol, DatagramTransport, Direction, Endpoint, Error, EventLoop, EventLoopExt,
+    DatagramProtocol, DatagramTransport, Direction, Dump, Endpoint, Error, EventLoop, EventLoopExt,
     Family, Handle, Job, LocalBoxFuture, Lookup, LoopConfig, LoopInstant, LoopRef, LoopState,
     NameInfoFlags, Panic, ProtocolFactory, Received, Rejected, RemoteHandle, Report, Result,
     Runnable, Scheduler, Server, SharedExecutor, Sock, SockAddr, SubprocessFactory,
@@ -91,6 +91,8 @@ pub struct BaseLoop {
     pub(crate) watchers: RefCell<HashMap<RawFd, Rc<Watcher>>>,
     iterations: Cell<u64>,
     polls: Cell<u64>,
+    /// When an observed loop may take its next dump of itself.
+    pub(crate) next_dump: Cell<LoopInstant>,
 }
 
 /// The shared read buffer.
@@ -175,6 +177,7 @@ impl BaseLoop {
             watchers: RefCell::default(),
             iterations: Cell::new(0),
             polls: Cell::new(0),
+            next_dump: Cell::new(LoopInstant::from_nanos(0)),
         });
         Ok(LoopRef::new(base))
     }
@@ -290,7 +293,7 @@ impl BaseLoop {
         self.since_poll.set(self.since_poll.get() + batch as u64);
         for _ in 0..batch {
             let Some(entry) = self.ready.pop() else { break };
-            if self.state.debug() {
+            if self.state.observed() {
                 self.run_observed(entry);
             } else {
                 self.run_entry(entry);
@@ -428,7 +431,7 @@ impl BaseLoop {
         let mut rest = events.drain(..);
         while let Some(event) = rest.next() {
             if let Some(source) = self.sources.get(event.key()) {
-                if self.state.debug() {
+                if self.state.observed() {
                     self.dispatch_observed(source, event);
                 } else {
                     source.on_event(event);
@@ -849,6 +852,16 @@ impl EventLoop for BaseLoop {
             }
         }
         text
+    }
+
+    fn list(&self, dump: &mut Dump) {
+        self.check_home();
+        dump.timers = self.timers.list(self.clock.now());
+        for source in self.sources.all() {
+            source.list(dump);
+        }
+        let driver = self.driver.try_borrow();
+        dump.driver = driver.map_or_else(|_| "polling".into(), |driver| driver.describe());
     }
 }
 

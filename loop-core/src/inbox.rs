@@ -166,8 +166,8 @@ impl RemoteLoop for Inbox {
         self.lock().closed
     }
 
-    fn activity(&self) -> Option<String> {
-        self.activity.describe()
+    fn activity(&self) -> Option<&Activity> {
+        Some(&self.activity)
     }
 }
 

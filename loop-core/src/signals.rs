@@ -11,7 +11,7 @@ use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyloop_api::{Error, Report, Result, Snapshot};
+use anyloop_api::{Dump, Error, Report, Result, Snapshot};
 use signal_hook::SigId;
 
 use crate::base::BaseLoop;
@@ -194,6 +194,10 @@ impl Source for Channel {
     fn describe(&self) -> String {
         let signals: Vec<_> = self.handlers.borrow().keys().copied().collect();
         format!("signals {signals:?} through descriptor {}", self.receiver.as_raw_fd())
+    }
+
+    fn list(&self, dump: &mut Dump) {
+        dump.watchers.push(self.describe());
     }
 }
 

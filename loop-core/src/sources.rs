@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::os::fd::RawFd;
 use std::rc::Rc;
 
-use anyloop_api::{Error, Result};
+use anyloop_api::{Dump, Error, Result};
 
 use crate::driver::{Event, Key};
 
@@ -16,8 +16,13 @@ pub(crate) trait Source {
     /// The loop closes: free the descriptor, call nobody.
     fn abandon(&self);
 
-    /// For dumps.
+    /// In words.
     fn describe(&self) -> String;
+
+    /// Adds it to a dump.
+    fn list(&self, dump: &mut Dump) {
+        dump.transports.push(self.describe());
+    }
 
     /// Whether its user should have closed it before the loop (DBG-05).
     fn is_open(&self) -> bool {

@@ -7,7 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use anyloop_api::{Handle, LoopInstant, TimerHandle, TimerQueue};
+use anyloop_api::{Handle, LoopInstant, TimerHandle, TimerInfo, TimerQueue};
 
 struct Entry {
     when: u64,
@@ -74,6 +74,18 @@ impl Timers {
     /// How many entries are stored, cancelled ones included.
     pub(crate) fn len(&self) -> usize {
         self.heap.borrow().len()
+    }
+
+    /// The live ones, in the order in which they will be called; for dumps.
+    pub(crate) fn list(&self, now: LoopInstant) -> Vec<TimerInfo> {
+        let heap = self.heap.borrow();
+        let mut live: Vec<_> = heap.iter().filter(|entry| entry.handle.is_pending()).collect();
+        live.sort_by_key(|entry| (entry.when, entry.sequence));
+        let info = |entry: &Entry| TimerInfo {
+            due_in: LoopInstant::from_nanos(entry.when) - now,
+            created: entry.handle.created(),
+        };
+        live.into_iter().map(info).collect()
     }
 
     /// Drops everything.

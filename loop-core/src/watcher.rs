@@ -16,7 +16,7 @@ use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::{Rc, Weak};
 
-use anyloop_api::{Direction, Error, Report, Result, Snapshot, SockAttachment, Waiter};
+use anyloop_api::{Direction, Dump, Error, Report, Result, Snapshot, SockAttachment, Waiter};
 
 use crate::base::BaseLoop;
 use crate::driver::{Event, Interest, Key, Readiness, Trigger};
@@ -367,5 +367,18 @@ impl Source for Watcher {
             }
         }
         text
+    }
+
+    fn list(&self, dump: &mut Dump) {
+        let sides = [(Direction::Receive, &self.reading), (Direction::Send, &self.writing)];
+        for (direction, side) in sides {
+            if side.callback.borrow().is_some() {
+                let watched = format!("{} of descriptor {}", operation(direction), self.fd);
+                dump.watchers.push(watched);
+            }
+            if let Some(waiter) = side.operation.borrow().as_ref().filter(|w| w.is_waiting()) {
+                dump.operations.push(format!("{} on descriptor {}", waiter.operation(), self.fd));
+            }
+        }
     }
 }

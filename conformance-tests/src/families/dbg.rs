@@ -1,9 +1,12 @@
 //! Debug mode.
 
+use std::io::Write as _;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
 
 use anyloop::{Config, Runner};
-use anyloop_api::{LoopConfig, Protocol, TaskState, sleep};
+use anyloop_api::{Dump, LoopConfig, Protocol, Sock, TaskState, sleep};
 
 use super::prelude::*;
 use crate::tools::{Seen, tcp_pair};
@@ -18,7 +21,8 @@ cases! {
     DBG_05 => an_open_transport_is_named, a_closed_one_is_not, nor_outside_debug_mode;
     DBG_06 => switchable_while_running;
     DBG_07 => same_order_same_outcome;
-    DBG_08 => tasks_and_who_awaits_whom, from_another_thread, a_blocked_loop_names_its_task;
+    DBG_08 => tasks_and_who_awaits_whom, timers_watchers_and_operations, from_another_thread,
+        a_blocked_loop_names_its_task, a_blocked_loop_lists_what_waits;
 }
 
 /// A loop in debug mode that calls slow what takes 20 ms.
@@ -131,7 +135,7 @@ fn a_slow_watcher_is_logged(cx: &Context) -> Outcome {
     let (lp, reports) = debugged(cx)?;
     let (near, far) = crate::tools::socket_pair()?;
     drop(far);
-    let fd = std::os::fd::AsRawFd::as_raw_fd(&near);
+    let fd = near.as_raw_fd();
     let inner = lp.clone();
     lp.add_reader(&near, move || {
         block_for(ms(25));
@@ -242,7 +246,7 @@ fn close_with_a_connection(
 ) -> Result<Vec<Seen>, Failure> {
     let lp = cx.new_loop_with(|config| config.debug(debug))?;
     let (near, _far) = tcp_pair()?;
-    let fd = std::os::fd::AsRawFd::as_raw_fd(&near);
+    let fd = near.as_raw_fd();
     let factory = Rc::new(|| anyloop_api::AnyProtocol::plain(Idle));
     let (transport, _) =
         lp.run_until_complete(lp.connect_accepted_socket(factory, near.into()))??;
@@ -389,9 +393,11 @@ fn from_another_thread(cx: &Context) -> Outcome {
     Ok(())
 }
 
-fn a_blocked_loop_names_its_task(cx: &Context) -> Outcome {
-    let lp = cx.new_loop_with(|config| config.debug(true))?;
-    lp.state().set_slow_callback_duration(FAR);
+/// Blocks `lp` in a task until `ask` has returned, in another thread.
+fn while_blocked<T: Send + 'static>(
+    lp: &LoopRef,
+    ask: impl FnOnce(RemoteHandle) -> T + Send + 'static,
+) -> Result<(T, u32), Failure> {
     let remote = lp.remote();
     let (enter, entered) = mpsc::channel();
     let (leave, left) = mpsc::channel::<()>();
@@ -403,19 +409,126 @@ fn a_blocked_loop_names_its_task(cx: &Context) -> Outcome {
     let blocker = lp.task().name("blocker").spawn(body)?;
     let asking = thread::spawn(move || {
         let _ = entered.recv_timeout(Duration::from_secs(10));
-        let answer = (remote.dump(ms(20)), remote.activity());
+        let answer = ask(remote);
         drop(leave);
         answer
     });
     lp.run_until_done(&blocker)?;
-    let (dump, activity) = join(asking)?;
-    let Err(Error::TimedOut(text)) = dump else {
-        return Err(Failure::new(format!("a blocked loop answered: {dump:?}")));
-    };
-    for text in [text.to_string(), activity.unwrap_or_default()] {
+    Ok((join(asking)?, line))
+}
+
+fn a_blocked_loop_names_its_task(cx: &Context) -> Outcome {
+    let lp = cx.new_loop_with(|config| config.debug(true))?;
+    lp.state().set_slow_callback_duration(FAR);
+    let ask = |remote: RemoteHandle| (remote.dump(ms(20)), remote.activity());
+    let ((dump, activity), line) = while_blocked(&lp, ask)?;
+    for executing in [dump?.executing, activity] {
+        let executing = executing.ok_or_else(|| Failure::new("it is not said to be stuck"))?;
+        let text = executing.to_string();
         let named = text.contains("blocker") && text.contains(&format!("dbg.rs:{line}"));
         ensure!(named, "{text:?} does not name the task and its place");
     }
-    ensure_eq!(lp.remote().activity(), None, "what a loop executes that does not run");
+    ensure!(lp.remote().activity().is_none(), "a loop that does not run executes something");
+    // What was listed while it ran is not what there is now.
+    let remote = lp.remote();
+    ensure_is!(join(thread::spawn(move || remote.dump(ms(1))))?, Err(Error::TimedOut(_)));
+    run_times(&lp, 2)?;
+    // Not observed, it cannot say more than that it does not answer.
+    lp.set_debug(false);
+    let ((dump, activity), _) = while_blocked(&lp, ask)?;
+    ensure_is!(dump, Err(Error::TimedOut(_)));
+    ensure!(activity.is_none(), "observed without having been asked to: {activity:?}");
+    Ok(())
+}
+
+fn a_blocked_loop_lists_what_waits(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    lp.set_introspection(true);
+    let sleeper = lp.task().name("sleeper").spawn(sleep(FAR))?;
+    let (ours, _theirs) = UnixStream::pair()?;
+    lp.add_reader(&ours, || ())?;
+    // Dumps are taken now and then, before a callback.
+    let activity = lp.state().activity().clone();
+    let seen = |dump: &Dump| {
+        let mut sleepers = dump.tasks.iter().filter(|task| task.name == "sleeper");
+        (dump.watchers.len(), dump.timers.len()) == (1, 1)
+            && sleepers.any(|task| task.awaits.as_deref() == Some("sleep"))
+    };
+    let l2 = lp.clone();
+    every_iteration(&lp, move |_| {
+        let known = activity.last_dump().as_ref().is_some_and(seen);
+        if known {
+            l2.stop();
+        }
+        !known
+    })?;
+    lp.run_forever()?;
+    let (dump, _) = while_blocked(&lp, |remote| remote.dump(ms(20)))?;
+    let dump = dump?;
+    ensure!(seen(&dump), "it does not list what there is: {dump}");
+    let names: Vec<_> = dump.tasks.iter().map(|task| &*task.name).collect();
+    ensure_eq!(names.last(), Some(&"blocker"), "the newest task");
+    ensure!(dump.running, "the loop is said not to run");
+    ensure!(dump.age > Duration::ZERO, "it is said to be fresh");
+    let text = dump.to_string();
+    for part in ["it has been executing a step of task \"blocker\"", "\"sleeper\" suspended"] {
+        ensure!(text.contains(part), "{part:?} is not in {text}");
+    }
+    lp.remove_reader(&ours)?;
+    sleeper.cancel();
+    run_times(&lp, 2)?;
+    Ok(())
+}
+
+#[derive(Debug)]
+struct Quiet;
+
+impl Protocol for Quiet {}
+
+fn timers_watchers_and_operations(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let nothing = lp.dump();
+    ensure!(nothing.timers.is_empty() && nothing.watchers.is_empty(), "{nothing:?}");
+    let line = line!() + 1;
+    let late = lp.call_later(Duration::from_secs(7200), || ())?;
+    let soon = lp.call_later(Duration::from_secs(3600), || ())?;
+    lp.call_later(ms(1), || ())?.cancel();
+    let (watched, _other) = UnixStream::pair()?;
+    lp.add_reader(&watched, || ())?;
+    let (ours, theirs) = UnixStream::pair()?;
+    let (sock, l2) = (Sock::new(ours)?, lp.clone());
+    let receiving = lp.create_task(async move { l2.sock_recv(&sock, 8).await })?;
+    let server = lp.run_until_complete(lp.serve(|| Quiet, ("127.0.0.1", 0)))??;
+    let address = server.local_addr();
+    run_times(&lp, 2)?;
+
+    let dump = lp.dump();
+    let lines: Vec<_> = dump.timers.iter().map(|timer| timer.created.line()).collect();
+    ensure_eq!(lines, [line + 1, line], "the timers, without the cancelled one");
+    let [first, _] = &dump.timers[..] else { return Err(Failure::new("not two timers")) };
+    let hour = Duration::from_secs(3600);
+    ensure!(first.due_in <= hour && first.due_in > hour / 2, "{first:?}");
+    let watcher = format!("add_reader of descriptor {}", watched.as_raw_fd());
+    ensure_eq!(dump.watchers, [watcher], "the watchers");
+    ensure_eq!(dump.operations.len(), 1, "the operations");
+    ensure!(dump.operations[0].contains("sock_recv"), "{:?}", dump.operations);
+    ensure_eq!(dump.transports.len(), 1, "the server alone");
+    let port = address.map(|address| address.port().to_string()).unwrap_or_default();
+    ensure!(dump.transports[0].contains(&port), "{:?} does not say {port}", dump.transports);
+    let text = dump.to_string();
+    for part in ["timers: 2", "add_reader of", "sock_recv on", "transports and servers: 1"] {
+        ensure!(text.contains(part), "{part:?} is not in {text}");
+    }
+
+    (&theirs).write_all(b"x")?;
+    ensure_eq!(lp.run_until_done(&receiving)??, b"x".to_vec(), "what was received");
+    server.close();
+    lp.remove_reader(&watched)?;
+    late.cancel();
+    soon.cancel();
+    run_times(&lp, 2)?;
+    let after = lp.dump();
+    let left = after.timers.len() + after.watchers.len() + after.operations.len();
+    ensure_eq!(left + after.transports.len(), 0, "what is left");
     Ok(())
 }

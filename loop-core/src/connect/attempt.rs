@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::rc::{Rc, Weak};
 
-use anyloop_api::{Error, EventLoopExt, LoopFuture, Result};
+use anyloop_api::{Dump, Error, EventLoopExt, LoopFuture, Result};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -161,6 +161,10 @@ impl Source for Watch {
 
     fn describe(&self) -> String {
         format!("connecting to {}", self.address)
+    }
+
+    fn list(&self, dump: &mut Dump) {
+        dump.operations.push(self.describe());
     }
 }
 
