@@ -3,10 +3,11 @@
 use std::future::{Future, pending, ready};
 use std::pin::Pin;
 
-use anyloop_api::{EagerTaskFactory, TaskBuilder, catch_cancel};
+use anyloop::{TaskGroup, gather, task_group};
+use anyloop_api::{EagerTaskFactory, TaskBuilder, catch_cancel, current_task};
 
 use super::prelude::*;
-use crate::tools::{Gate, OnDrop};
+use crate::tools::{Gate, OnDrop, Trace};
 
 cases! {
     EAGER_01 => the_first_step_is_inside_the_call, only_on_the_loop_that_runs,
@@ -17,6 +18,8 @@ cases! {
     EAGER_05 => it_runs_in_its_own_context;
     EAGER_06 => cancelled_after_the_eager_step, cancelled_when_it_is_done,
         cancelled_inside_the_eager_step, the_creators_cancellation_reaches_it;
+    EAGER_07 => gather_over_eager_results_is_done, one_that_suspended_is_waited_for;
+    EAGER_08 => an_eager_failure_ends_the_group, an_eager_cancel_of_the_group_ends_it;
     EAGER_09 => never_on_the_thread_of_the_caller;
 }
 
@@ -452,6 +455,104 @@ fn the_creators_cancellation_reaches_it(cx: &Context) -> Outcome {
     trace.expect(["clean-up begins", "clean-up ends"])?;
     ensure!(task.cancelled(), "the creator is not cancelled");
     Ok(())
+}
+
+fn gather_over_eager_results_is_done(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    lp.set_task_factory(Some(Rc::new(EagerTaskFactory)));
+    let task = lp.create_task(async {
+        let both = gather((eager(async { 6 })?, eager(async { 7 })?));
+        let done = both.done();
+        // Futures too: the factory makes eager tasks of them.
+        let made = gather([1, 2].map(|n| async move { n }));
+        Ok::<_, Error>((done, both.await?, made.done(), made.await?))
+    })?;
+    ensure_eq!(lp.run_until_done(&task)??, (true, (6, 7), true, vec![1, 2]), "done and values");
+    Ok(())
+}
+
+fn one_that_suspended_is_waited_for(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let gate = Gate::new();
+    let wait = gate.clone();
+    let task = lp.create_task(async move {
+        let slow = eager(async move {
+            wait.wait().await;
+            7
+        })?;
+        let both = gather((eager(async { 6 })?, slow));
+        Ok::<_, Error>((both.done(), both.await?))
+    })?;
+    run_times(&lp, 3)?;
+    ensure!(!task.done(), "gather did not wait for the task that suspended");
+    gate.open();
+    ensure_eq!(lp.run_until_done(&task)??, (false, (6, 7)), "done and values");
+    Ok(())
+}
+
+/// A group with a sleeping child in which `begin` starts another one: how it ended, and what the task
+/// that ran it looks like afterwards.
+fn with_sibling(
+    lp: &LoopRef,
+    trace: &Trace,
+    begin: impl FnOnce(&TaskGroup) -> Result<(), Error> + 'static,
+) -> Result<(Result<(), Error>, usize), Error> {
+    let log = trace.clone();
+    let task = lp.create_task(async move {
+        let theirs = log.clone();
+        let ended = task_group(|group| async move {
+            group.create_task(async move {
+                let Err(cancelled) = catch_cancel(pending::<()>()).await else { return };
+                theirs.push("sibling cancelled");
+                cancelled.resume::<()>().await;
+            })?;
+            yield_now().await;
+            begin(&group)?;
+            pending::<Result<(), Error>>().await
+        })
+        .await;
+        // Nothing of the group's own cancellation is left to hit this.
+        yield_now().await;
+        log.push("after the group");
+        (ended, current_task().map_or(usize::MAX, |task| task.cancelling()))
+    })?;
+    lp.run_until_complete(task)?
+}
+
+fn an_eager_failure_ends_the_group(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    let (ended, cancelling) = with_sibling(&lp, &trace, |group| {
+        let failing = async { Err::<(), _>(Error::invalid_arg("at once")) };
+        let child = group.task()?.eager(true).spawn(failing)?;
+        if child.done() { Ok(()) } else { Err(Error::usage("the child is not done on return")) }
+    })?;
+    let Err(Error::Group(group)) = ended else {
+        return Err(Failure::new(format!("the group ended with {ended:?}")));
+    };
+    ensure_eq!(group.errors().len(), 1, "errors");
+    ensure!(group.errors()[0].to_string().contains("at once"), "another error: {group}");
+    ensure_eq!(cancelling, 0, "requests that are left");
+    trace.expect(["sibling cancelled", "after the group"])
+}
+
+fn an_eager_cancel_of_the_group_ends_it(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    let log = trace.clone();
+    let (ended, cancelling) = with_sibling(&lp, &trace, move |group| {
+        let whole = group.clone();
+        group.task()?.eager(true).spawn(async move {
+            whole.cancel();
+            let Err(cancelled) = catch_cancel(pending::<()>()).await else { return };
+            log.push("child cancelled");
+            cancelled.resume::<()>().await;
+        })?;
+        Ok(())
+    })?;
+    ensure!(ended.is_ok(), "the group ended with {ended:?}");
+    ensure_eq!(cancelling, 0, "requests that are left");
+    trace.expect(["sibling cancelled", "child cancelled", "after the group"])
 }
 
 /// What could start a task on another thread's loop does not leave its own thread; what may leave it
