@@ -99,6 +99,7 @@
 //! | `mio` | yes | the backend on mio |
 //! | `uring` | yes | the backend on io_uring |
 //! | `polling` | yes | the backend on polling |
+//! | `hyper` | no | [`compat::hyper`](crate::compat): hyper's I/O, timers and executors |
 //! | `tracing` | no | reports, and which backend was chosen, as events of the tracing crate |
 //!
 //! Features add backends to the table; they never select one.
@@ -118,6 +119,7 @@
 mod asyncgen;
 mod backends;
 mod combinators;
+pub mod compat;
 mod config;
 mod ctrl_c;
 mod dumps;

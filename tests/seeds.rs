@@ -1,5 +1,5 @@
 //! The seed programs of the contract's part 4, on every backend, with what is to be observed.
-#![cfg(all(feature = "mio", feature = "uring", feature = "polling"))]
+#![cfg(all(feature = "mio", feature = "uring", feature = "polling", feature = "hyper"))]
 #![allow(missing_docs, reason = "a test")]
 
 #[macro_use]
@@ -25,10 +25,15 @@ seed!(i_graceful_shutdown, "../examples/seeds/i_graceful_shutdown.rs");
 seed!(j_wait_modes, "../examples/seeds/j_wait_modes.rs");
 seed!(k_gather_as_completed, "../examples/seeds/k_gather_as_completed.rs");
 seed!(l_producer_consumers, "../examples/seeds/l_producer_consumers.rs");
+seed!(m_bounded_fetchers, "../examples/seeds/m_bounded_fetchers.rs");
 seed!(n_fibonacci_service, "../examples/seeds/n_fibonacci_service.rs");
 seed!(o_raw_socket_echo, "../examples/seeds/o_raw_socket_echo.rs");
+seed!(p_crawler, "../examples/seeds/p_crawler.rs");
 seed!(q_async_generators, "../examples/seeds/q_async_generators.rs");
 
+use std::collections::HashSet;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use anyloop::Result;
@@ -45,6 +50,54 @@ fn calls(log: &[String]) -> (Vec<&str>, String) {
         data.push_str(line.strip_prefix("data_received ").unwrap_or_default());
     }
     (order, data)
+}
+
+/// Whether the crawler's site answers with an error.
+fn fails(path: &str) -> bool {
+    path == "/missing" || path.ends_with('9')
+}
+
+/// How many of the crawler's pages are behind broken ones only.
+fn broken_children() -> usize {
+    let behind = |mut page: usize| {
+        while page > 0 {
+            page = (page - 1) / 2;
+            if page % 10 == 9 {
+                return true;
+            }
+        }
+        false
+    };
+    (0..p_crawler::PAGES).filter(|page| behind(*page)).count()
+}
+
+type Set = std::thread::JoinHandle<std::io::Result<HashSet<String>>>;
+
+/// What the crawler needs of Redis: SADD, for one client.
+fn small_redis() -> std::io::Result<(SocketAddr, Set)> {
+    let listener = TcpListener::bind(("127.0.0.1", 0))?;
+    let address = listener.local_addr()?;
+    let serve = move || {
+        let mut set = HashSet::new();
+        let (client, _) = listener.accept()?;
+        let mut lines = BufReader::new(&client).lines();
+        while let Some(count) = lines.next().transpose()? {
+            assert_eq!(count, "*3", "an array of three");
+            let words: Vec<_> = (0..3)
+                .map(|_| {
+                    let length = lines.next().expect("a length")?;
+                    let word = lines.next().expect("a word")?;
+                    assert_eq!(length, format!("${}", word.len()));
+                    Ok(word)
+                })
+                .collect::<std::io::Result<_>>()?;
+            assert_eq!(words[..2], ["SADD", "visited"]);
+            let new = set.insert(words[2].clone());
+            (&client).write_all(if new { b":1\r\n" } else { b":0\r\n" })?;
+        }
+        Ok(set)
+    };
+    Ok((address, std::thread::spawn(serve)))
 }
 
 on_every_backend! {
@@ -186,6 +239,15 @@ on_every_backend! {
         Ok(())
     }
 
+    fn m(backend) {
+        let seen = m_bounded_fetchers::run(backend)?;
+        // The one that gets no answer, and at least one beside it.
+        assert!((2..=5).contains(&seen.most), "{seen:?}");
+        assert_eq!((seen.complete, seen.free), (m_bounded_fetchers::PAGES, 5), "{seen:?}");
+        assert!(seen.cancelled, "{seen:?}");
+        Ok(())
+    }
+
     fn n(backend) {
         let seen = n_fibonacci_service::run(backend, 36)?;
         assert_eq!((&*seen.answer, &*seen.pinged.0), ("6765", "pong"));
@@ -199,6 +261,34 @@ on_every_backend! {
         assert_eq!(seen.right, o_raw_socket_echo::CLIENTS);
         assert!(seen.cancelled && !seen.answered_afterwards, "{seen:?}");
         assert_eq!(seen.tasks, 1);
+        Ok(())
+    }
+
+    fn p(backend) {
+        let file = std::env::temp_dir().join(format!("anyloop-p-{backend}-{}", std::process::id()));
+        let (redis, set) = small_redis()?;
+        for visited in [None, Some(redis)] {
+            let mut seen = p_crawler::run(backend, &file, visited)?;
+            // Every page once, "/missing" among them, and one well-formed line for each.
+            assert_eq!(seen.requests.len(), p_crawler::PAGES - broken_children() + 1);
+            let lines = seen.lines.iter().map(|line| line.split_once(' '));
+            let mut paths: Vec<_> = lines.map(|line| line.map(|(path, _)| path.to_owned())).collect();
+            paths.sort_unstable();
+            seen.requests.sort_unstable();
+            let requests: Vec<_> = seen.requests.iter().cloned().map(Some).collect();
+            assert_eq!(paths, requests, "the file's paths and the requests");
+            assert!(requests.windows(2).all(|pair| pair[0] != pair[1]), "{requests:?}");
+            let failed = seen.lines.iter().filter(|line| line.contains(" failed: ")).count();
+            assert_eq!(failed, requests.iter().flatten().filter(|path| fails(path)).count());
+            let well_formed = |line: &String| {
+                line.ends_with(" failed: 500\n") || line.ends_with(" failed: 404\n")
+                    || line.contains(" links to ") && line.ends_with('\n')
+            };
+            assert!(seen.lines.iter().all(well_formed), "{:?}", seen.lines);
+        }
+        let set = set.join().expect("the small Redis ends with its client")?;
+        assert!(set.contains("/missing") && set.len() > 30, "{set:?}");
+        std::fs::remove_file(file)?;
         Ok(())
     }
 

@@ -1,27 +1,17 @@
 //! Seed (n): an HTTP service that computes Fibonacci numbers in the executor, and stays responsive.
+//! HTTP is hyper's.
 //!
 //! ```python
-//! async def respond(path):
-//!     if path.startswith("/fib/"):
-//!         n = int(path.removeprefix("/fib/"))
-//!         return str(await loop.run_in_executor(None, fibonacci, n))
-//!     return "pong"
+//! async def respond(request):                    # aiohttp, which cancels it if the client hangs up
+//!     if request.path.startswith("/fib/"):
+//!         n = int(request.path.removeprefix("/fib/"))
+//!         number = await loop.run_in_executor(None, fibonacci, n)
+//!         return web.Response(text=str(number))
+//!     return web.Response(text="pong")
 //!
-//! async def hang_up(reader, task):
-//!     if not await reader.read(1):
-//!         task.cancel()
-//!
-//! async def handle(reader, writer):
-//!     path = await read_request(reader)
-//!     task = asyncio.create_task(respond(path))
-//!     watcher = asyncio.create_task(hang_up(reader, task))
-//!     try:
-//!         body = await task
-//!         writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
-//!         await writer.drain()
-//!     finally:
-//!         watcher.cancel()
-//!         writer.close()
+//! async def get(address, path):
+//!     async with session.get(f"http://{address}{path}") as answer:
+//!         return await answer.text()
 //! ```
 #![allow(clippy::print_stdout, reason = "an example talks to its user")]
 
@@ -31,9 +21,12 @@ use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use anyloop::{
-    Error, EventLoopExt, LoopRef, Result, StreamReader, StreamWriter, Task, create_task,
-    new_event_loop_with, open_connection, sleep, start_server, to_thread,
+    Error, EventLoopExt, LoopRef, Result, create_task, new_event_loop_with, on_cancel, sleep,
+    to_thread,
 };
+
+#[path = "../shared/http.rs"]
+mod http;
 
 /// What there is to see.
 #[derive(Debug, Default)]
@@ -57,130 +50,88 @@ fn fibonacci(n: u64) -> u64 {
     if n < 2 { n } else { fibonacci(n - 1) + fibonacci(n - 2) }
 }
 
-/// Who computed from when until when.
-type Log = Arc<Mutex<Vec<(ThreadId, Instant, Option<Instant>)>>>;
+/// Who computed from when until when, and how many clients hung up.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<(Vec<Entry>, usize)>>);
 
-fn entries(log: &Log) -> Vec<(ThreadId, Instant, Option<Instant>)> {
-    log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+type Entry = (ThreadId, Instant, Option<Instant>);
+
+impl Log {
+    fn with<T>(&self, f: impl FnOnce(&mut (Vec<Entry>, usize)) -> T) -> T {
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        self.with(|log| log.0.clone())
+    }
 }
 
 fn compute(n: u64, log: &Log) -> u64 {
-    let index = {
-        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
-        log.push((thread::current().id(), Instant::now(), None));
-        log.len() - 1
-    };
+    let index = log.with(|(entries, _)| {
+        entries.push((thread::current().id(), Instant::now(), None));
+        entries.len() - 1
+    });
     let number = fibonacci(n);
-    log.lock().unwrap_or_else(PoisonError::into_inner)[index].2 = Some(Instant::now());
+    log.with(|(entries, _)| entries[index].2 = Some(Instant::now()));
     number
 }
 
-async fn respond(path: String, log: Log) -> Result<String> {
-    match path.strip_prefix("/fib/").map(str::parse) {
-        Some(Ok(n)) => {
-            let lp = LoopRef::current()?;
-            let number = lp.run_in_executor(None, move || compute(n, &log))?.await?;
-            Ok(number.to_string())
-        }
-        _ => Ok("pong".into()),
-    }
+async fn in_executor(n: u64, log: Log) -> Result<String> {
+    let computing = LoopRef::current()?.run_in_executor(None, move || compute(n, &log))?;
+    Ok(computing.await?.to_string())
 }
 
-async fn hang_up(reader: StreamReader, task: Task<Result<String>>) -> Result<()> {
-    if reader.read(1).await?.is_empty() {
-        task.cancel();
+async fn respond(path: String, log: Log) -> http::Answer {
+    let Some(Ok(n)) = path.strip_prefix("/fib/").map(str::parse) else {
+        return (200, "pong".into());
+    };
+    let computing = in_executor(n, log.clone());
+    match on_cancel(computing, || async move { log.with(|(_, gone)| *gone += 1) }).await {
+        Ok(number) => (200, number),
+        Err(error) => (500, error.to_string()),
     }
-    Ok(())
-}
-
-async fn read_request(reader: &StreamReader) -> Result<String> {
-    let request = String::from_utf8_lossy(&reader.read_line().await?).into_owned();
-    while reader.read_line().await?.trim_ascii() != b"" {}
-    Ok(request.split(' ').nth(1).unwrap_or("/").to_owned())
-}
-
-async fn handle(
-    reader: StreamReader,
-    writer: StreamWriter,
-    log: Log,
-    cancelled: Arc<Mutex<bool>>,
-) -> Result<()> {
-    let path = read_request(&reader).await?;
-    let task = create_task(respond(path, log))?;
-    let watcher = create_task(hang_up(reader, task.clone()))?;
-    match task.await {
-        Ok(body) => {
-            let body = body?;
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
-            writer.writelines(&[head.as_bytes(), body.as_bytes()]);
-            writer.drain().await?;
-        }
-        Err(Error::Cancelled(_)) => {
-            *cancelled.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        }
-        Err(error) => return Err(error),
-    }
-    watcher.cancel();
-    writer.close();
-    Ok(())
 }
 
 /// The client.
-async fn get(address: SocketAddr, path: &str) -> Result<String> {
-    let (reader, writer) = open_connection(address).await?;
-    writer.write(format!("GET {path} HTTP/1.1\r\nHost: here\r\n\r\n"));
-    let answer = String::from_utf8_lossy(&reader.read_to_end().await?).into_owned();
-    writer.close();
-    Ok(answer.rsplit("\r\n").next().unwrap_or_default().to_owned())
+async fn get(address: SocketAddr, path: String) -> Result<String> {
+    Ok(http::get(address, &path).await?.1)
 }
 
 async fn main_task(n: u64) -> Result<Observations> {
-    let (log, cancelled) = (Log::default(), Arc::new(Mutex::new(false)));
-    let (theirs, flag) = (log.clone(), cancelled.clone());
-    let server = start_server("127.0.0.1:0", move |reader, writer| {
-        handle(reader, writer, theirs.clone(), flag.clone())
-    })
-    .await?;
-    let address = server.local_addr().ok_or_else(|| Error::usage("the server has no address"))?;
-    let mut seen = Observations { answer: get(address, "/fib/20").await?, ..Default::default() };
+    let log = Log::default();
+    let theirs = log.clone();
+    let (server, address) = http::serve(move |path| respond(path, theirs.clone())).await?;
+    let answer = get(address, "/fib/20".into()).await?;
+    let mut seen = Observations { answer, ..Default::default() };
 
     let slow = format!("/fib/{n}");
-    let mut tasks = Vec::new();
-    for _ in 0..2 {
-        let slow = slow.clone();
-        tasks.push(create_task(async move { get(address, &slow).await })?);
-    }
-    while entries(&log).len() < 3 {
+    let one = create_task(get(address, slow.clone()))?;
+    let two = create_task(get(address, slow.clone()))?;
+    while log.entries().len() < 3 {
         sleep(Duration::from_millis(1)).await;
     }
     let begin = Instant::now();
-    let pong = get(address, "/ping").await?;
+    let pong = get(address, "/ping".into()).await?;
     seen.pinged = (pong, begin.elapsed());
-    seen.meanwhile = entries(&log)[1..].iter().all(|(_, _, end)| end.is_none());
-    for task in tasks {
-        println!("fib({n}) = {}", task.await??);
-    }
-    let [_, (one, _, Some(end)), (two, begin, _)] = entries(&log)[..] else {
+    seen.meanwhile = log.entries()[1..].iter().all(|(_, _, end)| end.is_none());
+    println!("fib({n}) = {} = {}", one.await??, two.await??);
+    let [_, (one, _, Some(end)), (two, begin, _)] = log.entries()[..] else {
         return Err(Error::usage("two numbers were computed"));
     };
     seen.parallel = one != two && begin < end;
 
     // This one does not wait for its answer.
-    let (reader, writer) = open_connection(address).await?;
-    writer.write(format!("GET {slow} HTTP/1.1\r\n\r\n"));
-    while entries(&log).len() < 4 {
+    let impatient = create_task(get(address, slow))?;
+    while log.entries().len() < 4 {
         sleep(Duration::from_millis(1)).await;
     }
-    writer.close();
-    drop(reader);
-    let flag = cancelled.clone();
-    while !*flag.lock().unwrap_or_else(PoisonError::into_inner) {
+    impatient.cancel();
+    while log.with(|(_, gone)| *gone) == 0 {
         sleep(Duration::from_millis(1)).await;
     }
-    seen.cancelled = entries(&log)[3].2.is_none();
-    let end = log.clone();
+    seen.cancelled = log.entries()[3].2.is_none();
     let waited = to_thread(move || {
-        while entries(&end)[3].2.is_none() {
+        while log.entries()[3].2.is_none() {
             thread::sleep(Duration::from_millis(1));
         }
     });
