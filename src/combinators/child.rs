@@ -31,6 +31,8 @@ pub trait AnyChild {
     fn task(&self) -> Option<u64>;
     /// Makes a task of it, if it is not one.
     fn start(&mut self, lp: &LoopRef) -> Result<()>;
+    /// Whether it is a task that was made here.
+    fn ours(&self) -> bool;
     fn done(&self) -> bool;
     fn failed(&self) -> bool;
     fn error(&self) -> Option<Error>;
@@ -94,6 +96,10 @@ impl<F: Future<Output: TaskOutput> + 'static> AnyChild for Child<F> {
             other => self.work = other,
         }
         Ok(())
+    }
+
+    fn ours(&self) -> bool {
+        matches!(self.work, Work::Ours(_))
     }
 
     fn done(&self) -> bool {

@@ -160,9 +160,16 @@ impl<C: Children, M: Collect<C>> Gather<C, M> {
     fn new(children: C) -> Self {
         let mut group = children.into_group();
         let refused = start(&mut group).err();
+        if refused.is_some() {
+            // Nothing has happened to what was passed in.
+            let started = (0..group.len()).map(|number| group.child(number));
+            started.filter(|child| child.ours()).for_each(|child| {
+                child.cancel(&Cancelled::new());
+            });
+        }
         let state = State {
-            pending: Cell::new(group.len()),
-            group: RefCell::new(Some(group)),
+            pending: Cell::new(if refused.is_some() { 0 } else { group.len() }),
+            group: RefCell::new(Some(group).filter(|_| refused.is_none())),
             failed: Cell::new(None),
             stop_at_failure: M::STOP_AT_FAILURE,
             cancelled: RefCell::new(None),
@@ -305,7 +312,6 @@ impl<C: Children, M: Collect<C>> Future for Gather<C, M> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if let Some(error) = self.refused.take() {
-            self.state.abandon(true);
             return Poll::Ready(Err(error));
         }
         let state = &self.state;
