@@ -22,7 +22,8 @@ use crate::task_core::{self, Cancellable};
 /// When polled outside a running loop.
 ///
 /// # Cancel safety
-/// Dropping it, or cancelling the task, cancels the timer at once.
+/// Dropping it, or cancelling the task, cancels the timer at once. Who keeps it after a cancellation (of a
+/// timeout around it) and polls it again waits for the rest of the time.
 ///
 /// # Examples
 /// ```
@@ -70,7 +71,8 @@ impl Sleep {
             self.stage = Stage::Yielded;
             return;
         };
-        let alarm = Alarm { waker: Cell::new(Some(cx.waker().clone())), timer: RefCell::new(None) };
+        let alarm =
+            Alarm { waker: Cell::new(Some(cx.waker().clone())), timer: RefCell::new(None), when };
         let cell = HandleCell::new(alarm);
         // A closed loop is about to drop this task.
         if let Ok(timer) = lp.call_at_handle(when, Handle::from_cell(cell.clone())) {
@@ -105,7 +107,12 @@ impl Future for Sleep {
                     Poll::Pending
                 }
                 State::Cancelled => {
-                    delivery::deliver_ended(Cancelled::new(), Rc::as_ptr(cell).cast());
+                    if !delivery::deliver_if_own(&Cancelled::new(), Rc::as_ptr(cell).cast()) {
+                        // The request was served while somebody kept this, or was taken back.
+                        let (lp, when) = (current(), cell.slot.when);
+                        let when = (when > lp.time()).then_some(when);
+                        self.start(cx, &lp, when);
+                    }
                     Poll::Pending
                 }
                 State::Done => {
@@ -151,6 +158,8 @@ impl fmt::Debug for Sleep {
 struct Alarm {
     waker: Cell<Option<Waker>>,
     timer: RefCell<Option<(u64, Rc<dyn TimerQueue>)>>,
+    /// The deadline.
+    when: LoopInstant,
 }
 
 impl Alarm {
