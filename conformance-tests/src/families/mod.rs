@@ -3,6 +3,7 @@
 mod bar;
 mod cancel;
 mod cancel_caught;
+mod comb;
 mod cond;
 mod conn;
 mod ctx;
@@ -51,6 +52,7 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     cancel_caught::CASES,
     eager::CASES,
     ctx::CASES,
+    comb::CASES,
     run::CASES,
     run::CTRL_C,
     lock::CASES,
