@@ -34,6 +34,7 @@ mod sub;
 mod task;
 mod thr;
 mod timer;
+mod tmo;
 mod tr;
 mod udp;
 mod unix;
@@ -53,6 +54,7 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     eager::CASES,
     ctx::CASES,
     comb::CASES,
+    tmo::CASES,
     run::CASES,
     run::CTRL_C,
     lock::CASES,
