@@ -32,6 +32,7 @@ mod srv;
 mod stream;
 mod sub;
 mod task;
+mod tg;
 mod thr;
 mod timer;
 mod tmo;
@@ -55,6 +56,7 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     ctx::CASES,
     comb::CASES,
     tmo::CASES,
+    tg::CASES,
     run::CASES,
     run::CTRL_C,
     lock::CASES,

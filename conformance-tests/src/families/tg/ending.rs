@@ -1,0 +1,596 @@
+//! How a task group ends when something fails or is cancelled.
+
+use std::future::pending;
+
+use anyloop::{TaskGroup, create_task, task_group};
+use anyloop_api::{Interrupt, catch_cancel, raise_interrupt, sleep};
+
+use super::{errors, requests};
+use crate::families::prelude::*;
+use crate::tools::{Gate, interleavings, settle_tasks};
+
+type Done = anyloop::Result<()>;
+
+/// Never ends by itself, and says when it is cancelled.
+async fn endless(log: crate::tools::Trace, name: &'static str) -> Done {
+    match catch_cancel(pending::<Done>()).await {
+        Ok(done) => done,
+        Err(cancelled) => {
+            log.push(name);
+            cancelled.resume().await
+        }
+    }
+}
+
+/// Fails when the gate opens; cancelled before, it is merely cancelled.
+async fn fails_after(gate: Gate, error: Error) -> Done {
+    gate.wait().await;
+    Err(error)
+}
+
+pub(super) fn one_failure_ends_them_all(cx: &Context) -> Outcome {
+    let trace = cx.trace();
+    main(cx, async move {
+        for body_waits in [true, false] {
+            let log = trace.clone();
+            let ended = task_group(|group| async move {
+                group.create_task(endless(log.clone(), "a"))?;
+                group.create_task(async {
+                    yield_now().await;
+                    Err::<(), Error>(Error::QueueEmpty)
+                })?;
+                group.create_task(endless(log.clone(), "b"))?;
+                if body_waits { endless(log, "body").await } else { Ok(()) }
+            });
+            let errors = errors(ended.await)?;
+            ensure_is!(&errors[..], [Error::QueueEmpty]);
+            if body_waits {
+                trace.expect_in_any_order(["a", "b", "body"])?;
+            } else {
+                trace.expect(["a", "b"])?;
+            }
+            ensure_eq!(requests(), 0, "requests");
+        }
+        Ok(())
+    })
+}
+
+/// Two children fail, together or apart, and the body waits or has ended.
+pub(super) fn every_order_of_two_failures(cx: &Context) -> Outcome {
+    main(cx, async {
+        for way in interleavings::<2>() {
+            for body_waits in [false, true] {
+                let gates = [Gate::new(), Gate::new()];
+                let [one, two] = gates.clone();
+                let task = create_task(task_group(move |group| async move {
+                    group.create_task(fails_after(one, Error::QueueEmpty))?;
+                    group.create_task(fails_after(two, Error::QueueFull))?;
+                    if body_waits { pending::<Done>().await } else { Ok(()) }
+                }))?;
+                settle_tasks().await;
+                way.play(|number| gates[number].open()).await;
+                settle_tasks().await;
+                ensure!(task.done(), "{way:?}: the group hangs");
+                let errors = errors(task.take_result()?)?;
+                // The second one may have been cancelled before it could fail.
+                let first_is_right = match errors.first() {
+                    Some(Error::QueueEmpty) => way.before(0, 1),
+                    Some(Error::QueueFull) => way.before(1, 0),
+                    _ => false,
+                };
+                ensure!(first_is_right && errors.len() <= 2, "{way:?}: {errors:?}");
+            }
+        }
+        Ok(())
+    })
+}
+
+pub(super) fn a_cancelled_child_is_no_failure(cx: &Context) -> Outcome {
+    main(cx, async {
+        let gate = Gate::new();
+        let passed = gate.clone();
+        let value = task_group(|group| async move {
+            let cancelled = group.create_task(pending::<()>())?;
+            let goes_on = group.create_task(async move {
+                passed.wait().await;
+                3
+            })?;
+            // One that ends as cancelled by its own choice.
+            group.create_task(async { Err::<(), Error>(anyloop_api::Cancelled::new().into()) })?;
+            yield_now().await;
+            cancelled.cancel();
+            settle_tasks().await;
+            if !cancelled.cancelled() || goes_on.done() {
+                return Err(Error::usage("the cancelled child concerned others"));
+            }
+            gate.open();
+            goes_on.await
+        });
+        ensure_eq!(value.await?, 3, "the value");
+        // Together with a failure it is not in the group of errors.
+        let ended = task_group(|group| async move {
+            group.create_task(pending::<()>())?.cancel();
+            group.create_task(async { Err::<(), Error>(Error::QueueEmpty) })?;
+            Ok(())
+        });
+        let errors = errors(ended.await)?;
+        ensure_is!(&errors[..], [Error::QueueEmpty]);
+        Ok(())
+    })
+}
+
+pub(super) fn the_bodys_error_is_one_of_the_group(cx: &Context) -> Outcome {
+    let trace = cx.trace();
+    main(cx, async move {
+        let alone = task_group(|_| async { Err::<(), _>(Error::QueueFull) });
+        ensure_is!(&errors(alone.await)?[..], [Error::QueueFull]);
+        let log = trace.clone();
+        let ended = task_group(|group| async move {
+            group.create_task(endless(log, "cancelled"))?;
+            group.create_task(async {
+                drop(catch_cancel(pending::<()>()).await);
+                Err::<(), Error>(Error::QueueEmpty)
+            })?;
+            yield_now().await;
+            Err::<(), _>(Error::QueueFull)
+        });
+        let errors = errors(ended.await)?;
+        trace.expect(["cancelled"])?;
+        ensure_eq!(errors.len(), 2, "errors");
+        let both = |found: fn(&Error) -> bool| errors.iter().filter(|error| found(error)).count();
+        ensure_eq!(both(|error| matches!(error, Error::QueueFull)), 1, "the body's");
+        ensure_eq!(both(|error| matches!(error, Error::QueueEmpty)), 1, "the child's");
+        Ok(())
+    })
+}
+
+pub(super) fn failures_during_the_abort_are_collected(cx: &Context) -> Outcome {
+    main(cx, async {
+        let ended = task_group(|group| async move {
+            for number in 0..5_u16 {
+                group.create_task(async move {
+                    // Clean-ups of different lengths, all of which fail.
+                    drop(catch_cancel(pending::<()>()).await);
+                    for _ in 0..number {
+                        yield_now().await;
+                    }
+                    Err::<(), Error>(Error::invalid_arg(number.to_string()))
+                })?;
+            }
+            yield_now().await;
+            group.create_task(async { Err::<(), Error>(Error::QueueEmpty) })?;
+            drop(catch_cancel(pending::<()>()).await);
+            yield_now().await;
+            Err::<(), _>(Error::QueueFull)
+        });
+        let errors = errors(ended.await)?;
+        let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        ensure_eq!(errors.len(), 7, "errors: {texts:?}");
+        ensure_is!(&errors[0], Error::QueueEmpty);
+        for number in 0..5 {
+            let found = texts.iter().filter(|text| text.contains(&number.to_string())).count();
+            ensure_eq!(found, 1, "errors of child {number}: {texts:?}");
+        }
+        Ok(())
+    })
+}
+
+pub(super) fn cancelled_from_outside(cx: &Context) -> Outcome {
+    let trace = cx.trace();
+    main(cx, async move {
+        for body_waits in [false, true] {
+            let log = trace.clone();
+            let task = create_task(async move {
+                let log = log.clone();
+                let outcome = task_group(|group| async move {
+                    group.create_task(endless(log.clone(), "a"))?;
+                    group.create_task(endless(log.clone(), "b"))?;
+                    if body_waits { endless(log, "body").await } else { Ok(()) }
+                });
+                outcome.await
+            })?;
+            settle_tasks().await;
+            task.cancel();
+            settle_tasks().await;
+            ensure!(task.cancelled(), "ended with {:?}", task.take_result());
+            if body_waits {
+                trace.expect_in_any_order(["a", "b", "body"])?;
+            } else {
+                trace.expect(["a", "b"])?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// A child's failure and a request from outside, in both orders and up to four iterations apart. The errors
+/// come first; the request strikes at the next suspension.
+pub(super) fn every_order_of_a_failure_and_a_request(cx: &Context) -> Outcome {
+    main(cx, async {
+        for request_first in [false, true] {
+            for gap in 0..5 {
+                for body_waits in [false, true] {
+                    let way = format!("request first: {request_first}, gap {gap}, {body_waits}");
+                    let (gate, slow) = (Gate::new(), Gate::new());
+                    let (fails, passed) = (gate.clone(), slow.clone());
+                    let seen = Rc::new(RefCell::new(None));
+                    let slot = seen.clone();
+                    let task = create_task(async move {
+                        let outcome = task_group(|group| async move {
+                            // Fails in any case: in its clean-up if it is cancelled first.
+                            group.create_task(async move {
+                                drop(catch_cancel(fails.wait()).await);
+                                Err::<(), Error>(Error::QueueEmpty)
+                            })?;
+                            group.create_task(async move {
+                                let Err(cancelled) = catch_cancel(pending::<()>()).await else {
+                                    return;
+                                };
+                                passed.wait().await;
+                                cancelled.resume().await
+                            })?;
+                            if body_waits { pending::<Done>().await } else { Ok(()) }
+                        });
+                        let outcome = outcome.await;
+                        *slot.borrow_mut() = Some((outcome, requests()));
+                        yield_now().await;
+                        "went on"
+                    })?;
+                    settle_tasks().await;
+                    let act = |request: bool| {
+                        if request {
+                            task.cancel();
+                        } else {
+                            gate.open();
+                        }
+                    };
+                    act(request_first);
+                    for _ in 0..gap {
+                        yield_now().await;
+                    }
+                    act(!request_first);
+                    settle_tasks().await;
+                    ensure!(!task.done(), "{way}: did not wait for its last child");
+                    slow.open();
+                    settle_tasks().await;
+                    ensure!(task.cancelled(), "{way}: {:?}", task.take_result());
+                    let seen = seen.take();
+                    let (outcome, left) =
+                        seen.ok_or_else(|| Failure::new(format!("{way}: no error")))?;
+                    ensure_is!(&errors(outcome)?[..], [Error::QueueEmpty]);
+                    ensure_eq!(left, 1, "{way}: requests left");
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+pub(super) fn its_own_request_is_taken_back(cx: &Context) -> Outcome {
+    main(cx, async {
+        let before_and_after = |in_clean_up: bool| async move {
+            if in_clean_up {
+                drop(catch_cancel(pending::<()>()).await);
+            }
+            let before = requests();
+            let ended = task_group(|group| async move {
+                group.create_task(async { Err::<(), Error>(Error::QueueEmpty) })?;
+                pending::<Done>().await
+            });
+            let failed = ended.await.is_err();
+            let after = requests();
+            // The task is healthy.
+            yield_now().await;
+            sleep(ms(1)).await;
+            (failed, before, after, requests())
+        };
+        ensure_eq!(create_task(before_and_after(false))?.await?, (true, 0, 0, 0), "requests");
+        let task = create_task(before_and_after(true))?;
+        yield_now().await;
+        task.cancel();
+        ensure_eq!(task.await?, (true, 1, 1, 1), "requests, in a clean-up");
+        Ok(())
+    })
+}
+
+pub(super) fn repeated_requests_do_not_hurry_it(cx: &Context) -> Outcome {
+    main(cx, async {
+        let gate = Gate::new();
+        let passed = gate.clone();
+        let task = create_task(task_group(move |group| async move {
+            group.create_task(async move {
+                let Err(cancelled) = catch_cancel(pending::<()>()).await else { return };
+                passed.wait().await;
+                cancelled.resume().await
+            })?;
+            pending::<Done>().await
+        }))?;
+        settle_tasks().await;
+        for _ in 0..4 {
+            task.cancel();
+            settle_tasks().await;
+            ensure!(!task.done(), "it did not wait for its child");
+        }
+        gate.open();
+        settle_tasks().await;
+        ensure!(task.cancelled(), "ended with {:?}", task.take_result());
+        Ok(())
+    })
+}
+
+/// The body has ended, the group is aborting because of a child: a request that comes then.
+pub(super) fn a_request_while_it_waits_goes_on(cx: &Context) -> Outcome {
+    main(cx, async {
+        for fails in [false, true] {
+            let gate = Gate::new();
+            let passed = gate.clone();
+            let log = crate::tools::Trace::new();
+            let theirs = log.clone();
+            let task = create_task(async move {
+                let outcome = task_group(|group| async move {
+                    group.create_task(async move {
+                        passed.wait().await;
+                        if fails { Err(Error::QueueEmpty) } else { Ok(()) }
+                    })?;
+                    // One that swallows the group's cancellation.
+                    group.create_task(async {
+                        drop(catch_cancel(pending::<()>()).await);
+                    })?;
+                    Ok(())
+                });
+                theirs.push(format!("{}", outcome.await.is_err()));
+                yield_now().await;
+                theirs.push("went on");
+            })?;
+            settle_tasks().await;
+            if fails {
+                gate.open();
+                yield_now().await;
+            }
+            task.cancel();
+            settle_tasks().await;
+            gate.open();
+            settle_tasks().await;
+            ensure!(task.cancelled(), "the request was dropped: {log}");
+            if fails {
+                log.expect(["true"])?;
+            } else {
+                log.expect([])?;
+            }
+        }
+        Ok(())
+    })
+}
+
+pub(super) fn nested_groups_each_with_its_own_errors(cx: &Context) -> Outcome {
+    main(cx, async {
+        // The inner body fails in its clean-up because the outer group aborts.
+        let inner_errors = Rc::new(RefCell::new(Vec::new()));
+        let slot = inner_errors.clone();
+        let ended = task_group(|outer| async move {
+            outer.create_task(async {
+                yield_now().await;
+                Err::<(), Error>(Error::QueueEmpty)
+            })?;
+            let inner = task_group(|inner| async move {
+                inner.create_task(async {
+                    drop(catch_cancel(pending::<()>()).await);
+                    Err::<(), Error>(Error::QueueFull)
+                })?;
+                pending::<Done>().await
+            });
+            let outcome = inner.await;
+            if let Err(Error::Group(group)) = &outcome {
+                slot.borrow_mut().extend(group.errors().to_vec());
+            }
+            // The outer's request is pending still.
+            match catch_cancel(yield_now()).await {
+                Ok(()) => Err(Error::usage("the outer group's request was lost")),
+                Err(_) => outcome,
+            }
+        });
+        let outer_errors = errors(ended.await)?;
+        ensure_is!(&inner_errors.take()[..], [Error::QueueFull]);
+        ensure_is!(&outer_errors[..], [Error::QueueEmpty, Error::Group(_)]);
+        ensure_eq!(requests(), 0, "requests");
+        yield_now().await;
+        // Both fail by themselves, in one batch.
+        let gate = Gate::new();
+        let (one, two) = (gate.clone(), gate.clone());
+        let task = create_task(task_group(|outer| async move {
+            outer.create_task(fails_after(one, Error::QueueEmpty))?;
+            task_group(|inner| async move {
+                inner.create_task(fails_after(two, Error::QueueFull))?;
+                pending::<Done>().await
+            })
+            .await
+        }))?;
+        settle_tasks().await;
+        gate.open();
+        settle_tasks().await;
+        let found = errors(task.take_result()?)?;
+        ensure_is!(&found[..], [Error::QueueEmpty, Error::Group(_)]);
+        Ok(())
+    })
+}
+
+pub(super) fn a_stubborn_child_is_asked_once(cx: &Context) -> Outcome {
+    main(cx, async {
+        let gate = Gate::new();
+        let passed = gate.clone();
+        let child = Rc::new(RefCell::new(None));
+        let slot = child.clone();
+        let task = create_task(task_group(move |group| async move {
+            let stubborn = group.create_task(async move {
+                drop(catch_cancel(pending::<()>()).await);
+                passed.wait().await;
+                5
+            })?;
+            *slot.borrow_mut() = Some(stubborn);
+            yield_now().await;
+            group.create_task(async { Err::<(), Error>(Error::QueueEmpty) })?;
+            pending::<Done>().await
+        }))?;
+        for _ in 0..3 {
+            settle_tasks().await;
+        }
+        let child = child.take().ok_or_else(|| Failure::new("no child"))?;
+        ensure!(!task.done() && !child.done(), "it did not wait for the stubborn child");
+        ensure_eq!(child.cancelling(), 1, "requests to the child");
+        gate.open();
+        settle_tasks().await;
+        ensure_is!(&errors(task.take_result()?)?[..], [Error::QueueEmpty]);
+        ensure_eq!(child.result()?, 5, "what the child returned");
+        Ok(())
+    })
+}
+
+pub(super) fn panics_come_bare(cx: &Context) -> Outcome {
+    for in_body in [false, true] {
+        let lp = cx.new_loop()?;
+        let reports = Reports::of(&lp);
+        let trace = cx.trace();
+        let log = trace.clone();
+        let task = lp.create_task(task_group(move |group| async move {
+            group.create_task(endless(log, "cancelled"))?;
+            group.create_task(async {
+                drop(catch_cancel(pending::<()>()).await);
+                Err::<(), Error>(Error::QueueEmpty)
+            })?;
+            yield_now().await;
+            if in_body {
+                panic!("on purpose");
+            }
+            group.create_task(async { assert_eq!(1, 2, "on purpose") })?;
+            pending::<Done>().await
+        }))?;
+        let outcome = lp.run_until_done(&task);
+        let outcome = if in_body { outcome.map(drop) } else { outcome?.map(drop) };
+        ensure_is!(outcome, Err(Error::Panicked(_)));
+        // After all have ended.
+        trace.expect(["cancelled"])?;
+        ensure_is!(reports.one()?.exception, Some(Error::QueueEmpty));
+    }
+    Ok(())
+}
+
+pub(super) fn an_interrupt_comes_bare(cx: &Context) -> Outcome {
+    for in_body in [false, true] {
+        let lp = cx.new_loop()?;
+        let reports = Reports::of(&lp);
+        let trace = cx.trace();
+        let log = trace.clone();
+        let task = lp.create_task(task_group(move |group| async move {
+            group.create_task(endless(log, "cancelled"))?;
+            group.create_task(async {
+                drop(catch_cancel(pending::<()>()).await);
+                Err::<(), Error>(Error::QueueEmpty)
+            })?;
+            yield_now().await;
+            if in_body {
+                return Err(Error::Interrupt(Interrupt::new("on purpose")));
+            }
+            group.create_task(raise_interrupt::<()>(Interrupt::new("on purpose")))?;
+            pending::<Done>().await
+        }))?;
+        if !in_body {
+            // It ends the run first, as every interrupt; the group goes on in the next one.
+            ensure_is!(lp.run_forever(), Err(Error::Interrupt(_)));
+        }
+        run_times(&lp, 8)?;
+        ensure!(task.done(), "the group hangs");
+        ensure_is!(task.take_result()?, Err(Error::Interrupt(why)) if why.reason() == "on purpose");
+        trace.expect(["cancelled"])?;
+        ensure_is!(reports.one()?.exception, Some(Error::QueueEmpty));
+    }
+    Ok(())
+}
+
+pub(super) fn cancelled_by_its_handle_it_ends_without_an_error(cx: &Context) -> Outcome {
+    let trace = cx.trace();
+    main(cx, async move {
+        for body_waits in [false, true] {
+            let log = trace.clone();
+            let ended = task_group(|group| async move {
+                group.create_task(endless(log.clone(), "a"))?;
+                group.create_task(endless(log.clone(), "b"))?;
+                yield_now().await;
+                group.cancel();
+                if body_waits { endless(log, "body").await } else { Ok(()) }
+            });
+            ensure_is!(ended.await, Ok(()));
+            if body_waits {
+                trace.expect_in_any_order(["a", "b", "body"])?;
+            } else {
+                trace.expect(["a", "b"])?;
+            }
+            ensure_eq!(requests(), 0, "requests");
+            yield_now().await;
+        }
+        // A body that has a value by then keeps it.
+        let value = task_group(|group| async move {
+            group.create_task(pending::<()>())?;
+            group.cancel();
+            Ok(5)
+        });
+        ensure_eq!(value.await?, 5, "the value");
+        Ok(())
+    })
+}
+
+pub(super) fn a_cancelled_group_may_have_failed(cx: &Context) -> Outcome {
+    main(cx, async {
+        let ended = task_group(|group| async move {
+            group.create_task(async {
+                drop(catch_cancel(pending::<()>()).await);
+                Err::<(), Error>(Error::QueueEmpty)
+            })?;
+            yield_now().await;
+            group.cancel();
+            pending::<Done>().await
+        });
+        ensure_is!(&errors(ended.await)?[..], [Error::QueueEmpty]);
+        // A request from outside is not swallowed by the group's own.
+        for outside_first in [false, true] {
+            let group = TaskGroup::new();
+            let task = create_task(group.run(pending::<Done>()))?;
+            settle_tasks().await;
+            if outside_first {
+                task.cancel();
+                group.cancel();
+            } else {
+                group.cancel();
+                task.cancel();
+            }
+            settle_tasks().await;
+            ensure!(task.cancelled(), "outside first: {outside_first}: {:?}", task.take_result());
+        }
+        Ok(())
+    })
+}
+
+pub(super) fn cancelled_from_a_child_or_a_callback(cx: &Context) -> Outcome {
+    main(cx, async {
+        let lp = LoopRef::current()?;
+        for from_child in [false, true] {
+            let inner = lp.clone();
+            let ended = task_group(|group| async move {
+                let theirs = group.clone();
+                if from_child {
+                    group.create_task(async move {
+                        theirs.cancel();
+                        // It is cancelled with the others.
+                        pending::<()>().await;
+                    })?;
+                } else {
+                    inner.call_soon(move || theirs.cancel())?;
+                }
+                group.create_task(pending::<()>())?;
+                pending::<Done>().await
+            });
+            ensure_is!(ended.await, Ok(()));
+            ensure_eq!(requests(), 0, "requests");
+        }
+        Ok(())
+    })
+}
