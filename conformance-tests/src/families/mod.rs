@@ -1,5 +1,6 @@
 //! The cases: one module per family, named as the family, listed here.
 
+mod agen;
 mod bar;
 mod cancel;
 mod cancel_caught;
@@ -87,4 +88,5 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     dbg::CASES,
     pol::CASES,
     fork::CASES,
+    agen::CASES,
 ];
