@@ -7,6 +7,8 @@ mod support;
 
 #[path = "streams/connection.rs"]
 mod connection;
+#[path = "streams/direct.rs"]
+mod direct;
 #[path = "streams/futures_io.rs"]
 mod futures_io_traits;
 #[path = "streams/server.rs"]

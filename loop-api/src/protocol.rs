@@ -27,6 +27,13 @@ pub trait Protocol: Any {
         let _ = data;
     }
 
+    /// After [`Transport::await_readable`]: there are bytes to be read. True: they are taken by
+    /// [`Transport::try_read`], as soon as whoever wants them runs; if they are not, they are delivered
+    /// all the same. False: they are to be delivered to `data_received` at once.
+    fn readable(&self) -> bool {
+        false
+    }
+
     /// The peer will send no more. True keeps the write side open; false closes the transport.
     fn eof_received(&self) -> bool {
         false
@@ -118,6 +125,15 @@ impl AnyProtocol {
     /// See [`Protocol::resume_writing`].
     pub fn resume_writing(&self) {
         both!(self, protocol => protocol.resume_writing());
+    }
+
+    /// See [`Protocol::readable`]. A buffered protocol is not asked: its own memory is filled anyway.
+    #[must_use]
+    pub fn readable(&self) -> bool {
+        match self {
+            Self::Plain(protocol) => protocol.readable(),
+            Self::Buffered(_) => false,
+        }
     }
 
     /// The protocol as the type that the factory made, if it is a `P`.

@@ -53,6 +53,15 @@ pub trait RawTransport: fmt::Debug {
     fn resume_reading(&self);
     /// See [`Transport::is_reading`].
     fn is_reading(&self) -> bool;
+    /// See [`Transport::await_readable`].
+    fn await_readable(&self) -> bool {
+        false
+    }
+    /// See [`Transport::try_read`].
+    fn try_read(&self, buffer: &mut [u8]) -> Option<usize> {
+        let _ = buffer;
+        None
+    }
     /// See [`Transport::get_write_buffer_size`].
     fn get_write_buffer_size(&self) -> usize;
     /// See [`Transport::get_write_buffer_limits`].
@@ -175,6 +184,22 @@ impl Transport {
     #[must_use]
     pub fn is_reading(&self) -> bool {
         self.raw().is_reading()
+    }
+
+    /// Asks for the next bytes to be announced by [`Protocol::readable`](crate::Protocol::readable)
+    /// instead of being delivered, so that they can be read into memory of the caller's choice without a
+    /// copy. Holds for one announcement. False: this transport delivers only.
+    #[must_use]
+    pub fn await_readable(&self) -> bool {
+        self.raw().await_readable()
+    }
+
+    /// After an announcement: reads what has arrived into `buffer`, without waiting. `None`: there is
+    /// nothing (any more); what comes is delivered or announced. The end of the stream and errors are
+    /// told to the protocol as ever.
+    #[must_use]
+    pub fn try_read(&self, buffer: &mut [u8]) -> Option<usize> {
+        self.raw().try_read(buffer)
     }
 
     /// Bytes accepted by `write` that the operating system has not taken yet.

@@ -81,6 +81,8 @@ pub struct BaseLoop {
     skip_budget: Cell<u64>,
     polled_at: Cell<u64>,
     dirty: Cell<Vec<Rc<Stream>>>,
+    /// Streams that offer their protocols something to read: since the last poll, and for longer.
+    offers: [Cell<Vec<Rc<Stream>>>; 2],
     scratch: Cell<Option<Scratch>>,
     buffers: RefCell<Vec<Vec<u8>>>,
     executor: RefCell<Option<SharedExecutor>>,
@@ -168,6 +170,7 @@ impl BaseLoop {
             skip_budget: Cell::new(SKIP_HANDLES),
             polled_at: Cell::new(0),
             dirty: Cell::default(),
+            offers: Default::default(),
             scratch: Cell::default(),
             buffers: RefCell::default(),
             executor: RefCell::new(None),
@@ -237,6 +240,31 @@ impl BaseLoop {
         let mut dirty = self.dirty.take();
         dirty.push(stream);
         self.dirty.set(dirty);
+    }
+
+    /// A stream offers its protocol something to read.
+    pub(crate) fn offered(&self, stream: Rc<Stream>) {
+        let mut offers = self.offers[0].take();
+        offers.push(stream);
+        self.offers[0].set(offers);
+    }
+
+    /// An offer stands until the poll after the next: by then whoever was woken for it has run. If nobody
+    /// was, it runs out now.
+    fn withdraw_offers(&self) {
+        let [new, old] = [self.offers[0].take(), self.offers[1].take()];
+        if new.is_empty() && old.is_empty() {
+            return;
+        }
+        let (mut spent, mut standing) = (old, new);
+        if self.ready.is_empty() {
+            spent.append(&mut standing);
+        }
+        for stream in spent.drain(..) {
+            stream.withdraw(self);
+        }
+        self.offers[0].set(spent);
+        self.offers[1].set(standing);
     }
 
     /// The shared read buffer; give it back.
@@ -327,6 +355,7 @@ impl BaseLoop {
 
     fn poll(&self) -> Result<()> {
         self.flush_dirty();
+        self.withdraw_offers();
         self.adapt_skip_budget();
         let mut timeout = if self.is_busy() { Some(Duration::ZERO) } else { self.time_to_sleep() };
         if timeout != Some(Duration::ZERO) && !self.inbox.prepare_sleep() {
@@ -486,6 +515,7 @@ impl BaseLoop {
         }
         drop(watchers);
         drop(self.dirty.take());
+        drop(self.offers.each_ref().map(Cell::take));
         self.quietly(|| drop(self.events.take()));
         self.quietly(|| drop(self.again.take()));
         self.discard_ready();

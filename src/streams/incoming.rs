@@ -10,6 +10,9 @@ use anyloop_api::{Cancellable, Cancelled, Error, Result, Transport, clear_waiter
 
 use super::buffer::{Buffer, find};
 
+/// The smallest buffer into which bytes are read directly; for smaller ones they are read in bulk first.
+const DIRECT: usize = 4096;
+
 /// The state that all handles of one reader share.
 pub(super) struct Incoming {
     limit: usize,
@@ -19,6 +22,8 @@ pub(super) struct Incoming {
     transport: RefCell<Option<Transport>>,
     paused: Cell<bool>,
     waiter: RefCell<Option<Waiter>>,
+    /// The transport has something that can be read without a detour over `buffer`.
+    offered: Cell<bool>,
     last_id: Cell<u32>,
 }
 
@@ -26,6 +31,8 @@ struct Waiter {
     waker: Waker,
     /// Woken when this much is buffered, not before.
     need: usize,
+    /// Whether it can read from the transport by itself.
+    direct: bool,
     /// Who: an awaiting method that removes itself when dropped; 0 for a poll function, which cannot.
     id: u32,
 }
@@ -40,6 +47,7 @@ impl Incoming {
             transport: RefCell::default(),
             paused: Cell::new(false),
             waiter: RefCell::default(),
+            offered: Cell::new(false),
             last_id: Cell::new(0),
         })
     }
@@ -82,6 +90,22 @@ impl Incoming {
         }
     }
 
+    /// The transport has something to read: whether somebody who can read it was woken for it.
+    pub(super) fn offer(&self) -> bool {
+        let mut slot = self.waiter.borrow_mut();
+        let direct = slot.as_ref().is_some_and(|waiter| waiter.direct);
+        if !direct || self.len() > 0 {
+            return false;
+        }
+        let waiter = slot.take();
+        drop(slot);
+        self.offered.set(true);
+        if let Some(waiter) = waiter {
+            waiter.waker.wake();
+        }
+        true
+    }
+
     pub(super) fn end(&self) {
         self.eof.set(true);
         self.wake_if(|_| true);
@@ -108,20 +132,42 @@ impl Incoming {
 
     /// Waits until `need` bytes are buffered, or the stream ends.
     pub(super) fn wait<'a>(self: &'a Rc<Self>, operation: &'static str, need: usize) -> Wait<'a> {
-        Wait { incoming: self, operation, need, id: 0 }
+        Wait { incoming: self, operation, need, direct: false, id: 0 }
     }
 
-    pub(super) fn poll_ready(
+    /// Waits until [`Incoming::fill`] is worth a try with a buffer of `room` bytes.
+    pub(super) fn wait_to_fill<'a>(
+        self: &'a Rc<Self>,
+        operation: &'static str,
+        room: usize,
+    ) -> Wait<'a> {
+        Wait { incoming: self, operation, need: 1, direct: room >= DIRECT, id: 0 }
+    }
+
+    /// [`Incoming::wait_to_fill`] for poll functions.
+    pub(super) fn poll_to_fill(
+        &self,
+        operation: &'static str,
+        room: usize,
+        cx: &Context<'_>,
+    ) -> Poll<Result<()>> {
+        self.poll_ready(operation, 1, room >= DIRECT, 0, cx)
+    }
+
+    fn poll_ready(
         &self,
         operation: &'static str,
         need: usize,
+        direct: bool,
         id: u32,
         cx: &Context<'_>,
     ) -> Poll<Result<()>> {
         self.check()?;
-        if self.buffer.borrow().len() >= need || self.eof.get() {
+        let buffered = self.buffer.borrow().len();
+        if buffered >= need || self.eof.get() || (direct && self.offered.get()) {
             return Poll::Ready(Ok(()));
         }
+        let direct = direct && buffered == 0 && self.await_readable();
         let mut slot = self.waiter.borrow_mut();
         match &mut *slot {
             Some(waiter) if waiter.id != 0 && waiter.id != id => {
@@ -130,10 +176,11 @@ impl Incoming {
                 ))));
             }
             Some(waiter) if waiter.id == id => waiter.waker.clone_from(cx.waker()),
-            slot => *slot = Some(Waiter { waker: cx.waker().clone(), need, id }),
+            slot => *slot = Some(Waiter { waker: cx.waker().clone(), need, direct, id }),
         }
         if let Some(waiter) = &mut *slot {
             waiter.need = need;
+            waiter.direct = direct;
         }
         drop(slot);
         self.resume();
@@ -218,10 +265,33 @@ impl Incoming {
         bytes
     }
 
-    pub(super) fn copy(&self, into: &mut [u8]) -> usize {
-        let count = self.buffer.borrow_mut().copy(into);
-        self.maybe_resume();
-        count
+    /// Fills `into` with what is there; 0 at the end of the stream. `None`: there is nothing after all.
+    pub(super) fn fill(&self, into: &mut [u8]) -> Option<usize> {
+        if self.len() > 0 {
+            let count = self.buffer.borrow_mut().copy(into);
+            self.maybe_resume();
+            return Some(count);
+        }
+        if self.offered.get() {
+            if let Some(count) = self.read_directly(into) {
+                return Some(count);
+            }
+            self.offered.set(false);
+        }
+        self.eof.get().then_some(0)
+    }
+
+    fn read_directly(&self, into: &mut [u8]) -> Option<usize> {
+        let transport = self.transport.borrow().clone()?;
+        let count = transport.try_read(into)?;
+        if count < into.len() {
+            self.offered.set(false);
+        }
+        Some(count)
+    }
+
+    fn await_readable(&self) -> bool {
+        self.transport.borrow().as_ref().is_some_and(Transport::await_readable)
     }
 
     fn pause(&self) {
@@ -257,6 +327,7 @@ pub(super) struct Wait<'a> {
     incoming: &'a Rc<Incoming>,
     operation: &'static str,
     need: usize,
+    direct: bool,
     id: u32,
 }
 
@@ -271,7 +342,8 @@ impl Future for Wait<'_> {
             self.id = id;
         }
         let this = &mut *self;
-        let polled = this.incoming.poll_ready(this.operation, this.need, this.id, cx);
+        let Self { incoming, operation, need, direct, id } = *this;
+        let polled = incoming.poll_ready(operation, need, direct, id, cx);
         if polled.is_pending() {
             set_waiter(|| this.incoming.clone());
         }

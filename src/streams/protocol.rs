@@ -137,6 +137,10 @@ impl Protocol for StreamReaderProtocol {
         }
     }
 
+    fn readable(&self) -> bool {
+        self.reader.offer()
+    }
+
     /// The write side stays open: half-closed connections are in order (STREAM-21).
     fn eof_received(&self) -> bool {
         self.reader.feed_eof();

@@ -90,8 +90,12 @@ impl StreamReader {
         if buf.is_empty() {
             return Ok(0);
         }
-        self.0.wait("read_into", 1).await?;
-        Ok(self.0.copy(buf))
+        loop {
+            self.0.wait_to_fill("read_into", buf.len()).await?;
+            if let Some(count) = self.0.fill(buf) {
+                return Ok(count);
+            }
+        }
     }
 
     /// Everything up to the end of the stream, whatever the limit (asyncio's `read(-1)`).
@@ -188,8 +192,12 @@ impl StreamReader {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        ready!(self.0.poll_ready("poll_read_into", 1, 0, cx))?;
-        Poll::Ready(Ok(self.0.copy(buf)))
+        loop {
+            ready!(self.0.poll_to_fill("poll_read_into", buf.len(), cx))?;
+            if let Some(count) = self.0.fill(buf) {
+                return Poll::Ready(Ok(count));
+            }
+        }
     }
 
     /// Whether the end of the stream was seen and everything before it was read.
@@ -228,6 +236,11 @@ impl StreamReader {
         }
         self.0.feed(data);
         Ok(())
+    }
+
+    /// The transport has something to read: whether it is going to be taken.
+    pub(super) fn offer(&self) -> bool {
+        !self.0.ended() && self.0.offer()
     }
 
     /// Says that no more bytes will come.

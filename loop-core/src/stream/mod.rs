@@ -62,6 +62,10 @@ const DIRTY: u16 = 1 << 11;
 const REGISTERED: u16 = 1 << 12;
 /// The kernel had no room when we last wrote.
 const FULL: u16 = 1 << 13;
+/// What arrives next is to be announced, not delivered.
+const ANNOUNCE: u16 = 1 << 14;
+/// It was announced, and may be taken.
+const OFFERED: u16 = 1 << 15;
 
 pub(crate) struct Stream {
     this: Weak<Self>,
@@ -339,6 +343,17 @@ impl RawTransport for Stream {
         !self.has(PAUSED | CLOSING)
     }
 
+    fn await_readable(&self) -> bool {
+        if self.has(REGISTERED) {
+            self.set(ANNOUNCE);
+        }
+        self.has(REGISTERED)
+    }
+
+    fn try_read(&self, buffer: &mut [u8]) -> Option<usize> {
+        self.read_offered(buffer)
+    }
+
     fn get_write_buffer_size(&self) -> usize {
         self.pending()
     }
@@ -357,6 +372,8 @@ impl RawTransport for Stream {
 
     fn set_protocol(&self, protocol: AnyProtocol) {
         if !self.has(LOST) {
+            // An offer was made to the old one: it is withdrawn when it runs out.
+            self.clear(ANNOUNCE);
             let old = self.protocol.borrow_mut().replace(protocol);
             drop(old);
         }

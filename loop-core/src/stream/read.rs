@@ -7,13 +7,19 @@ use anyloop_api::{AnyProtocol, BufferedProtocol, Error, EventLoop, Panic};
 use rustix::net::RecvFlags;
 use socket2::Socket;
 
-use super::{CLOSING, EOF, HANGUP, LOST, MADE, PAUSED, READABLE, RECEIVING, REGISTERED, Stream};
+use super::{
+    ANNOUNCE, CLOSING, EOF, HANGUP, LOST, MADE, OFFERED, PAUSED, READABLE, RECEIVING, REGISTERED,
+    Stream,
+};
 use crate::base::{BaseLoop, READ_SIZE};
 use crate::driver::{Chunk, Readiness, RecvEnd, Trigger};
 use crate::lend::lend;
 
 /// Reads of one connection per event, so that a loud peer cannot starve the others.
 const READS_PER_EVENT: usize = 4;
+
+/// A buffer of at least this size is worth another read by itself when it was filled.
+const LARGE: usize = 16 * 1024;
 
 /// What arrived while nobody wanted it (TR-32).
 #[derive(Default)]
@@ -99,6 +105,10 @@ impl Stream {
             if !self.wants_data() || !self.has(READABLE) || !self.has(REGISTERED) {
                 return;
             }
+            // Where the end may be near, it is found here.
+            if self.has(ANNOUNCE | OFFERED) && !self.has(HANGUP) && self.offer(base) {
+                return;
+            }
             let (Some(socket), Some(protocol)) = (self.socket(), self.protocol()) else { return };
             let read = match protocol {
                 AnyProtocol::Plain(_) => self.read_shared(base, &socket),
@@ -129,6 +139,74 @@ impl Stream {
             }
         }
         if self.wants_data() && self.has(READABLE) && base.caps().trigger == Trigger::Edge {
+            base.requeue_readable(self.key);
+        }
+    }
+
+    // --- on demand, from readiness ---
+
+    /// Tells the protocol that there is something to read, if it asked for that. True: somebody is going
+    /// to take it. An offer runs out, so that what nobody takes is read all the same (TR-10, TR-13).
+    fn offer(&self, base: &BaseLoop) -> bool {
+        if self.has(OFFERED) {
+            return true;
+        }
+        self.clear(ANNOUNCE);
+        let wanted = self.call("readable panicked", AnyProtocol::readable) == Some(true);
+        if wanted && let Some(this) = self.this.upgrade() {
+            self.set(OFFERED);
+            base.offered(this);
+        }
+        wanted
+    }
+
+    /// Takes what was offered.
+    pub(super) fn read_offered(&self, buffer: &mut [u8]) -> Option<usize> {
+        let base = self.base.upgrade()?;
+        let may = self.has(OFFERED) && self.wants_data() && self.has(READABLE);
+        if !may || buffer.is_empty() {
+            return None;
+        }
+        let socket = self.socket()?;
+        match recv(&socket, buffer) {
+            Ok(0) => {
+                // Told in its turn, not from inside of this call.
+                self.clear(OFFERED);
+                self.set(HANGUP);
+                base.requeue_readable(self.key);
+                None
+            }
+            Ok(count) if count < buffer.len() => {
+                self.clear(OFFERED);
+                if self.has(HANGUP) {
+                    base.requeue_readable(self.key);
+                } else {
+                    self.clear(READABLE);
+                }
+                Some(count)
+            }
+            Ok(count) => {
+                // With large buffers the rest may be taken likewise, as long as the offer stands.
+                if count < LARGE {
+                    self.clear(OFFERED);
+                    self.read(&base);
+                }
+                Some(count)
+            }
+            Err(error) => {
+                self.clear(OFFERED | READABLE);
+                if error.kind() != io::ErrorKind::WouldBlock {
+                    self.force(Some(Error::os("reading from a connection", error)));
+                }
+                None
+            }
+        }
+    }
+
+    /// The offer runs out: what was not taken is read in this iteration.
+    pub(crate) fn withdraw(&self, base: &BaseLoop) {
+        if self.has(OFFERED) {
+            self.clear(OFFERED);
             base.requeue_readable(self.key);
         }
     }
