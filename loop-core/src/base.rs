@@ -109,7 +109,7 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    const PAGE: usize = 4096;
+    pub(crate) const PAGE: usize = 4096;
     const INTO_PAGE: usize = 128;
 
     fn new() -> Self {

@@ -39,33 +39,35 @@ use crate::sockaddr;
 use crate::sources::Source;
 
 /// `connection_made` was called.
-const MADE: u16 = 1;
+const MADE: u32 = 1;
 /// The kernel had something to read when we last looked (edge-triggered readiness).
-const READABLE: u16 = 1 << 1;
+const READABLE: u32 = 1 << 1;
 /// A hang-up or half-close was seen: only `EAGAIN` or zero end a read.
-const HANGUP: u16 = 1 << 2;
-const PAUSED: u16 = 1 << 3;
+const HANGUP: u32 = 1 << 2;
+const PAUSED: u32 = 1 << 3;
 /// The peer's end of stream was handled.
-const EOF: u16 = 1 << 4;
-const CLOSING: u16 = 1 << 5;
+const EOF: u32 = 1 << 4;
+const CLOSING: u32 = 1 << 5;
 /// `connection_lost` is scheduled or was called.
-const LOST: u16 = 1 << 6;
+const LOST: u32 = 1 << 6;
 /// `write_eof` was called.
-const EOF_WANTED: u16 = 1 << 7;
-const EOF_SENT: u16 = 1 << 8;
-const WRITING_PAUSED: u16 = 1 << 9;
+const EOF_WANTED: u32 = 1 << 7;
+const EOF_SENT: u32 = 1 << 8;
+const WRITING_PAUSED: u32 = 1 << 9;
 /// The engine is receiving.
-const RECEIVING: u16 = 1 << 10;
+const RECEIVING: u32 = 1 << 10;
 /// In the loop's list of streams to flush.
-const DIRTY: u16 = 1 << 11;
+const DIRTY: u32 = 1 << 11;
 /// Registered for readiness.
-const REGISTERED: u16 = 1 << 12;
+const REGISTERED: u32 = 1 << 12;
 /// The kernel had no room when we last wrote.
-const FULL: u16 = 1 << 13;
+const FULL: u32 = 1 << 13;
 /// What arrives next is to be announced, not delivered.
-const ANNOUNCE: u16 = 1 << 14;
+const ANNOUNCE: u32 = 1 << 14;
 /// It was announced, and may be taken.
-const OFFERED: u16 = 1 << 15;
+const OFFERED: u32 = 1 << 15;
+/// The engine receives for others; this one's messages are large, and read from readiness.
+const LARGE: u32 = 1 << 16;
 
 pub(crate) struct Stream {
     this: Weak<Self>,
@@ -75,8 +77,10 @@ pub(crate) struct Stream {
     protocol: RefCell<Option<AnyProtocol>>,
     user: RefCell<WeakTransport>,
     context: Snapshot,
-    flags: Cell<u16>,
+    flags: Cell<u32>,
     dead_writes: Cell<u8>,
+    /// Small reads in a row while `LARGE` is set.
+    small_reads: Cell<u8>,
     interest: Cell<Interest>,
     out: RefCell<WriteBuffer>,
     /// Bytes lent to the engine, and how many of that buffer it has sent before.
@@ -111,6 +115,7 @@ impl Stream {
             context,
             flags: Cell::new(0),
             dead_writes: Cell::new(0),
+            small_reads: Cell::new(0),
             interest: Cell::new(Interest::NONE),
             out: RefCell::default(),
             in_flight: Cell::new(0),
@@ -144,11 +149,15 @@ impl Stream {
         }
     }
 
-    fn start_io(&self, base: &Rc<BaseLoop>) {
+    fn start_io(&self, base: &BaseLoop) {
         if self.engine(base) {
             self.receive(base);
-            return;
+        } else {
+            self.register(base);
         }
+    }
+
+    fn register(&self, base: &BaseLoop) {
         let Some(socket) = self.socket() else { return };
         let interest = match base.caps().trigger {
             Trigger::Edge => Interest::BOTH,
@@ -165,15 +174,15 @@ impl Stream {
         }
     }
 
-    fn has(&self, flag: u16) -> bool {
+    fn has(&self, flag: u32) -> bool {
         self.flags.get() & flag != 0
     }
 
-    fn set(&self, flag: u16) {
+    fn set(&self, flag: u32) {
         self.flags.set(self.flags.get() | flag);
     }
 
-    fn clear(&self, flag: u16) {
+    fn clear(&self, flag: u32) {
         self.flags.set(self.flags.get() & !flag);
     }
 
@@ -183,6 +192,11 @@ impl Stream {
 
     fn protocol(&self) -> Option<AnyProtocol> {
         self.protocol.borrow().clone()
+    }
+
+    /// Whether what arrives is pushed by the engine (else it is pulled when readiness says so).
+    fn pushed(&self, base: &BaseLoop) -> bool {
+        self.engine(base) && !self.has(REGISTERED)
     }
 
     /// Receiving and sending are the driver's: only if it does both.
@@ -272,7 +286,7 @@ impl Source for Stream {
         let Some(base) = self.base.upgrade() else { return };
         match event {
             Event::Ready { readiness, .. } => self.on_ready(&base, readiness),
-            Event::Data { chunk, .. } => self.on_data(&chunk),
+            Event::Data { chunk, .. } => self.on_data(&base, &chunk),
             Event::RecvEnded { reason, .. } => self.on_recv_ended(&base, reason),
             Event::Sent { buffer, result, .. } => self.on_sent(&base, buffer, result),
             Event::Accepted { .. } | Event::AcceptEnded { .. } => {}

@@ -8,10 +8,10 @@ use rustix::net::RecvFlags;
 use socket2::Socket;
 
 use super::{
-    ANNOUNCE, CLOSING, EOF, HANGUP, LOST, MADE, OFFERED, PAUSED, READABLE, RECEIVING, REGISTERED,
-    Stream,
+    ANNOUNCE, CLOSING, EOF, HANGUP, LARGE, LOST, MADE, OFFERED, PAUSED, READABLE, RECEIVING,
+    REGISTERED, Stream,
 };
-use crate::base::{BaseLoop, READ_SIZE};
+use crate::base::{BaseLoop, READ_SIZE, Scratch};
 use crate::driver::{Chunk, Readiness, RecvEnd, Trigger};
 use crate::lend::lend;
 
@@ -19,7 +19,14 @@ use crate::lend::lend;
 const READS_PER_EVENT: usize = 4;
 
 /// A buffer of at least this size is worth another read by itself when it was filled.
-const LARGE: usize = 16 * 1024;
+const WORTH_A_READ: usize = 16 * 1024;
+
+/// Where the engine could push, messages from this size on are pulled instead: one copy less, and better
+/// caching, outweigh the system call …
+const PULL_FROM: usize = 8 * 1024;
+/// … until so many reads in a row brought less than this.
+const PUSH_BELOW: usize = 2 * 1024;
+const PUSH_AFTER: u8 = 64;
 
 /// What arrived while nobody wanted it (TR-32).
 #[derive(Default)]
@@ -35,8 +42,12 @@ impl Stream {
 
     /// Starts the engine's receiving, if it is wanted and not in force.
     pub(super) fn receive(&self, base: &BaseLoop) {
-        if self.has(RECEIVING) || !self.wants_data() || self.held.borrow().is_some() {
+        let in_force = self.has(RECEIVING | REGISTERED);
+        if in_force || !self.wants_data() || self.held.borrow().is_some() {
             return;
+        }
+        if self.has(LARGE) {
+            return self.register(base);
         }
         let Some(socket) = self.socket() else { return };
         match base.with_driver(|driver| driver.recv_start(lend(&*socket), self.key)) {
@@ -72,10 +83,35 @@ impl Stream {
         // What is there already is delivered in the next iteration, never from inside this call.
         if self.held.borrow().is_some() || (self.has(READABLE) && self.has(REGISTERED)) {
             base.requeue_readable(self.key);
-        } else if self.engine(&base) {
+        } else if self.pushed(&base) {
             self.receive(&base);
         }
         self.update_interest();
+    }
+
+    /// From push to pull: what the engine has received comes first, then `receive` is called again.
+    fn pull(&self, base: &BaseLoop) {
+        if let Some(socket) = self.socket() {
+            self.set(LARGE);
+            self.small_reads.set(0);
+            base.with_driver(|driver| driver.recv_stop(lend(&*socket), self.key));
+        }
+    }
+
+    /// Notes the size of a read, and goes from pull to push if there were many small ones.
+    fn note_size(&self, base: &BaseLoop, count: usize) {
+        if !self.has(LARGE) {
+            return;
+        }
+        let small = if count < PUSH_BELOW { self.small_reads.get().saturating_add(1) } else { 0 };
+        self.small_reads.set(small);
+        if small == PUSH_AFTER
+            && let Some(socket) = self.socket()
+            && base.with_driver(|driver| driver.deregister(lend(&*socket), self.key)).is_ok()
+        {
+            self.clear(LARGE | REGISTERED | READABLE | ANNOUNCE | OFFERED);
+            self.receive(base);
+        }
     }
 
     // --- from readiness ---
@@ -112,7 +148,7 @@ impl Stream {
             let (Some(socket), Some(protocol)) = (self.socket(), self.protocol()) else { return };
             let read = match protocol {
                 AnyProtocol::Plain(_) => self.read_shared(base, &socket),
-                AnyProtocol::Buffered(protocol) => self.read_into(&*protocol, &socket),
+                AnyProtocol::Buffered(protocol) => self.read_into(base, &*protocol, &socket),
             };
             match read {
                 None => return,
@@ -124,6 +160,7 @@ impl Stream {
                 Some(Ok((count, room))) => {
                     if count < room && !self.has(HANGUP) {
                         self.clear(READABLE);
+                        self.note_size(base, count);
                     }
                 }
                 Some(Err(error)) => {
@@ -168,7 +205,8 @@ impl Stream {
             return None;
         }
         let socket = self.socket()?;
-        match recv(&socket, buffer) {
+        let room = buffer.len().min(READ_SIZE);
+        match recv_into(&base, &socket, &mut buffer[..room]) {
             Ok(0) => {
                 // Told in its turn, not from inside of this call.
                 self.clear(OFFERED);
@@ -176,18 +214,19 @@ impl Stream {
                 base.requeue_readable(self.key);
                 None
             }
-            Ok(count) if count < buffer.len() => {
+            Ok(count) if count < room => {
                 self.clear(OFFERED);
                 if self.has(HANGUP) {
                     base.requeue_readable(self.key);
                 } else {
                     self.clear(READABLE);
+                    self.note_size(&base, count);
                 }
                 Some(count)
             }
             Ok(count) => {
                 // With large buffers the rest may be taken likewise, as long as the offer stands.
-                if count < LARGE {
+                if count < WORTH_A_READ {
                     self.clear(OFFERED);
                     self.read(&base);
                 }
@@ -225,6 +264,7 @@ impl Stream {
     /// One read into the protocol's buffer. `None` if the protocol did not want it after all.
     fn read_into(
         &self,
+        base: &BaseLoop,
         protocol: &dyn BufferedProtocol,
         socket: &Socket,
     ) -> Option<io::Result<(usize, usize)>> {
@@ -233,15 +273,19 @@ impl Stream {
             self.give_back(protocol, buffer, 0);
             return None;
         }
-        let room = buffer.len();
-        let count = recv(socket, &mut buffer);
+        let room = buffer.len().min(READ_SIZE);
+        let count = recv_into(base, socket, &mut buffer[..room]);
         self.give_back(protocol, buffer, *count.as_ref().unwrap_or(&0));
         Some(count.map(|count| (count, room)))
     }
 
     // --- from the engine ---
 
-    pub(super) fn on_data(&self, chunk: &Chunk) {
+    pub(super) fn on_data(&self, base: &BaseLoop, chunk: &Chunk) {
+        let large = chunk.len() >= PULL_FROM && self.has(RECEIVING) && !self.has(LARGE);
+        if large && base.caps().trigger == Trigger::Edge {
+            self.pull(base);
+        }
         if self.wants_data() && self.held.borrow().is_none() {
             self.deliver(chunk);
         } else {
@@ -336,7 +380,7 @@ impl Stream {
                 (None, None) => break,
             }
         }
-        if self.engine(base) {
+        if self.pushed(base) {
             self.receive(base);
         } else {
             self.read(base);
@@ -376,6 +420,23 @@ impl Stream {
             None => {}
         }
     }
+}
+
+/// Reads into memory that is not ours. Where the kernel's copy would be slow (see [`Scratch`]) the detour
+/// over the shared buffer is several times faster. Large allocations are such memory.
+fn recv_into(base: &BaseLoop, socket: &Socket, buffer: &mut [u8]) -> io::Result<usize> {
+    let slow = (1..32).contains(&(buffer.as_ptr().addr() % Scratch::PAGE));
+    if !slow || buffer.len() < Scratch::PAGE {
+        return recv(socket, buffer);
+    }
+    let mut scratch = base.take_scratch();
+    let room = buffer.len();
+    let count = recv(socket, &mut scratch.bytes()[..room]);
+    if let Ok(count) = count {
+        buffer[..count].copy_from_slice(&scratch.bytes()[..count]);
+    }
+    base.give_scratch(scratch);
+    count
 }
 
 fn recv(socket: &Socket, buffer: &mut [u8]) -> io::Result<usize> {

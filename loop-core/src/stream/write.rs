@@ -16,8 +16,9 @@ use super::{
 use crate::base::BaseLoop;
 use crate::lend::lend;
 
-/// Up to so much may wait for the end of the iteration; more is sent at once.
-const DEFERRABLE: usize = 32 * 1024;
+/// Up to so much may wait for the end of the iteration; more is sent at once: copying it would cost more
+/// than the system call.
+const DEFERRABLE: usize = 8 * 1024;
 /// From this write to a dead connection on, a warning is logged (asyncio's number).
 const DEAD_WRITES: u8 = 5;
 
@@ -187,6 +188,9 @@ impl Stream {
 
     /// The kernel has room: sends what is buffered until it has none.
     pub(super) fn flush(&self) {
+        if self.in_flight.get() > 0 {
+            return;
+        }
         self.clear(FULL);
         if self.out.borrow().len() > 0 {
             match self.send_buffered() {
