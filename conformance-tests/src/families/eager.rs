@@ -195,7 +195,7 @@ fn current_name() -> String {
 /// Makes an eager task inside an eager task, `depth` deep; each says who is current.
 fn nested(
     lp: LoopRef,
-    trace: crate::tools::Trace,
+    trace: Trace,
     depth: u32,
 ) -> Pin<Box<dyn Future<Output = ()>>> {
     Box::pin(async move {
@@ -291,7 +291,7 @@ fn it_runs_in_its_own_context(cx: &Context) -> Outcome {
     let (log, own, context) = (trace.clone(), var.clone(), given.clone());
     let task = lp.create_task(async move {
         own.set("of the creator");
-        let step = |log: crate::tools::Trace, var: ContextVar<&'static str>| async move {
+        let step = |log: Trace, var: ContextVar<&'static str>| async move {
             log.push(var.get().unwrap_or("-"));
             var.set("of the eager task");
             yield_now().await;
