@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::mpsc;
 
+use anyloop::{ensure_future, run_coroutine_threadsafe, wrap_future};
 use anyloop_api::{Cancelled, Interrupt};
 
 use super::prelude::*;
@@ -30,7 +31,9 @@ cases! {
     FUT_18 => dropping_a_pending_future_is_silent;
     FUT_19 => the_reason_reaches_the_awaiter;
     FUT_20 => a_threads_result_arrives_on_the_loop, cancelled_first_the_late_result_is_ignored,
-        cancelling_reaches_the_job;
+        cancelling_reaches_the_job, work_of_another_loop_is_wrapped;
+    FUT_21 => wrapping_a_loops_future_gives_it_back, ensuring_a_task_gives_it_back,
+        another_loops_task_is_refused;
     FUT_22 => set_unless_done_never_fails;
     FUT_23 => any_error_can_be_stored;
     FUT_24 => reports_say_where_it_was_created;
@@ -629,6 +632,79 @@ fn cancelling_reaches_the_job(cx: &Context) -> Outcome {
     lp.run_until_done(&blocker)?;
     lp.run_until_complete(lp.run_in_executor(None, || ())?)??;
     ensure_eq!(ran.get(), 0, "runs of a job that was cancelled in the queue");
+    Ok(())
+}
+
+fn work_of_another_loop_is_wrapped(cx: &Context) -> Outcome {
+    let (lp, other) = (cx.new_loop()?, cx.new_loop()?);
+    let reports = Reports::of(&lp);
+    let remote = other.remote();
+    let submit = |value: u8| {
+        let work = async move {
+            yield_now().await;
+            value
+        };
+        let handle = run_coroutine_threadsafe(work, &remote)?;
+        lp.run_until_complete(async move { wrap_future(handle) })?
+    };
+    let (wanted, cancelled, cancelled_late) = (submit(1)?, submit(2)?, submit(3)?);
+    cancelled.cancel();
+    run_times(&lp, 2)?;
+    run_times(&other, 8)?;
+    // The work is done there, and its outcome on its way to us: it arrives as a call on our loop.
+    ensure!(!wanted.done(), "the outcome arrived while its loop did not run");
+    cancelled_late.cancel();
+    ensure_eq!(lp.run_until_complete(wanted)??, 1, "the outcome");
+    run_times(&lp, 2)?;
+    ensure!(cancelled.cancelled() && cancelled_late.cancelled(), "a late outcome was taken");
+    reports.none()
+}
+
+fn wrapping_a_loops_future_gives_it_back(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let future = lp.create_future::<u8>();
+    let ours = future.clone();
+    lp.run_until_complete(async move {
+        let wrapped = wrap_future(ours.clone())?;
+        ensure!(wrapped.same(&ours), "it is another future");
+        let twice = wrap_future(wrapped)?;
+        ensure!(twice.same(&ours), "it is another future the second time");
+        ours.set_result(1)?;
+        ensure_eq!(twice.result()?, 1, "the value");
+        Ok(())
+    })?
+}
+
+fn ensuring_a_task_gives_it_back(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    lp.run_until_complete(async {
+        let polls = Counter::new();
+        let count = polls.clone();
+        let task: Task<usize> = ensure_future(async move { Ok::<_, Error>(count.add()) })?;
+        let same = ensure_future(task.clone())?;
+        ensure!(same == task, "it is another task");
+        let borrowed = ensure_future(&task)?;
+        ensure!(borrowed == task, "it is another task, by reference");
+        ensure_eq!(((&task).await?, (&borrowed).await?), (1, 1), "the outputs");
+        ensure_eq!(polls.get(), 1, "runs");
+        // One that is done is given back, too.
+        let again = ensure_future(same.clone())?;
+        ensure!(again == same && again.done(), "it was made a task again");
+        Ok(())
+    })?
+}
+
+fn another_loops_task_is_refused(cx: &Context) -> Outcome {
+    let (lp, other) = (cx.new_loop()?, cx.new_loop()?);
+    let foreign = other.create_task(async { 1 })?;
+    let theirs = foreign.clone();
+    lp.run_until_complete(async move {
+        ensure_is!(ensure_future(theirs.clone()), Err(Error::InvalidArg(_)));
+        ensure_is!(ensure_future(&theirs), Err(Error::InvalidArg(_)));
+        Ok::<_, Failure>(())
+    })??;
+    ensure_eq!(other.run_until_done(&foreign)?, 1, "the task on its own loop");
+    ensure_is!(ensure_future(async {}), Err(Error::Usage(_)));
     Ok(())
 }
 
