@@ -14,6 +14,7 @@ pub struct Candidate {
     environment: Vec<(&'static str, &'static str)>,
     exemptions: &'static [Exemption],
     own_cases: &'static [Case],
+    variant: bool,
 }
 
 impl From<&'static BackendDescriptor> for Candidate {
@@ -25,6 +26,7 @@ impl From<&'static BackendDescriptor> for Candidate {
             environment: Vec::new(),
             exemptions: &[],
             own_cases: &[],
+            variant: false,
         }
     }
 }
@@ -46,12 +48,13 @@ impl Candidate {
     }
 
     /// The same backend under another name and with environment variables set, for instance to
-    /// force one of its fallbacks.
+    /// force one of its fallbacks. [`run`](crate::run) spares it the heavy cases.
     #[must_use]
     pub fn variant(&self, suffix: &str, environment: &[(&'static str, &'static str)]) -> Self {
         let mut variant = self.clone();
         variant.name = format!("{}-{suffix}", self.name);
         variant.environment.extend_from_slice(environment);
+        variant.variant = true;
         variant
     }
 
@@ -80,6 +83,11 @@ impl Candidate {
     #[must_use]
     pub fn exemptions(&self) -> &'static [Exemption] {
         self.exemptions
+    }
+
+    /// Whether it is another candidate with something changed.
+    pub(crate) fn is_variant(&self) -> bool {
+        self.variant
     }
 
     pub(crate) fn descriptor(&self) -> &'static BackendDescriptor {

@@ -14,6 +14,7 @@ pub struct Case {
     pub(crate) clause: Clause,
     pub(crate) name: &'static str,
     pub(crate) run: fn(&Context) -> Outcome,
+    pub(crate) heavy: bool,
 }
 
 /// How a case ends.
@@ -28,7 +29,7 @@ impl Case {
     /// A case that the suite does not have, for [`Candidate::with_cases`](crate::Candidate::with_cases).
     #[must_use]
     pub const fn new(clause: Clause, name: &'static str, run: fn(&Context) -> Outcome) -> Self {
-        Self { clause, name, run }
+        Self { clause, name, run, heavy: false }
     }
 
     /// The clause it checks.
@@ -41,6 +42,13 @@ impl Case {
     #[must_use]
     pub const fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// Whether it takes seconds of processor time: [`run`](crate::run) spares the
+    /// [variants](crate::Candidate::variant) of a candidate such cases.
+    #[must_use]
+    pub const fn is_heavy(&self) -> bool {
+        self.heavy
     }
 }
 
@@ -112,18 +120,30 @@ impl<E: Error> From<E> for Failure {
     }
 }
 
-/// The table of a family's cases: `cases! { TIMER_03 => never_early, also_on_a_busy_loop; … }`.
+/// The table of a family's cases: `cases! { TIMER_03 => never_early, also_on_a_busy_loop; … }`; with
+/// `#[heavy]` before the name of a case that takes seconds of processor time.
 ///
 /// A function that is in no table is reported by the compiler as unused.
 macro_rules! cases {
-    ($($clause:ident => $($case:ident),+;)+) => {
+    ($($clause:ident => $($(#[$mark:ident])? $case:ident),+;)+) => {
         pub(crate) const CASES: &[$crate::Case] = &[
             $($($crate::Case {
                 clause: $crate::clauses::$clause,
                 name: stringify!($case),
                 run: $case,
+                heavy: is_heavy!($($mark)?),
             },)+)+
         ];
+    };
+}
+
+/// Whether a case is marked.
+macro_rules! is_heavy {
+    () => {
+        false
+    };
+    (heavy) => {
+        true
     };
 }
 

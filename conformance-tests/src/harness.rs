@@ -16,7 +16,8 @@ use crate::runner::{self, Verdict};
 /// `mio::TIMER-03::never_early`, with the usual arguments (`cargo test -- mio::TIMER`).
 ///
 /// Must be the first thing that `main` does: the program starts itself again for each case.
-/// The trials of a backend that is not available here are shown as ignored, with the reason.
+/// The trials of a backend that is not available here are shown as ignored, with the reason; so are the
+/// heavy cases of variants.
 #[must_use]
 pub fn run(candidates: &[Candidate]) -> ExitCode {
     child::run_if_asked(candidates);
@@ -40,6 +41,9 @@ fn trials(candidate: &Candidate) -> Vec<Trial> {
             }
             if let Some(reason) = exemptions::reason(candidate.exemptions(), case.clause()) {
                 return Ok(Completion::ignored_with(format!("exempt: {reason}")));
+            }
+            if case.is_heavy() && candidate.is_variant() {
+                return Ok(Completion::ignored_with("heavy: not run on variants"));
             }
             match runner::run(&candidate, case) {
                 Verdict::Pass => Ok(Completion::Completed),

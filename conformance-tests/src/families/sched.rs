@@ -17,7 +17,7 @@ cases! {
     SCHED_11 => a_panic_is_reported_and_the_batch_goes_on, the_default_handler_survives_it;
     SCHED_12 => the_exception_handler_may_schedule, destructors_may_schedule,
         a_panicking_destructor_is_reported;
-    SCHED_13 => a_million_links_need_no_stack;
+    SCHED_13 => #[heavy] a_million_links_need_no_stack;
     SCHED_14 => dropping_the_handle_changes_nothing;
     SCHED_15 => runs_in_the_captured_context, runs_in_the_given_context;
     SCHED_16 => only_plain_callbacks_are_accepted;

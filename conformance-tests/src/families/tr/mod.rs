@@ -51,7 +51,7 @@ cases! {
     TR_24 => once_whatever_happens;
     TR_25 => closing_inside_callbacks, aborting_inside_callbacks;
     TR_26 => nothing_after_connection_lost, closed_although_connection_lost_panics,
-        twenty_thousand_connections_leave_nothing;
+        #[heavy] twenty_thousand_connections_leave_nothing;
     TR_27 => abort_drops_the_buffer, abort_ends_a_slow_close;
     TR_28 => closing_twice_is_closing_once;
     TR_29 => write_eof_after_the_flush, write_eof_twice_or_when_closing;
