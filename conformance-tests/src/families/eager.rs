@@ -193,11 +193,7 @@ fn current_name() -> String {
 }
 
 /// Makes an eager task inside an eager task, `depth` deep; each says who is current.
-fn nested(
-    lp: LoopRef,
-    trace: Trace,
-    depth: u32,
-) -> Pin<Box<dyn Future<Output = ()>>> {
+fn nested(lp: LoopRef, trace: Trace, depth: u32) -> Pin<Box<dyn Future<Output = ()>>> {
     Box::pin(async move {
         trace.push(current_name());
         if depth > 0 {
