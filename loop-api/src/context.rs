@@ -8,6 +8,7 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -17,7 +18,21 @@ type Map = HashMap<usize, Arc<dyn Any + Send + Sync>>;
 
 thread_local! {
     /// None is an empty context, which is the usual one: of the task whose step this is, or private.
-    static CURRENT: Cell<Option<Context>> = const { Cell::new(None) };
+    ///
+    /// Without a destructor, so that looking costs no check whether it has run: `CLEANUP` drops what a
+    /// thread leaves here.
+    static CURRENT: ManuallyDrop<Cell<Option<Context>>> =
+        const { ManuallyDrop::new(Cell::new(None)) };
+    static CLEANUP: Cleanup = const { Cleanup };
+}
+
+struct Cleanup;
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        let left = CURRENT.with(|current| current.take());
+        drop(left);
+    }
 }
 
 /// The current context.
@@ -30,10 +45,15 @@ fn current() -> Option<Context> {
     })
 }
 
+#[inline]
+fn replace(context: Option<Context>) -> Option<Context> {
+    CURRENT.with(|current| current.replace(context))
+}
+
 /// Makes this the current context until the guard is dropped.
 #[inline]
 fn enter(context: Option<Context>) -> Restore {
-    Restore(CURRENT.replace(context))
+    Restore(replace(context))
 }
 
 /// The same for user code that may be in the middle of a step.
@@ -54,7 +74,7 @@ struct Restore(Option<Context>);
 impl Drop for Restore {
     #[inline]
     fn drop(&mut self) {
-        let inner = CURRENT.replace(self.0.take());
+        let inner = replace(self.0.take());
         if inner.is_some() {
             // Dropping values may run user code that reads a context variable: after the restore.
             drop(inner);
@@ -72,7 +92,8 @@ impl Snapshot {
     #[must_use]
     #[inline]
     pub fn current() -> Self {
-        current().map_or(Self(None), |context| context.snapshot())
+        let Some(context) = current() else { return Self(None) };
+        context.snapshot()
     }
 
     /// Whether it holds nothing.
@@ -180,7 +201,7 @@ impl TaskContext {
             self.0.set(Some(context.clone()));
             if stepped {
                 // Nothing hides a context that is not made.
-                CURRENT.set(Some(context.clone()));
+                replace(Some(context.clone()));
             }
             context
         })
@@ -194,7 +215,7 @@ impl TaskContext {
     /// The step goes on after that of another task, which may have asked for this context.
     pub(crate) fn resume(&self) {
         if current().is_none() {
-            CURRENT.set(self.made());
+            replace(self.made());
         }
     }
 
@@ -253,7 +274,8 @@ impl<T: Clone + Send + Sync + 'static> ContextVar<T> {
         let context = current().unwrap_or_else(|| {
             with_current(|task| task.core.get_context()).unwrap_or_else(|| {
                 let context = Context::new();
-                CURRENT.set(Some(context.clone()));
+                let _ = CLEANUP.try_with(|_| ());
+                replace(Some(context.clone()));
                 context
             })
         });

@@ -458,11 +458,14 @@ impl TaskCore {
     // --- the step ---
 
     /// The step begins: nothing is awaited yet.
+    #[inline]
     pub(crate) fn resume(&self) -> Delivery {
         let waiter = self.replace_waiter(None);
-        if !self.is_due(MUST_CANCEL | OWN) {
-            return Delivery::None;
-        }
+        if self.is_due(MUST_CANCEL | OWN) { self.resume_with(waiter) } else { Delivery::None }
+    }
+
+    #[cold]
+    fn resume_with(&self, waiter: Option<Waiter>) -> Delivery {
         for request in self.take_own() {
             self.tell(request, waiter.as_ref());
         }
@@ -473,10 +476,13 @@ impl TaskCore {
     }
 
     /// The root future is pending: whether it is to be dropped, or polled on.
+    #[inline]
     pub(crate) fn suspend(&self) -> Delivery {
-        if self.nothing_due() {
-            return Delivery::None;
-        }
+        if self.nothing_due() { Delivery::None } else { self.suspend_with() }
+    }
+
+    #[cold]
+    fn suspend_with(&self) -> Delivery {
         if let Some(reason) = self.take_asked() {
             return Delivery::Root(reason);
         }

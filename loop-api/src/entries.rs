@@ -85,8 +85,8 @@ impl Entries {
         if let Some(first) = first {
             tell(first.interested);
         }
-        for entry in more.into_iter().flat_map(|more| *more) {
-            tell(entry.interested);
+        if let Some(more) = more {
+            more.into_iter().for_each(|entry| tell(entry.interested));
         }
     }
 }

@@ -702,7 +702,7 @@ impl WeakLoop {
     #[must_use]
     pub fn same(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
-            (Some(mine), Some(theirs)) => std::ptr::addr_eq(mine.as_ptr(), theirs.as_ptr()),
+            (Some(mine), Some(theirs)) => mine.ptr_eq(theirs),
             _ => false,
         }
     }

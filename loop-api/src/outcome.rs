@@ -160,21 +160,19 @@ impl<T> Outcome<T> {
         value: impl FnOnce(&Self) -> Result<R>,
     ) -> Poll<Result<R>> {
         self.inspected.set(true);
-        let failed = match &*self.stage.borrow() {
-            Stage::Failed(error) => Some(error.clone()),
-            _ => None,
-        };
-        match failed {
-            Some(error) => Self::settle_error(*error, owner),
-            None => {
-                delivery::answered(owner);
-                Poll::Ready(value(self))
-            }
+        if matches!(*self.stage.borrow(), Stage::Failed(_)) {
+            return self.settle_error(owner);
         }
+        delivery::answered(owner);
+        Poll::Ready(value(self))
     }
 
     #[cold]
-    fn settle_error<R>(error: Error, owner: *const ()) -> Poll<Result<R>> {
+    fn settle_error<R>(&self, owner: *const ()) -> Poll<Result<R>> {
+        let error = match &*self.stage.borrow() {
+            Stage::Failed(error) => (**error).clone(),
+            other => return Poll::Ready(other.no_value()),
+        };
         match &error {
             Error::Cancelled(cancelled) => {
                 if delivery::deliver_if_own(cancelled, owner) {

@@ -576,6 +576,10 @@ pin_project! {
                     drop_future(this.future, &cell.core);
                     finish(&cell, Err(Error::Cancelled(Cancelled::new())));
                 }
+                if Rc::strong_count(&cell) > 1 {
+                    // Its end is somebody else's.
+                    return;
+                }
                 let lp = cell.lp.clone();
                 quietly(&lp, "a destructor panicked while a task was being dropped", || drop(cell));
             }
@@ -593,7 +597,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<()> {
         let mut this = self.project();
-        let Some(cell) = this.cell.clone() else { return Poll::Ready(()) };
+        let Some(cell) = this.cell.as_ref() else { return Poll::Ready(()) };
         let guard = StepGuard::enter(cell.clone());
         let outcome = cell.core.in_context(|| {
             let step = || step(this.future.as_mut(), this.settle, &cell.core, cx);
@@ -609,7 +613,7 @@ where
                 Poll::Pending
             }
             Some(outcome) => {
-                finish(&cell, outcome);
+                finish(cell, outcome);
                 Poll::Ready(())
             }
         }

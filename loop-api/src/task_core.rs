@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::panic::Location;
 use std::rc::Rc;
@@ -146,7 +147,9 @@ struct Rare {
 }
 
 thread_local! {
-    static CURRENT: RefCell<Option<Rc<DynTask>>> = const { RefCell::new(None) };
+    /// Empty between steps, so that it needs no destructor, nor a check whether it has run.
+    static CURRENT: ManuallyDrop<RefCell<Option<Rc<DynTask>>>> =
+        const { ManuallyDrop::new(RefCell::new(None)) };
     /// Debug mode wants to know which task takes a step.
     static OBSERVED: Cell<bool> = const { Cell::new(false) };
     /// The first task that took one since.
@@ -469,7 +472,7 @@ impl StepGuard {
         if OBSERVED.get() {
             step_begins(&core);
         }
-        let outer = CURRENT.replace(Some(core));
+        let outer = CURRENT.with(|current| current.replace(Some(core)));
         Self { outer, place: Place::default().enter() }
     }
 }
@@ -478,7 +481,7 @@ impl Drop for StepGuard {
     fn drop(&mut self) {
         self.place.enter();
         let nested = self.outer.is_some();
-        let inner = CURRENT.replace(self.outer.take());
+        let inner = CURRENT.with(|current| current.replace(self.outer.take()));
         if let Some(core) = inner {
             core.running.set(false);
             if OBSERVED.get() {
