@@ -118,6 +118,18 @@ impl Handle {
         Self { cell: HandleCell::in_context(OnceSlot(Cell::new(Some(callback))), context) }
     }
 
+    /// Of a callback that ran, but not through a handle.
+    pub(crate) fn done(context: Snapshot, created: &'static Location<'static>) -> Self {
+        let callback: Option<fn()> = None;
+        let cell = HandleCell {
+            state: Cell::new(State::Done),
+            context: Cell::new(Captured::snapshot(context)),
+            created,
+            slot: OnceSlot(Cell::new(callback)),
+        };
+        Self { cell: Rc::new(cell) }
+    }
+
     /// Shares a cell that somebody keeps.
     pub(crate) fn from_cell<S: Slot + 'static>(cell: Rc<HandleCell<S>>) -> Self {
         Self { cell }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,8 +10,9 @@ use async_task::Runnable;
 
 use crate::context::Snapshot;
 use crate::dump::{Activity, Dump, Executing};
-use crate::error::{Cancelled, Error, Result};
+use crate::error::{Cancelled, Error, Panic, Result};
 use crate::event_loop::{EventLoopExt, LoopRef};
+use crate::handle::Handle;
 use crate::report::Report;
 use crate::task::AnyTask;
 
@@ -57,12 +59,12 @@ impl RemoteHandle {
     ///
     /// # Errors
     /// `Closed`.
+    #[track_caller]
     pub fn call_soon_threadsafe(
         &self,
         callback: impl FnOnce() + Send + 'static,
     ) -> Result<RemoteCall> {
-        let context = Snapshot::current();
-        let call = RemoteCall::new(move || context.run(callback));
+        let call = RemoteCall::new(callback);
         self.0.submit(call.clone())?;
         Ok(call)
     }
@@ -192,46 +194,79 @@ impl fmt::Debug for RemoteHandle {
 }
 
 /// A callback on its way to a loop; any thread may cancel it: not started yet means it will not run
-/// (THR-09).
+/// (THR-09). One allocation holds the callback and its context.
 #[derive(Clone)]
-pub struct RemoteCall(Arc<Mutex<dyn RemoteSlot>>);
+pub struct RemoteCall(Arc<CallCell<dyn RemoteSlot>>);
 
-trait RemoteSlot: Send {
-    fn take(&mut self) -> Option<Box<dyn FnOnce()>>;
+struct CallCell<S: ?Sized> {
+    context: Snapshot,
+    created: &'static Location<'static>,
+    slot: S,
 }
 
-struct CallSlot<F>(Option<F>);
+/// A closure that can be called or dropped through a shared reference, by any thread.
+trait RemoteSlot: Send + Sync {
+    fn call(&self);
+    /// Says whether it was still there.
+    fn clear(&self) -> bool;
+}
 
-impl<F: FnOnce() + Send + 'static> RemoteSlot for CallSlot<F> {
-    fn take(&mut self) -> Option<Box<dyn FnOnce()>> {
-        self.0.take().map(|callback| Box::new(callback) as Box<dyn FnOnce()>)
+impl<F: FnOnce() + Send> RemoteSlot for Mutex<Option<F>> {
+    fn call(&self) {
+        // Called when the lock is free again.
+        let taken = lock(self).take();
+        if let Some(callback) = taken {
+            callback();
+        }
+    }
+
+    fn clear(&self) -> bool {
+        let taken = lock(self).take();
+        taken.is_some()
     }
 }
 
 impl RemoteCall {
-    /// Wraps a callback; called by loops and tests.
+    /// Wraps `callback`, capturing the current context (CTX-04); called by loops and tests.
+    #[track_caller]
     pub fn new(callback: impl FnOnce() + Send + 'static) -> Self {
-        Self(Arc::new(Mutex::new(CallSlot(Some(callback)))))
+        Self(Arc::new(CallCell {
+            context: Snapshot::current(),
+            created: Location::caller(),
+            slot: Mutex::new(Some(callback)),
+        }))
     }
 
     /// Prevents the call if it has not started, and drops the callback. True if it was in time.
     pub fn cancel(&self) -> bool {
-        let taken = lock(&self.0).take();
-        taken.is_some()
+        self.0.slot.clear()
     }
 
-    /// Calls the callback, once; for the loop.
-    pub fn run(&self) {
-        let taken = lock(&self.0).take();
-        if let Some(callback) = taken {
-            callback();
-        }
+    /// Calls the callback in its context, once; for the loop.
+    ///
+    /// # Errors
+    /// The panic, if the callback panicked.
+    pub fn run(&self) -> Result<(), Panic> {
+        let call = || self.0.context.clone().run(|| self.0.slot.call());
+        catch_unwind(AssertUnwindSafe(call)).map_err(Panic::new)
+    }
+
+    /// Where it was created.
+    #[must_use]
+    pub fn created(&self) -> &'static Location<'static> {
+        self.0.created
+    }
+
+    /// A handle that stands for this call in reports: of the same place, and in the same context.
+    #[must_use]
+    pub fn stand_in(&self) -> Handle {
+        Handle::done(self.0.context.clone(), self.0.created)
     }
 }
 
 impl fmt::Debug for RemoteCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("RemoteCall")
+        write!(f, "<RemoteCall created at {}>", self.0.created)
     }
 }
 

@@ -336,12 +336,13 @@ impl BaseLoop {
     pub(crate) fn run_entry(&self, entry: Entry) {
         match entry {
             Entry::Handle(handle) => {
-                if let Err(panic) = handle.run()
-                    && !self.state.resume_panic(&panic)
-                {
-                    self.call_exception_handler(
-                        Report::new("a callback panicked").exception(panic).handle(handle),
-                    );
+                if let Err(panic) = handle.run() {
+                    self.callback_panicked(panic, || handle);
+                }
+            }
+            Entry::Call(call) => {
+                if let Err(panic) = call.run() {
+                    self.callback_panicked(panic, || call.stand_in());
                 }
             }
             // A task catches the panics of its body; what is left are destructors of wakers.
@@ -350,6 +351,15 @@ impl BaseLoop {
                 let _ = self.guard(run, |panic| Report::new("a task panicked").exception(panic));
             }
             Entry::Events => self.dispatch(),
+        }
+    }
+
+    #[cold]
+    fn callback_panicked(&self, panic: Panic, handle: impl FnOnce() -> Handle) {
+        if !self.state.resume_panic(&panic) {
+            self.call_exception_handler(
+                Report::new("a callback panicked").exception(panic).handle(handle()),
+            );
         }
     }
 
@@ -426,10 +436,7 @@ impl BaseLoop {
         let mut items = self.drained.take();
         self.inbox.drain(&mut items);
         for item in items.drain(..) {
-            match item {
-                Item::Call(call) => self.ready.push(Entry::Handle(Handle::new(move || call.run()))),
-                Item::Task(runnable) => self.ready.push(Entry::Task(runnable)),
-            }
+            self.ready.push(item.into());
         }
         self.drained.set(items);
         if self.inbox.take_stop() {
@@ -503,9 +510,7 @@ impl BaseLoop {
             self.warn_of_open();
         }
         for item in self.inbox.close() {
-            if let Item::Task(runnable) = item {
-                self.ready.push(Entry::Task(runnable));
-            }
+            self.ready.push(item.into());
         }
         self.discard_ready();
         self.quietly(|| self.timers.clear());
@@ -538,6 +543,7 @@ impl BaseLoop {
                 Entry::Handle(handle) => handle.cancel(),
                 // The task is marked as aborted: its step drops the future.
                 Entry::Task(runnable) => drop(runnable.run()),
+                Entry::Call(call) => drop(call.cancel()),
                 Entry::Events => {}
             });
         }

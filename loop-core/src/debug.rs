@@ -44,6 +44,14 @@ impl BaseLoop {
                     }
                 });
             }
+            Entry::Call(call) => {
+                activity.begin(Some(call.created()), None);
+                self.run_entry(Entry::Call(call.clone()));
+                activity.end();
+                self.complain(begin, |took| {
+                    Report::warning(format!("a callback took {took:?}")).handle(call.stand_in())
+                });
+            }
             // Each event is timed by itself.
             Entry::Events => self.run_entry(Entry::Events),
         }

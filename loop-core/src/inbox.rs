@@ -22,11 +22,20 @@ use anyloop_api::{
 };
 
 use crate::driver::Waker;
-use crate::ready::{call_local, schedule_local};
+use crate::ready::{Entry, call_local, schedule_local};
 
 pub(crate) enum Item {
     Call(RemoteCall),
     Task(Runnable),
+}
+
+impl From<Item> for Entry {
+    fn from(item: Item) -> Self {
+        match item {
+            Item::Call(call) => Self::Call(call),
+            Item::Task(runnable) => Self::Task(runnable),
+        }
+    }
 }
 
 const RUNNING: u8 = 0;
@@ -83,6 +92,15 @@ impl Inbox {
         }
     }
 
+    /// The same after a push. Whoever pushes while somebody's notification is unseen has nothing to
+    /// add: the loop takes that one back before it locks the queue, so seeing it after the push means
+    /// that the loop has yet to look.
+    fn notify_pushed(&self) {
+        if !self.is_notified() {
+            self.notify();
+        }
+    }
+
     /// The loop means to sleep. False: something arrived, drain first.
     pub(crate) fn prepare_sleep(&self) -> bool {
         self.state
@@ -134,7 +152,7 @@ impl Scheduler for Inbox {
         }
         queue.items.push_back(Item::Task(runnable));
         drop(queue);
-        self.notify();
+        self.notify_pushed();
     }
 }
 
@@ -153,7 +171,7 @@ impl RemoteLoop for Inbox {
         }
         queue.items.push_back(Item::Call(call));
         drop(queue);
-        self.notify();
+        self.notify_pushed();
         Ok(())
     }
 

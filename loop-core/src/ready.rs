@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
 use std::rc::Rc;
 
 use anyloop_api::{Handle, RemoteCall, Runnable};
@@ -10,6 +11,8 @@ use anyloop_api::{Handle, RemoteCall, Runnable};
 pub(crate) enum Entry {
     Handle(Handle),
     Task(Runnable),
+    /// A call from another thread.
+    Call(RemoteCall),
     /// The events of the last poll stand here in the order of things (SCHED-06).
     Events,
 }
@@ -44,9 +47,14 @@ impl Ready {
     }
 }
 
+/// A loop's id, and its queue.
+type Local = (u64, Rc<Ready>);
+
 thread_local! {
-    /// The loops that live on this thread, the one that ran last first.
-    static LOCAL: RefCell<Vec<(u64, Rc<Ready>)>> = const { RefCell::new(Vec::new()) };
+    /// The loops that live on this thread, the one that ran last first. They leave it themselves, so
+    /// it needs no destructor, nor a check whether it has run.
+    static LOCAL: ManuallyDrop<RefCell<Vec<Local>>> =
+        const { ManuallyDrop::new(RefCell::new(Vec::new())) };
 }
 
 /// Makes `ready` reachable for wakers on this thread.
@@ -55,8 +63,7 @@ pub(crate) fn register_local(id: u64, ready: &Rc<Ready>) {
 }
 
 pub(crate) fn unregister_local(id: u64) {
-    // At thread exit the table may be gone already.
-    let removed = LOCAL.try_with(|local| {
+    let removed = LOCAL.with(|local| {
         let mut local = local.borrow_mut();
         local.iter().position(|(mine, _)| *mine == id).map(|at| local.remove(at))
     });
@@ -80,20 +87,19 @@ pub(crate) fn schedule_local(id: u64, runnable: Runnable) -> Result<(), Runnable
 
 /// Queues a remote call if its loop lives on this thread.
 pub(crate) fn call_local(id: u64, call: RemoteCall) -> Result<(), RemoteCall> {
-    push_local(id, call, |call| Entry::Handle(Handle::new(move || call.run())))
+    push_local(id, call, Entry::Call)
 }
 
 fn push_local<T>(id: u64, item: T, entry: impl FnOnce(T) -> Entry) -> Result<(), T> {
-    let mut item = Some(item);
-    let queued = LOCAL.try_with(|local| {
+    LOCAL.with(|local| {
         let local = local.borrow();
         let ready = local.iter().find(|(mine, _)| *mine == id).map(|(_, ready)| ready);
-        if let Some(ready) = ready.filter(|ready| !ready.closed.get())
-            && let Some(item) = item.take()
-        {
-            ready.push(entry(item));
+        match ready.filter(|ready| !ready.closed.get()) {
+            Some(ready) => {
+                ready.push(entry(item));
+                Ok(())
+            }
+            None => Err(item),
         }
-    });
-    let _ = queued;
-    item.map_or(Ok(()), Err)
+    })
 }
