@@ -104,9 +104,14 @@ impl Timers {
     fn compact(&self) {
         let dead = {
             let mut heap = self.heap.borrow_mut();
-            let (live, dead): (Vec<_>, Vec<_>) =
-                heap.drain(..).partition(|entry| entry.handle.is_pending());
-            *heap = live;
+            let mut live = 0;
+            for at in 0..heap.len() {
+                if heap[at].handle.is_pending() {
+                    heap.swap(live, at);
+                    live += 1;
+                }
+            }
+            let dead = heap.split_off(live);
             for at in (0..heap.len().div_ceil(ARITY)).rev() {
                 sift_down(&mut heap, at);
             }
