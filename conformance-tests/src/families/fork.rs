@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc;
 
 use ::fork::Fork;
 use anyloop_api::sleep;
@@ -84,14 +85,22 @@ fn works(lp: &LoopRef) -> Outcome {
             lp.stop();
         }
     })?;
-    let log = trace.clone();
+    let ((log, log2), (fired, fire)) = ((trace.clone(), trace.clone()), mpsc::channel());
     let thread = thread::spawn(move || {
-        thread::sleep(ms(10));
-        remote.call_soon_threadsafe(move || log.push("thread"))?;
-        thread::sleep(ms(10));
+        // Each after the one before; the loop that drops its end early fails by the trace.
+        let _ = fire.recv();
+        let (called, call) = mpsc::channel();
+        remote.call_soon_threadsafe(move || {
+            log.push("thread");
+            let _ = called.send(());
+        })?;
+        let _ = call.recv();
         far.write_all(b"x").map_err(Error::from)
     });
-    lp.call_later(ms(1), trace.pusher("timer"))?;
+    lp.call_later(ms(1), move || {
+        log2.push("timer");
+        let _ = fired.send(());
+    })?;
     lp.run_forever()?;
     join(thread)??;
     trace.expect(["timer", "thread", "watcher"])
