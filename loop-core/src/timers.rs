@@ -26,6 +26,8 @@ pub(crate) struct Timers {
     heap: RefCell<Vec<Entry>>,
     sequence: Cell<u64>,
     cancelled: Cell<usize>,
+    /// The memory of the last compaction, for the next one.
+    dead: Cell<Vec<Entry>>,
 }
 
 const ARITY: usize = 4;
@@ -102,7 +104,8 @@ impl Timers {
     }
 
     fn compact(&self) {
-        let dead = {
+        let mut dead = self.dead.take();
+        {
             let mut heap = self.heap.borrow_mut();
             let mut live = 0;
             for at in 0..heap.len() {
@@ -111,14 +114,24 @@ impl Timers {
                     live += 1;
                 }
             }
-            let dead = heap.split_off(live);
+            dead.extend(heap.drain(live..));
             for at in (0..heap.len().div_ceil(ARITY)).rev() {
                 sift_down(&mut heap, at);
             }
-            dead
-        };
+            give_back(&mut heap);
+        }
         self.cancelled.set(0);
-        drop(dead);
+        give_back(&mut dead);
+        // The heap is whole again: the context of a callback that panicked may have destructors.
+        dead.clear();
+        self.dead.set(dead);
+    }
+}
+
+/// Keeps memory for as much again, and a little more.
+fn give_back(entries: &mut Vec<Entry>) {
+    if entries.capacity() > 4 * entries.len() + COMPACT_ABOVE {
+        entries.shrink_to(2 * entries.len());
     }
 }
 
@@ -206,6 +219,12 @@ mod tests {
         }
         assert!(keep.is_pending());
         assert_eq!(timers.next_deadline(), Some(at(1)));
+        let many: Vec<_> =
+            (0..100_000).map(|i| timers.insert(at(1000 + i), Handle::new(|| {}))).collect();
+        many.iter().for_each(TimerHandle::cancel);
+        assert!(timers.len() <= COMPACT_ABOVE + 1);
+        assert!(timers.heap.borrow().capacity() <= 10 * COMPACT_ABOVE);
+        assert!(timers.dead.take().capacity() <= 10 * COMPACT_ABOVE);
     }
 
     #[test]

@@ -1,0 +1,252 @@
+//! In the steady state protocols, timers and wake-ups allocate nothing but what the user asked for.
+#![cfg(all(target_os = "linux", feature = "mio", feature = "uring", feature = "polling"))]
+#![allow(missing_docs, reason = "a test")]
+
+#[macro_use]
+mod support;
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::mpsc;
+use std::task::{Poll, Waker};
+use std::thread;
+use std::time::Duration;
+
+use anyloop::{
+    Connect, EventLoopExt, LoopFuture, LoopRef, Protocol, Result, Transport, sleep, yield_now,
+};
+use anyloop_core::testing::CountingAllocator;
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
+
+/// How often each thing is done before it counts, and then.
+const ROUNDS: u32 = 1000;
+
+/// What this thread allocates inside `f`.
+async fn allocations(f: impl AsyncFnOnce()) -> u64 {
+    let before = CountingAllocator::count();
+    f().await;
+    CountingAllocator::count() - before
+}
+
+/// Sends back what it gets.
+#[derive(Default)]
+struct Echo(RefCell<Option<Transport>>);
+
+impl Protocol for Echo {
+    fn connection_made(&self, transport: Transport) {
+        self.0.replace(Some(transport));
+    }
+
+    fn data_received(&self, data: &[u8]) {
+        if let Some(transport) = &*self.0.borrow() {
+            transport.write(data).expect("it is open");
+        }
+    }
+}
+
+/// Sends the next message when it has all of the one before.
+struct Client {
+    transport: RefCell<Option<Transport>>,
+    message: Vec<u8>,
+    received: Cell<usize>,
+    left: Cell<u32>,
+    measured: Cell<u64>,
+    done: LoopFuture<u64>,
+}
+
+impl Client {
+    fn new(lp: &LoopRef, size: usize) -> Self {
+        Self {
+            transport: RefCell::default(),
+            message: vec![7; size],
+            received: Cell::new(0),
+            left: Cell::new(2 * ROUNDS),
+            measured: Cell::new(0),
+            done: lp.create_future(),
+        }
+    }
+
+    fn send(&self) {
+        if let Some(transport) = &*self.transport.borrow() {
+            transport.write(&self.message).expect("it is open");
+        }
+    }
+}
+
+impl Protocol for Client {
+    fn connection_made(&self, transport: Transport) {
+        self.transport.replace(Some(transport));
+        self.send();
+    }
+
+    fn data_received(&self, data: &[u8]) {
+        self.received.set(self.received.get() + data.len());
+        if self.received.get() < self.message.len() {
+            return;
+        }
+        self.received.set(0);
+        self.left.set(self.left.get() - 1);
+        match self.left.get() {
+            0 => {
+                let all = CountingAllocator::count() - self.measured.get();
+                let _ = self.done.set_result(all);
+                return;
+            }
+            ROUNDS => self.measured.set(CountingAllocator::count()),
+            _ => {}
+        }
+        self.send();
+    }
+}
+
+/// Echoes, client and server on one loop: what a thousand of them allocate.
+async fn echoes(size: usize) -> Result<u64> {
+    let lp = LoopRef::current()?;
+    let server = lp.serve(Echo::default, "127.0.0.1:0").await?;
+    let to = server.sockets()[0].local_addr()?.as_socket().expect("an address of TCP");
+    let l2 = lp.clone();
+    let (transport, client) = lp.connect(move || Client::new(&l2, size), Connect::from(to)).await?;
+    let allocated = client.done.clone().await?;
+    transport.close();
+    server.close();
+    server.wait_closed().await?;
+    Ok(allocated)
+}
+
+on_every_backend! {
+    fn small_echoes_allocate_nothing(backend) {
+        assert_eq!(support::run(backend, echoes(64))??, 0);
+        Ok(())
+    }
+
+    fn large_echoes_allocate_nothing(backend) {
+        assert_eq!(support::run(backend, echoes(16 * 1024))??, 0);
+        Ok(())
+    }
+
+    fn timers_allocate_their_callbacks_only(backend) {
+        support::run(backend, async {
+            let lp = LoopRef::current().expect("it runs");
+            let start = |millis| {
+                lp.call_later(Duration::from_millis(millis), || ()).expect("it is open")
+            };
+            let live: Vec<_> = (0..10_000_u64).map(|number| start(60_000 + number)).collect();
+            let start_and_cancel = async || {
+                for number in 0..20 * u64::from(ROUNDS) {
+                    start(60_000 + number % 997).cancel();
+                }
+            };
+            start_and_cancel().await;
+            assert_eq!(allocations(start_and_cancel).await, 20 * u64::from(ROUNDS), "one each");
+
+            let fired = Rc::new(Cell::new(0));
+            let fire = async || {
+                for _ in 0..ROUNDS {
+                    let fired = fired.clone();
+                    let count = move || fired.set(fired.get() + 1);
+                    lp.call_later(Duration::from_micros(50), count).expect("it is open");
+                }
+                sleep(Duration::from_millis(1)).await;
+            };
+            fire().await;
+            // The sleep has one of its own.
+            assert_eq!(allocations(fire).await, u64::from(ROUNDS) + 1, "one each");
+            assert_eq!(fired.get(), 2 * ROUNDS);
+            drop(live);
+        })
+    }
+
+    fn sleeps_allocate_their_timer_only(backend) {
+        support::run(backend, async {
+            let naps = async || {
+                for _ in 0..50 {
+                    sleep(Duration::from_micros(20)).await;
+                }
+            };
+            naps().await;
+            assert_eq!(allocations(naps).await, 50);
+        })
+    }
+
+    fn steps_and_wake_ups_allocate_nothing(backend) {
+        support::run(backend, async {
+            let yields = async || {
+                for _ in 0..ROUNDS {
+                    yield_now().await;
+                }
+            };
+            yields().await;
+            assert_eq!(allocations(yields).await, 0, "yields");
+
+            // Two tasks that wake each other.
+            let lp = LoopRef::current().expect("it runs");
+            let turns = Rc::new((Cell::new(0_u32), RefCell::new(None::<Waker>)));
+            let player = |mine: u32| {
+                let turns = turns.clone();
+                poll_fn(move |cx| {
+                    let (turn, other) = &*turns;
+                    if turn.get() % 2 == mine {
+                        turn.set(turn.get() + 1);
+                    }
+                    if turn.get() > 4 * ROUNDS {
+                        other.take().iter().for_each(Waker::wake_by_ref);
+                        return Poll::Ready(());
+                    }
+                    if let Some(waker) = other.replace(Some(cx.waker().clone())) {
+                        waker.wake();
+                    }
+                    Poll::Pending
+                })
+            };
+            let second = lp.create_task(player(1)).expect("it is open");
+            let first = player(0);
+            let played = allocations(async || first.await).await;
+            second.await.expect("it ends");
+            // The other one's queue of waiters and the like is there from the start.
+            assert_eq!(played, 0, "wake-ups");
+        })
+    }
+
+    fn calls_from_other_threads_allocate_themselves_only(backend) {
+        support::run(backend, async {
+            let lp = LoopRef::current().expect("it runs");
+            let remote = lp.remote();
+            let (ask, asked) = mpsc::channel::<Waker>();
+            let (tell, told) = mpsc::channel();
+            let thread = thread::spawn(move || {
+                for waker in asked {
+                    let before = CountingAllocator::count();
+                    for _ in 0..ROUNDS {
+                        remote.call_soon_threadsafe(|| ()).expect("the loop is open");
+                    }
+                    tell.send(CountingAllocator::count() - before).expect("somebody asked");
+                    waker.wake();
+                }
+            });
+            let mut last = (0, 0);
+            for _ in 0..5 {
+                let before = CountingAllocator::count();
+                let mut sent = false;
+                let posted = poll_fn(|cx| {
+                    if !sent {
+                        sent = true;
+                        ask.send(cx.waker().clone()).expect("the thread listens");
+                    }
+                    told.try_recv().map_or(Poll::Pending, Poll::Ready)
+                });
+                let posted = posted.await;
+                // Behind everything that was posted.
+                yield_now().await;
+                last = (posted, CountingAllocator::count() - before);
+            }
+            assert_eq!(last.0, u64::from(ROUNDS), "one for each call, where it is made");
+            // The channel to the thread has blocks of many messages.
+            assert!(last.1 <= 1, "{} where it runs", last.1);
+            drop(ask);
+            thread.join().expect("it ends");
+        })
+    }
+}
