@@ -12,6 +12,7 @@ usage: anyloop-benchmarks SUITE [options]
 suites:
   echo       TCP echo servers under load: CPU per request, requests per second, latency
   micro      tasks, timers, queues and threads inside one process, ns per operation
+  growth     the same beside 1,000 and 1,000,000 timers, 100,000 tasks, 19,000 connections
   memory     resident memory per idle connection
   syscalls   system calls and context switches per request
   all        every suite
@@ -32,6 +33,8 @@ pub(crate) enum Command {
     Echo,
     /// The pieces of a runtime in one process.
     Micro,
+    /// The same operation beside more and more others.
+    Growth,
     /// Idle connections.
     Memory,
     /// System calls per request.
@@ -89,8 +92,9 @@ pub(crate) enum Invocation {
     Help,
     /// Be the server of this name, with this buffer (how the program starts its children).
     Serve(String, usize),
-    /// Measure the runtime of this name in this process, in a smoke run or not.
-    MicroChild(String, bool),
+    /// Measure the runtime of this name in this process, in a smoke run or not; in the end, whether
+    /// to measure how it grows.
+    MicroChild(String, bool, bool),
     /// Run suites.
     Measure(Command, Options),
 }
@@ -100,6 +104,7 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Invocatio
     let command = match words.next().as_deref() {
         Some("echo") => Command::Echo,
         Some("micro") => Command::Micro,
+        Some("growth") => Command::Growth,
         Some("memory") => Command::Memory,
         Some("syscalls") => Command::Syscalls,
         Some("all") => Command::All,
@@ -108,9 +113,11 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Invocatio
             let buffer = words.next().and_then(|word| word.parse().ok());
             return Ok(Invocation::Serve(name, buffer.ok_or("with how large a buffer?")?));
         }
-        Some("micro-child") => {
+        Some(role @ ("micro-child" | "growth-child")) => {
+            let growing = role == "growth-child";
             let name = words.next().ok_or("measure what?")?;
-            return Ok(Invocation::MicroChild(name, words.next().as_deref() == Some("--smoke")));
+            let smoke = words.next().as_deref() == Some("--smoke");
+            return Ok(Invocation::MicroChild(name, smoke, growing));
         }
         Some("-h" | "--help" | "help") => return Ok(Invocation::Help),
         Some(other) => return Err(format!("no suite is called `{other}`")),

@@ -20,6 +20,7 @@
 mod child;
 mod cli;
 mod echo;
+mod growth;
 mod load;
 mod machine;
 mod memory;
@@ -46,7 +47,9 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(Invocation::Serve(name, buffer)) => finish(servers::serve(&name, buffer)),
-        Ok(Invocation::MicroChild(name, smoke)) => finish(micro::be_child(&name, smoke)),
+        Ok(Invocation::MicroChild(name, smoke, growing)) => {
+            finish(micro::be_child(&name, smoke, growing))
+        }
         Ok(Invocation::Measure(command, options)) => finish(measure(command, &options)),
         Err(complaint) => {
             eprintln!("{complaint}\n\n{}", cli::USAGE);
@@ -74,6 +77,9 @@ fn measure(command: Command, options: &cli::Options) -> io::Result<()> {
     }
     if command.includes(Command::Micro) {
         report.add(micro::run(options)?);
+    }
+    if command.includes(Command::Growth) {
+        report.add(growth::run(options)?);
     }
     if command.includes(Command::Memory) {
         report.add(memory::run(options)?);

@@ -3,6 +3,7 @@
 //! The measurements are written once, against [`Runtime`]; every runtime runs them in a process
 //! of its own that prints `name ns_per_op` lines.
 
+mod growth;
 mod measure;
 mod peer;
 mod runtime;
@@ -22,6 +23,7 @@ use crate::machine;
 use crate::report::{Section, markdown, progress};
 use crate::servers::{Kind, die_with_parent};
 
+pub(crate) use growth::{TASKS, TIMERS};
 pub(crate) use runtime::Runtime;
 
 /// A runtime that can be measured: a row of [`runtimes::all`].
@@ -33,22 +35,24 @@ pub(crate) struct Subject {
     pub(crate) kind: Kind,
     /// Runs all measurements; `true` for a smoke run.
     pub(crate) run: fn(bool) -> io::Result<()>,
+    /// Measures it beside more and more timers and tasks.
+    pub(crate) grow: fn(bool) -> io::Result<()>,
 }
 
 impl Subject {
     /// The row of a runtime.
     pub(crate) const fn new<R: Runtime>(name: &'static str, kind: Kind) -> Self {
-        Self { name, kind, run: run_all::<R> }
+        Self { name, kind, run: run_all::<R>, grow: grow::<R> }
     }
 }
 
 /// Runs the suite and says what it found.
 pub(crate) fn run(options: &Options) -> io::Result<Section> {
-    let subjects = options.select(runtimes::all(), |subject| subject.name);
+    let subjects = select(options);
     let mut columns = Vec::new();
     for subject in &subjects {
         progress(format_args!("micro {}", subject.name));
-        columns.push(in_child(subject, options)?);
+        columns.push(in_child("micro-child", subject, options)?);
     }
     let rows = MEASUREMENTS.iter().map(|(name, title)| {
         let cell = |column: &BTreeMap<String, f64>| {
@@ -75,19 +79,30 @@ pub(crate) fn run(options: &Options) -> io::Result<Section> {
     })
 }
 
-/// Is the child that measures the runtime `name`.
-pub(crate) fn be_child(name: &str, smoke: bool) -> io::Result<()> {
+/// The runtimes that `options` ask for.
+pub(crate) fn select(options: &Options) -> Vec<Subject> {
+    options.select(runtimes::all(), |subject| subject.name)
+}
+
+/// Is the child that measures the runtime `name`, or how it grows.
+pub(crate) fn be_child(name: &str, smoke: bool, growing: bool) -> io::Result<()> {
     let unknown = || io::Error::other(format!("no runtime is called {name}"));
     let subject = runtimes::all().into_iter().find(|subject| subject.name == name);
     die_with_parent()?;
     machine::pin(machine::choose_cpus()?.0)?;
-    (subject.ok_or_else(unknown)?.run)(smoke)
+    let subject = subject.ok_or_else(unknown)?;
+    if growing { (subject.grow)(smoke) } else { (subject.run)(smoke) }
 }
 
-/// Runs one runtime in a process of its own and reads what it prints.
-fn in_child(subject: &Subject, options: &Options) -> io::Result<BTreeMap<String, f64>> {
+/// Runs one runtime in a process of its own and reads what it prints. `role` is what the child is to
+/// be.
+pub(crate) fn in_child(
+    role: &str,
+    subject: &Subject,
+    options: &Options,
+) -> io::Result<BTreeMap<String, f64>> {
     let mut command = machine::this_program()?;
-    command.args(["micro-child", subject.name]).stderr(Stdio::inherit());
+    command.args([role, subject.name]).stderr(Stdio::inherit());
     if options.smoke {
         command.arg("--smoke");
     }
@@ -110,6 +125,10 @@ fn run_all<R: Runtime>(smoke: bool) -> io::Result<()> {
         timers::run::<R>(effort).await;
         threads::run::<R>(effort).await
     })?
+}
+
+fn grow<R: Runtime>(smoke: bool) -> io::Result<()> {
+    R::run(growth::run::<R>(measure::Effort::new(smoke), smoke))
 }
 
 fn charts(subjects: &[Subject], columns: &[BTreeMap<String, f64>]) -> Vec<(String, String)> {

@@ -67,7 +67,7 @@ async fn fire<R: Runtime>(effort: Effort) {
 }
 
 /// Arms a timer: its first poll.
-async fn arm(mut timer: Pin<&mut impl Future<Output = ()>>) {
+pub(super) async fn arm(mut timer: Pin<&mut impl Future<Output = ()>>) {
     poll_fn(|context| {
         assert!(timer.as_mut().poll(context).is_pending(), "it is not due for minutes");
         Poll::Ready(())
@@ -76,7 +76,7 @@ async fn arm(mut timer: Pin<&mut impl Future<Output = ()>>) {
 }
 
 /// A delay between one minute and about two hours.
-fn minutes(number: u32) -> Duration {
+pub(super) fn minutes(number: u32) -> Duration {
     Duration::from_millis(60_000 + u64::from(number.wrapping_mul(2_654_435_761) >> 9))
 }
 

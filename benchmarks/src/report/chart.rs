@@ -26,6 +26,74 @@ pub(crate) struct Curve {
     pub(crate) kind: Kind,
 }
 
+/// How something develops.
+#[derive(Debug)]
+pub(crate) struct Line {
+    /// What it stands for.
+    pub(crate) label: String,
+    /// Growing numbers, and the value at each.
+    pub(crate) points: Vec<(f64, f64)>,
+    /// Decides its weight.
+    pub(crate) kind: Kind,
+}
+
+/// Lines over a logarithmic axis of numbers, from zero.
+pub(crate) fn lines(title: &str, lines: &[Line]) -> String {
+    let points = || lines.iter().flat_map(|line| &line.points);
+    let (low, high) =
+        points().fold((f64::MAX, 0.0_f64), |(low, high), p| (low.min(p.0), high.max(p.0)));
+    let top = points().fold(0.0_f64, |top, point| top.max(point.1)).ceil().max(1.0);
+    if low >= high {
+        return page(title, TOP, "");
+    }
+    let x = |number: f64| {
+        40.0 + (number.log10() - low.log10()) / (high.log10() - low.log10()) * (WIDTH - 230.0)
+    };
+    let y = |value: f64| TOP + (1.0 - value / top) * HEIGHT;
+    let mut body = String::new();
+    for step in 0..=4 {
+        let value = top * f64::from(step) / 4.0;
+        let y = y(value);
+        body += &format!(
+            "<line x1=\"40\" x2=\"{:.0}\" y1=\"{y:.1}\" y2=\"{y:.1}\" stroke=\"#8885\"/>\n\
+             <text x=\"34\" y=\"{:.1}\" text-anchor=\"end\">{value}</text>\n",
+            WIDTH - 190.0,
+            y + 4.0,
+        );
+    }
+    let mut numbers: Vec<f64> = points().map(|point| point.0).collect();
+    numbers.sort_by(f64::total_cmp);
+    numbers.dedup();
+    for number in numbers {
+        body += &format!(
+            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\n",
+            x(number),
+            TOP + HEIGHT + 16.0,
+            super::markdown::fixed(number, 0),
+        );
+    }
+    for (index, line) in lines.iter().enumerate() {
+        let points =
+            line.points.iter().map(|&(number, value)| format!("{:.1},{:.1}", x(number), y(value)));
+        body += &polyline(index, &line.label, line.kind, points.collect(), WIDTH - 178.0);
+    }
+    let height = (TOP + HEIGHT + 30.0).max(TOP + 24.0 + lines.len() as f64 * 16.0);
+    page(title, height, &body)
+}
+
+/// A line and its entry in the legend at `legend`.
+fn polyline(index: usize, label: &str, kind: Kind, points: Vec<String>, legend: f64) -> String {
+    // The golden angle keeps neighbours apart however many there are.
+    let colour = format!("hsl({:.0} 55% 48%)", (index as f64 * 137.508) % 360.0);
+    let (label, y) = (escape(label), TOP + 12.0 + index as f64 * 16.0);
+    let dash = if kind == Kind::Line { " stroke-dasharray=\"5 3\"" } else { "" };
+    format!(
+        "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.5\"{dash} points=\"{}\"/>\n\
+         <text x=\"{legend:.0}\" y=\"{y:.1}\" style=\"fill:{colour}\">{label}</text>\n",
+        points.join(" "),
+    )
+}
+
 /// Horizontal bars, shortest first.
 pub(crate) fn bars(title: &str, bars: &[Bar]) -> String {
     let mut sorted: Vec<&Bar> = bars.iter().filter(|bar| bar.value.is_finite()).collect();
@@ -83,20 +151,11 @@ pub(crate) fn curves(title: &str, curves: &[Curve]) -> String {
         );
     }
     for (index, curve) in curves.iter().enumerate() {
-        // The golden angle keeps neighbours apart however many there are.
-        let colour = format!("hsl({:.0} 55% 48%)", (index as f64 * 137.508) % 360.0);
         let points = curve
             .points
             .iter()
             .map(|&(t, share)| format!("{:.1},{:.1}", x(nanoseconds(t)), y(share)));
-        let (label, legend) = (escape(&curve.label), TOP + 12.0 + index as f64 * 16.0);
-        let dash = if curve.kind == Kind::Line { " stroke-dasharray=\"5 3\"" } else { "" };
-        body += &format!(
-            "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.5\"{dash} points=\"{}\"/>\n\
-             <text x=\"{:.0}\" y=\"{legend:.1}\" style=\"fill:{colour}\">{label}</text>\n",
-            points.collect::<Vec<_>>().join(" "),
-            WIDTH - 138.0,
-        );
+        body += &polyline(index, &curve.label, curve.kind, points.collect(), WIDTH - 138.0);
     }
     let height = (TOP + HEIGHT + 30.0).max(TOP + 24.0 + curves.len() as f64 * 16.0);
     page(title, height, &body)

@@ -65,6 +65,16 @@ macro_rules! runtimes {
                 }))
             }
 
+            fn queue(rounds: u32) -> Option<Boxed> {
+                Some(Box::pin(async move {
+                    let queue = anyloop::Queue::new(64);
+                    for number in 0..rounds {
+                        assert!(queue.put(number).await.is_ok());
+                        assert_eq!(queue.get().await.ok(), Some(number));
+                    }
+                }))
+            }
+
             fn poster() -> Option<impl Post> {
                 Some(current().remote())
             }
