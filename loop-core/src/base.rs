@@ -242,11 +242,12 @@ impl BaseLoop {
         self.dirty.set(dirty);
     }
 
-    /// A stream offers its protocol something to read.
-    pub(crate) fn offered(&self, stream: Rc<Stream>) {
+    /// A stream offers its protocol something to read. Returns the number of the last poll.
+    pub(crate) fn offered(&self, stream: Rc<Stream>) -> u32 {
         let mut offers = self.offers[0].take();
         offers.push(stream);
         self.offers[0].set(offers);
+        self.polls.get() as u32
     }
 
     /// An offer stands until the poll after the next: by then whoever was woken for it has run. If nobody
@@ -257,11 +258,14 @@ impl BaseLoop {
             return;
         }
         let (mut spent, mut standing) = (old, new);
-        if self.ready.is_empty() {
+        let idle = self.ready.is_empty();
+        if idle {
             spent.append(&mut standing);
         }
+        // A stream that is listed twice has taken the first offer, and the second one stands.
+        let poll = (!idle).then_some(self.polls.get() as u32);
         for stream in spent.drain(..) {
-            stream.withdraw(self);
+            stream.withdraw(self, poll);
         }
         self.offers[0].set(spent);
         self.offers[1].set(standing);

@@ -79,6 +79,8 @@ pub(crate) struct Stream {
     context: Snapshot,
     flags: Cell<u32>,
     dead_writes: Cell<u8>,
+    /// The number of the poll after which the last offer was made.
+    offered_at: Cell<u32>,
     /// Small reads in a row while `LARGE` is set.
     small_reads: Cell<u8>,
     interest: Cell<Interest>,
@@ -115,6 +117,7 @@ impl Stream {
             context,
             flags: Cell::new(0),
             dead_writes: Cell::new(0),
+            offered_at: Cell::new(0),
             small_reads: Cell::new(0),
             interest: Cell::new(Interest::NONE),
             out: RefCell::default(),

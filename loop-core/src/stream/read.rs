@@ -192,7 +192,7 @@ impl Stream {
         let wanted = self.call("readable panicked", AnyProtocol::readable) == Some(true);
         if wanted && let Some(this) = self.this.upgrade() {
             self.set(OFFERED);
-            base.offered(this);
+            self.offered_at.set(base.offered(this));
         }
         wanted
     }
@@ -242,9 +242,10 @@ impl Stream {
         }
     }
 
-    /// The offer runs out: what was not taken is read in this iteration.
-    pub(crate) fn withdraw(&self, base: &BaseLoop) {
-        if self.has(OFFERED) {
+    /// The offer runs out if it was made before the last poll, which was number `poll`: what was not taken
+    /// is read in this iteration.
+    pub(crate) fn withdraw(&self, base: &BaseLoop, poll: Option<u32>) {
+        if self.has(OFFERED) && poll != Some(self.offered_at.get()) {
             self.clear(OFFERED);
             base.requeue_readable(self.key);
         }
