@@ -95,7 +95,8 @@ impl Semaphore {
     /// # Errors
     /// `InvalidArg` from a [`BoundedSemaphore`] that has all its permits.
     pub fn release(&self) -> Result<()> {
-        if self.state.permits.get() >= self.state.bound {
+        // Those on their way to waiters count.
+        if self.state.permits.get() + self.state.waiters.woken() >= self.state.bound {
             return Err(Error::invalid_arg("release: the semaphore has all its permits already"));
         }
         self.state.give();

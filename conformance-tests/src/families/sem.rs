@@ -235,6 +235,16 @@ fn only_bounded_ones_refuse_to_grow(cx: &Context) -> Outcome {
         bounded.release()?;
         drop(permit);
         ensure_eq!(bounded.available(), 2, "permits, with one given back twice");
+        // One that is on its way to a waiter counts.
+        let busy = BoundedSemaphore::new(1);
+        busy.acquire().await?;
+        let theirs = busy.clone();
+        let waiter = create_task(async move { theirs.acquire().await })?;
+        yield_now().await;
+        busy.release()?;
+        ensure_is!(busy.release(), Err(Error::InvalidArg(_)));
+        waiter.await??;
+        ensure_eq!(busy.available(), 0, "permits, with one held");
         Ok(())
     })
 }
