@@ -714,7 +714,7 @@ fn completed_but_not_delivered(cx: &Context) -> Outcome {
         Box::pin(async move { drop((&a).await) }),
         Box::pin(async move { drop((&b).await) }),
         Box::pin(async move { c.wait().await }),
-        Box::pin(sleep(ms(2))),
+        Box::pin(sleep(ms(50))),
     ];
     for body in bodies {
         let log = trace.clone();
@@ -728,7 +728,7 @@ fn completed_but_not_delivered(cx: &Context) -> Outcome {
     }
     run_times(&lp, 2)?;
     // All four end, and are cancelled before they hear of it.
-    block_for(ms(3));
+    block_for(ms(51));
     let all = tasks.clone();
     finisher.open();
     run_once(&lp)?;

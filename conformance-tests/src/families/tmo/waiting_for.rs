@@ -183,12 +183,12 @@ pub(super) fn resumed_before_the_deadline_fires(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
     let work = lp.create_future();
     let theirs = work.clone();
-    let caller = lp.create_task(async move { wait_for(theirs, ms(2)).await })?;
+    let caller = lp.create_task(async move { wait_for(theirs, ms(100)).await })?;
     run_once(&lp)?;
     // Queued before the timer, which is due by the next poll.
     lp.call_soon(move || {
         work.set_result(7).expect("it is pending");
-        block_for(ms(5));
+        block_for(ms(105));
     })?;
     run_times(&lp, 2)?;
     ensure!(caller.done(), "not resumed");
