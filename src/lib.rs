@@ -156,8 +156,8 @@ pub use anyloop_api::{Executing, TimerInfo};
 // Raw sockets, pipes, datagrams.
 pub use anyloop_api::{
     Credentials, DatagramEndpoint, DatagramFactory, DatagramProtocol, DatagramTransport, Direction,
-    Domain, Endpoint, PipeView, Received, Rejected, Sock, SockAddr, Type, UnixBind, UnixConnect,
-    WeakDatagramTransport,
+    Domain, Endpoint, PipeView, Received, Rejected, SendFile, Sock, SockAddr, Type, UnixBind,
+    UnixConnect, WeakDatagramTransport,
 };
 // Child processes.
 pub use anyloop_api::{

@@ -48,6 +48,35 @@ fn kind<T>(result: Result<T>) -> Option<ErrorKind> {
 }
 
 on_every_backend! {
+    fn a_file_goes_over_a_stream(backend) {
+        support::run(backend, async {
+            let scratch = Scratch::new();
+            let bytes = vec![b'x'; 500_000];
+            fs::write(scratch.path("file"), bytes.clone()).await?;
+            let path = scratch.path("file");
+            let serve = move |_, writer: anyloop::StreamWriter| {
+                let path = path.clone();
+                async move {
+                    let file = File::open(path).await?;
+                    writer.write("head");
+                    let sent = writer.sendfile(file.try_clone_fd().await?).await?;
+                    assert_eq!((sent, file.tell().await?), (500_000, 500_000));
+                    writer.write("tail");
+                    writer.close();
+                    Ok::<_, Error>(())
+                }
+            };
+            let server = anyloop::start_server("127.0.0.1:0", serve).await?;
+            let address = server.local_addr().expect("a TCP server has an address");
+            let (reader, writer) = anyloop::open_connection(address).await?;
+            let received = reader.read_to_end().await?;
+            assert!(received == [b"head", &bytes[..], b"tail"].concat());
+            writer.close();
+            server.close();
+            server.wait_closed().await
+        })?
+    }
+
     fn reads_writes_seeks(backend) {
         support::run(backend, async {
             let scratch = Scratch::new();

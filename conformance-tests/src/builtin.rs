@@ -65,9 +65,11 @@ fn variants(candidate: &Candidate) -> Vec<Candidate> {
     };
     let poll_always = LoopConfig::default().poll_every_iteration(true);
     let child_threads = LoopConfig::default().child_threads(true);
+    let sendfile_fallback = LoopConfig::default().sendfile_fallback(true);
     let mut variants = vec![
         candidate.variant("poll-always", &[]).config(poll_always),
         candidate.variant("child-threads", &[]).config(child_threads),
+        candidate.variant("sendfile-fallback", &[]).config(sendfile_fallback),
     ];
     let forced =
         |(name, words): &(&str, &'static str)| candidate.variant(name, &[(variable, *words)]);

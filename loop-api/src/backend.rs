@@ -20,6 +20,8 @@ pub struct LoopConfig {
     pub executor_threads: Option<usize>,
     /// A thread waits for each child process, also where the kernel can tell the loop by itself.
     pub child_threads: bool,
+    /// Files are sent by reading and writing, also where the kernel could send them by itself.
+    pub sendfile_fallback: bool,
 }
 
 impl LoopConfig {
@@ -55,6 +57,13 @@ impl LoopConfig {
     #[must_use]
     pub fn child_threads(mut self, on: bool) -> Self {
         self.child_threads = on;
+        self
+    }
+
+    /// See [`LoopConfig::sendfile_fallback`].
+    #[must_use]
+    pub fn sendfile_fallback(mut self, on: bool) -> Self {
+        self.sendfile_fallback = on;
         self
     }
 }

@@ -100,6 +100,9 @@ pub enum Error {
     /// The barrier was reset or aborted.
     #[error("the barrier is broken")]
     BrokenBarrier,
+    /// The kernel cannot send this file to this destination by itself, and the fallback was not allowed.
+    #[error("{0}")]
+    SendfileUnavailable(Text),
     /// No backend can be had: every known one with its reason.
     #[error("{0}")]
     Unavailable(Text),
@@ -195,7 +198,7 @@ impl Error {
             Self::InvalidArg(_) | Self::WrongType(_) => io::ErrorKind::InvalidInput,
             Self::IncompleteRead { .. } => io::ErrorKind::UnexpectedEof,
             Self::LimitOverrun { .. } => io::ErrorKind::InvalidData,
-            Self::Unavailable(_) => io::ErrorKind::Unsupported,
+            Self::SendfileUnavailable(_) | Self::Unavailable(_) => io::ErrorKind::Unsupported,
             _ => io::ErrorKind::Other,
         }
     }

@@ -32,6 +32,7 @@ use crate::pipe::Rejected;
 use crate::protocol::{AnyProtocol, Protocol};
 use crate::remote::{RemoteHandle, Scheduler};
 use crate::report::{ExceptionHandler, Report};
+use crate::sendfile::SendFile;
 use crate::server::{LocalBoxFuture, Server};
 use crate::sock::{Received, Sock};
 use crate::state::{self, Interruption, LoopState};
@@ -503,6 +504,40 @@ pub trait EventLoop: fmt::Debug {
     fn sock_accept(&self, sock: &Sock) -> LocalBoxFuture<Result<(Sock, SockAddr)>> {
         let _ = sock;
         unsupported("sock_accept")
+    }
+
+    // --- sending files; a loop may leave it out, and then it fails with `Usage` ---
+
+    /// Sends a file over a transport: after what was written before, and before what is written after.
+    /// Returns the number of bytes sent.
+    ///
+    /// Where the kernel can, it sends by itself; else the file is read on the executor and written to
+    /// the transport, a piece at a time. Meanwhile the transport does not read, and writing to it fails
+    /// with `Usage`.
+    ///
+    /// # Errors
+    /// `InvalidArg` for a count of zero, an offset that no file has, or a transport of another loop;
+    /// `Usage` on a transport that is closing, half-closed, or sending a file already;
+    /// `SendfileUnavailable` without the fallback; `Os`, also if the connection ends meanwhile; `Closed`.
+    ///
+    /// # Cancel safety
+    /// The transport can be used further. The file's position says how much was sent.
+    fn sendfile(&self, transport: &Transport, file: SendFile) -> LocalBoxFuture<Result<u64>> {
+        let _ = (transport, file);
+        unsupported("sendfile")
+    }
+
+    /// Sends a file over a connected stream socket. Returns the number of bytes sent.
+    ///
+    /// # Errors
+    /// As [`EventLoop::sock_sendall`]; `InvalidArg` for a socket of another kind, a count of zero, or an
+    /// offset that no file has; `SendfileUnavailable` without the fallback.
+    ///
+    /// # Cancel safety
+    /// The socket can be used further. The file's position says how much was sent.
+    fn sock_sendfile(&self, sock: &Sock, file: SendFile) -> LocalBoxFuture<Result<u64>> {
+        let _ = (sock, file);
+        unsupported("sock_sendfile")
     }
 
     // --- being embedded in another loop ---

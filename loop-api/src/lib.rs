@@ -36,6 +36,7 @@ mod protocol;
 mod remote;
 mod report;
 mod scope;
+mod sendfile;
 mod server;
 mod sleep;
 mod sock;
@@ -81,6 +82,7 @@ pub use policy::{
 pub use protocol::{AnyProtocol, BufferedProtocol, Protocol};
 pub use remote::{JoinHandle, RemoteCall, RemoteHandle, RemoteLoop, Scheduler};
 pub use report::{ExceptionHandler, Report, Severity};
+pub use sendfile::SendFile;
 pub use server::{LocalBoxFuture, RawServer, Server};
 pub use sleep::{Sleep, sleep, sleep_until};
 pub use sock::{Claim, Direction, Received, Sock, SockAttachment};

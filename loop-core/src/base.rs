@@ -25,7 +25,7 @@ use anyloop_api::{
     DatagramProtocol, DatagramTransport, Direction, Dump, Endpoint, Error, EventLoop, EventLoopExt,
     Family, Handle, Job, LocalBoxFuture, Lookup, LoopConfig, LoopInstant, LoopRef, LoopState,
     NameInfoFlags, Panic, ProtocolFactory, Received, Rejected, RemoteHandle, Report, Result,
-    Runnable, Scheduler, Server, SharedExecutor, Sock, SockAddr, SubprocessFactory,
+    Runnable, Scheduler, SendFile, Server, SharedExecutor, Sock, SockAddr, SubprocessFactory,
     SubprocessProtocol, SubprocessTransport, TimerHandle, Transport, UnixBind, UnixConnect,
 };
 
@@ -42,7 +42,7 @@ use crate::sources::Sources;
 use crate::stream::Stream;
 use crate::timers::Timers;
 use crate::watcher::Watcher;
-use crate::{connect, datagram, fork, lookup, pipe, resolve, server, sock, subprocess};
+use crate::{connect, datagram, fork, lookup, pipe, resolve, sendfile, server, sock, subprocess};
 
 /// The longest single poll (asyncio's `MAXIMUM_SELECT_TIMEOUT`).
 const LONGEST_POLL: Duration = Duration::from_secs(24 * 3600);
@@ -858,6 +858,14 @@ impl EventLoop for BaseLoop {
 
     fn sock_accept(&self, sock: &Sock) -> LocalBoxFuture<Result<(Sock, SockAddr)>> {
         Box::pin(sock::accept(self.weak(), sock.clone()))
+    }
+
+    fn sendfile(&self, transport: &Transport, file: SendFile) -> LocalBoxFuture<Result<u64>> {
+        Box::pin(sendfile::sendfile(self.weak(), transport.clone(), file))
+    }
+
+    fn sock_sendfile(&self, sock: &Sock, file: SendFile) -> LocalBoxFuture<Result<u64>> {
+        Box::pin(sendfile::sock_sendfile(self.weak(), sock.clone(), file))
     }
 
     fn as_fd(&self) -> Option<BorrowedFd<'_>> {

@@ -25,6 +25,7 @@ pub mod polling_source;
 mod ready;
 pub mod registrations;
 mod resolve;
+mod sendfile;
 mod server;
 mod signals;
 mod sock;

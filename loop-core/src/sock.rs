@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyloop_api::{
     Claim, Direction, Domain, Endpoint, Error, EventLoop, EventLoopExt, Family, Received, Result,
-    Sock, SockAddr, Type, sleep,
+    Sock, SockAddr, Type, Waiter, sleep,
 };
 use dns_lookup::SockType;
 use rustix::fs::OFlags;
@@ -68,6 +68,10 @@ impl Operation {
 
     fn base(&self) -> Result<Rc<BaseLoop>> {
         open(&self.base, self.name)
+    }
+
+    pub(crate) fn waiter(&self) -> &Rc<Waiter> {
+        self.claim.waiter()
     }
 
     pub(crate) fn sock(&self) -> &Sock {

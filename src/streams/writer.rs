@@ -8,7 +8,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use anyloop_api::{Error, ExtraInfo, LoopRef, Report, Result, Transport, WeakLoop, yield_now};
+use anyloop_api::{
+    Error, ExtraInfo, LoopRef, Report, Result, SendFile, Transport, WeakLoop, yield_now,
+};
 use futures_io::AsyncWrite;
 
 use super::buffer;
@@ -122,6 +124,27 @@ impl StreamWriter {
             yield_now().await;
         }
         self.0.protocol.drained().await
+    }
+
+    /// Sends a file, by the kernel where it can, after what was written before. Waits until the operating
+    /// system has all of it; returns the number of bytes.
+    ///
+    /// ```
+    /// # async fn example(writer: anyloop::StreamWriter) -> anyloop::Result<()> {
+    /// let file = anyloop::fs::File::open("index.html").await?;
+    /// let whole = writer.sendfile(file.try_clone_fd().await?).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`EventLoop::sendfile`](crate::EventLoop::sendfile); outside a running loop: `Usage`.
+    ///
+    /// # Cancel safety
+    /// The connection can be used further. The file's position says how much was sent.
+    pub async fn sendfile(&self, file: impl Into<SendFile>) -> Result<u64> {
+        let sending = LoopRef::current()?.sendfile(&self.0.transport, file.into());
+        sending.await
     }
 
     /// Sends what is queued, then closes. Reads see the end of the stream. Idempotent.

@@ -27,6 +27,7 @@ mod queue;
 mod run;
 mod sched;
 mod sem;
+mod sendfile;
 mod sig;
 mod sock;
 mod srv;
@@ -86,6 +87,7 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     dns::CASES,
     exc::CASES,
     dbg::CASES,
+    sendfile::CASES,
     pol::CASES,
     fork::CASES,
     agen::CASES,

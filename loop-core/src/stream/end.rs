@@ -13,6 +13,7 @@ impl Stream {
             return;
         }
         self.set_closing();
+        self.end_transfer(None);
         if self.pending() == 0 {
             self.schedule_lost(None);
         } else {
@@ -26,6 +27,7 @@ impl Stream {
             return;
         }
         self.set_closing();
+        self.end_transfer(error.as_ref());
         drop(std::mem::take(&mut *self.out.borrow_mut()));
         self.in_flight.set(0);
         self.schedule_lost(error);

@@ -14,6 +14,7 @@
 mod end;
 mod names;
 mod read;
+mod transfer;
 mod write;
 
 use std::cell::{Cell, RefCell};
@@ -29,6 +30,8 @@ use socket2::Socket;
 
 use self::names::Names;
 use self::read::Held;
+pub(crate) use self::transfer::Transfer;
+use self::transfer::Wait;
 pub(crate) use self::write::WriteBuffer;
 use crate::base::BaseLoop;
 use crate::begin::Begin;
@@ -68,6 +71,8 @@ const ANNOUNCE: u32 = 1 << 14;
 const OFFERED: u32 = 1 << 15;
 /// The engine receives for others; this one's messages are large, and read from readiness.
 const LARGE: u32 = 1 << 16;
+/// A file is being sent: nobody else may write.
+const TRANSFER: u32 = 1 << 17;
 
 pub(crate) struct Stream {
     this: Weak<Self>,
@@ -91,6 +96,7 @@ pub(crate) struct Stream {
     high: Cell<usize>,
     low: Cell<usize>,
     held: RefCell<Option<Box<Held>>>,
+    transfer: RefCell<Option<Rc<Wait>>>,
     names: Names,
     server: Option<(Rc<ServerState>, usize)>,
 }
@@ -126,6 +132,7 @@ impl Stream {
             high: Cell::new(64 * 1024),
             low: Cell::new(16 * 1024),
             held: RefCell::default(),
+            transfer: RefCell::default(),
             names,
             server: server.map(|server| {
                 let index = server.attach(this.clone());
@@ -337,7 +344,7 @@ impl RawTransport for Stream {
     fn write_eof(&self) -> Result<()> {
         if !self.has(CLOSING | EOF_WANTED) {
             self.set(EOF_WANTED);
-            if self.pending() == 0 {
+            if self.pending() == 0 && !self.has(TRANSFER) {
                 self.send_eof();
             }
         }

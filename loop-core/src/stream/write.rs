@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 
 use super::{
-    CLOSING, DIRTY, EOF, EOF_SENT, EOF_WANTED, FULL, LOST, PAUSED, Stream, WRITING_PAUSED,
+    CLOSING, DIRTY, EOF, EOF_SENT, EOF_WANTED, FULL, LOST, PAUSED, Stream, TRANSFER, WRITING_PAUSED,
 };
 use crate::base::BaseLoop;
 use crate::lend::lend;
@@ -62,6 +62,9 @@ impl Stream {
         if self.has(EOF_WANTED) {
             return Err(Error::usage("write: write_eof was called on this transport"));
         }
+        if self.has(TRANSFER) && !self.has(CLOSING) {
+            return Err(Error::usage("write: a file is being sent over this transport"));
+        }
         if len > 0 && self.has(LOST) {
             self.count_dead_write();
         }
@@ -83,7 +86,13 @@ impl Stream {
         if !self.writable(data.len())? {
             return Ok(());
         }
-        let Some(base) = self.base.upgrade() else { return Ok(()) };
+        self.put(data);
+        Ok(())
+    }
+
+    /// Sends or queues bytes, without the checks of a write.
+    pub(super) fn put(&self, data: &[u8]) {
+        let Some(base) = self.base.upgrade() else { return };
         if !self.defers(&base, data.len())
             && let Some(sent) = self.write_at_once(data)
         {
@@ -93,7 +102,6 @@ impl Stream {
         } else if !self.has(CLOSING) {
             self.queue(&base, |out| out.push(data));
         }
-        Ok(())
     }
 
     /// The same without a copy of what cannot be sent at once.
@@ -316,9 +324,13 @@ impl Stream {
     // --- what follows ---
 
     /// Some bytes left: resume, half-close or finish, whatever is due.
-    fn after_progress(&self) {
+    pub(super) fn after_progress(&self) {
         self.maybe_resume();
         if self.pending() == 0 && !self.has(LOST) {
+            if self.has(TRANSFER) && !self.has(CLOSING) {
+                // The file comes next; what follows the last byte waits until it is sent.
+                return self.wake_transfer();
+            }
             if let Some(base) = self.base.upgrade() {
                 let out = std::mem::take(&mut *self.out.borrow_mut());
                 base.give_buffer(out.bytes);
@@ -345,14 +357,17 @@ impl Stream {
     }
 
     pub(super) fn maybe_pause(&self) {
-        if self.pending() > self.high.get() && !self.has(WRITING_PAUSED | LOST) {
+        if self.pending() > self.high.get() && !self.has(WRITING_PAUSED | LOST | TRANSFER) {
             self.set(WRITING_PAUSED);
             self.tell("pause_writing panicked", AnyProtocol::pause_writing);
         }
     }
 
     fn maybe_resume(&self) {
-        if self.has(WRITING_PAUSED) && self.pending() <= self.low.get() && !self.has(LOST) {
+        if self.has(WRITING_PAUSED)
+            && self.pending() <= self.low.get()
+            && !self.has(LOST | TRANSFER)
+        {
             self.clear(WRITING_PAUSED);
             self.tell("resume_writing panicked", AnyProtocol::resume_writing);
         }

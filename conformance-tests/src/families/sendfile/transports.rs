@@ -1,0 +1,373 @@
+//! Over transports.
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::OwnedFd;
+
+use super::*;
+use crate::tools::{
+    CloggedTcp, Record, Script, available, clogged_tcp_pair, collect, pipe, reset, resident_memory,
+    settle, tcp_pair,
+};
+
+pub(super) fn any_part_over_a_transport(cx: &Context) -> Outcome {
+    each_way(cx, |lp| {
+        let (file, bytes) = file()?;
+        for wanted in PARTS {
+            let expected = bytes_of(&bytes, wanted);
+            let (near, far) = tcp_pair()?;
+            let received = collect(far);
+            let record = Script::new().record();
+            let transport = record.attach(lp, near)?;
+            misplace(&file)?;
+            let sent = send(lp, &transport, part(&file, wanted))?;
+            ensure_eq!(sent, expected.len() as u64, "bytes sent of {wanted:?}");
+            ensure_eq!(position(&file)?, wanted.0 + sent, "the position after {wanted:?}");
+            transport.close();
+            record.until_lost(lp)?;
+            ensure!(join(received)?? == expected, "other bytes came of {wanted:?}");
+            record.expect(["made", "lost"])?;
+        }
+        Ok(())
+    })
+}
+
+pub(super) fn an_empty_file_is_nothing_to_send(cx: &Context) -> Outcome {
+    each_way(cx, |lp| {
+        let directory = TempDir::new()?;
+        let file = Arc::new(File::create_new(directory.join("empty"))?);
+        let file = Arc::new(File::open(directory.join("empty")).inspect(|_| drop(file))?);
+        let (near, mut far) = tcp_pair()?;
+        let record = Script::new().record();
+        let transport = record.attach(lp, near)?;
+        ensure_eq!(send(lp, &transport, file.clone())?, 0, "bytes sent");
+        ensure_eq!(send(lp, &transport, SendFile::new(file.clone()).count(5))?, 0, "bytes sent");
+        ensure_eq!(position(&file)?, 0, "the position");
+        transport.write("x")?;
+        settle(lp)?;
+        ensure_eq!(available(&mut far)?.0, b"x", "what came");
+        Ok(())
+    })
+}
+
+pub(super) fn between_what_is_written_before_and_after(cx: &Context) -> Outcome {
+    each_way(cx, |lp| {
+        let (file, bytes) = file()?;
+        let (before, after) = (vec![b'<'; 200_000], vec![b'>'; 200_000]);
+        let CloggedTcp { near, far, unread } = clogged_tcp_pair()?;
+        let record = Script::new().record();
+        let transport = record.attach(lp, near)?;
+        transport.write(&before)?;
+        ensure!(transport.get_write_buffer_size() > 0, "the kernel took everything");
+        record.expect(["made", "pause"])?;
+        let received = collect(far);
+        send(lp, &transport, file)?;
+        transport.write(&after)?;
+        transport.close();
+        record.until_lost(lp)?;
+        let expected = [&vec![b'.'; unread][..], &before, &bytes, &after].concat();
+        ensure!(join(received)?? == expected, "other bytes came, or in another order");
+        Ok(())
+    })
+}
+
+pub(super) fn nobody_else_writes_meanwhile(cx: &Context) -> Outcome {
+    each_way(cx, |lp| {
+        let (file, bytes) = file()?;
+        let CloggedTcp { near, far, unread } = clogged_tcp_pair()?;
+        let record = Script::new().record();
+        let transport = record.attach(lp, near)?;
+        let task = lp.create_task(lp.sendfile(&transport, file.clone().into()))?;
+        run_for(lp, ms(10))?;
+        ensure!(!task.done(), "everything was sent to a peer that does not read");
+        ensure_is!(transport.write("x"), Err(Error::Usage(_)));
+        ensure_is!(transport.write(vec![0; 100_000]), Err(Error::Usage(_)));
+        ensure_is!(transport.writelines(&[b"x", b"y"]), Err(Error::Usage(_)));
+        ensure_is!(send(lp, &transport, file), Err(Error::Usage(_)));
+        let received = collect(far);
+        ensure_eq!(lp.run_until_done(&task)??, LENGTH as u64, "bytes sent");
+        transport.write("x")?;
+        transport.close();
+        record.until_lost(lp)?;
+        let expected = [&vec![b'.'; unread][..], &bytes, b"x"].concat();
+        ensure!(join(received)?? == expected, "other bytes came");
+        record.expect(["made", "lost"])
+    })
+}
+
+pub(super) fn a_half_close_waits_for_the_file(cx: &Context) -> Outcome {
+    each_way(cx, |lp| {
+        let (file, bytes) = file()?;
+        let CloggedTcp { near, far, unread } = clogged_tcp_pair()?;
+        let record = Script::new().eof(|_| true).record();
+        let transport = record.attach(lp, near)?;
+        let task = lp.create_task(lp.sendfile(&transport, file.into()))?;
+        run_for(lp, ms(10))?;
+        transport.write_eof()?;
+        let received = collect(far);
+        ensure_eq!(lp.run_until_done(&task)??, LENGTH as u64, "bytes sent");
+        record.until(lp, |record| record.count("eof") > 0)?;
+        let expected = [&vec![b'.'; unread][..], &bytes].concat();
+        ensure!(join(received)?? == expected, "other bytes came");
+        ensure_is!(transport.write("x"), Err(Error::Usage(_)));
+        Ok(())
+    })
+}
+
+pub(super) fn reading_pauses_meanwhile(cx: &Context) -> Outcome {
+    each_way(cx, |lp| {
+        let (file, _) = file()?;
+        let CloggedTcp { near, mut far, .. } = clogged_tcp_pair()?;
+        let record = Script::new().record();
+        let transport = record.attach(lp, near)?;
+        let task = lp.create_task(lp.sendfile(&transport, file.into()))?;
+        run_once(lp)?;
+        far.write_all(b"hello")?;
+        settle(lp)?;
+        ensure!(!task.done() && !transport.is_reading(), "it goes on reading");
+        record.expect(["made"])?;
+        let received = collect(far.try_clone()?);
+        lp.run_until_done(&task)??;
+        ensure!(transport.is_reading(), "it does not read any more");
+        record.until_received(lp, 5)?;
+        ensure_eq!(record.bytes(), b"hello", "what came meanwhile");
+        transport.close();
+        record.until_lost(lp)?;
+        join(received)??;
+        Ok(())
+    })
+}
+
+pub(super) fn what_was_paused_stays_paused(cx: &Context) -> Outcome {
+    each_way(cx, |lp| {
+        let (file, _) = file()?;
+        let (near, mut far) = tcp_pair()?;
+        let record = Script::new().record();
+        let transport = record.attach(lp, near)?;
+        transport.pause_reading();
+        far.write_all(b"hello")?;
+        let received = collect(far.try_clone()?);
+        send(lp, &transport, file)?;
+        settle(lp)?;
+        ensure!(!transport.is_reading(), "reading was resumed");
+        record.expect(["made"])?;
+        transport.resume_reading();
+        record.until_received(lp, 5)?;
+        transport.close();
+        record.until_lost(lp)?;
+        join(received)??;
+        Ok(())
+    })
+}
+
+pub(super) fn other_files_are_read(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (near, far) = tcp_pair()?;
+    let received = collect(far);
+    let record = Script::new().record();
+    let transport = record.attach(&lp, near)?;
+    // A device, a part of one, and a pipe, which has no positions.
+    let zero = Arc::new(File::open("/dev/zero")?);
+    let zeroes = send(&lp, &transport, SendFile::new(zero).count(300_000))?;
+    ensure_eq!(zeroes, 300_000, "zeroes sent");
+    let (read, write) = pipe()?;
+    File::from(write).write_all(&[b'p'; 5000])?;
+    ensure_eq!(send(&lp, &transport, File::from(read))?, 5000, "bytes sent of a pipe");
+    transport.close();
+    record.until_lost(&lp)?;
+    let expected = [&[0; 300_000][..], &[b'p'; 5000]].concat();
+    ensure!(join(received)?? == expected, "other bytes came");
+    Ok(())
+}
+
+/// A transport over the write end of a pipe.
+fn write_pipe(lp: &LoopRef, record: &Record, write: OwnedFd) -> Result<Transport, Failure> {
+    let connecting = lp.connect_write_pipe(record.factory(), write);
+    Ok(lp.run_until_complete(connecting)?.map_err(Error::from)?.0)
+}
+
+pub(super) fn other_transports_are_written_to(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (file, bytes) = file()?;
+    let (read, write) = pipe()?;
+    let record = Script::new().record();
+    let transport = write_pipe(&lp, &record, write)?;
+    let limits = transport.get_write_buffer_limits();
+    let before = vec![b'<'; 200_000];
+    transport.write(&before)?;
+    record.expect(["made", "pause"])?;
+    let received = thread::spawn(move || {
+        let mut bytes = Vec::new();
+        File::from(read).read_to_end(&mut bytes).map(|_| bytes)
+    });
+    misplace(&file)?;
+    ensure_eq!(send(&lp, &transport, file.clone())?, LENGTH as u64, "bytes sent");
+    ensure_eq!(position(&file)?, LENGTH as u64, "the position");
+    // What was paused is resumed, once; the protocol heard nothing of the rest.
+    record.expect(["made", "pause", "resume"])?;
+    ensure_eq!(transport.get_write_buffer_limits(), limits, "the water marks");
+    transport.write("after")?;
+    transport.close();
+    record.until_lost(&lp)?;
+    let expected = [&before[..], &bytes, b"after"].concat();
+    ensure!(join(received)?? == expected, "other bytes came");
+    Ok(())
+}
+
+pub(super) fn or_it_is_refused(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (file, _) = file()?;
+    let (near, mut far) = tcp_pair()?;
+    let record = Script::new().record();
+    let transport = record.attach(&lp, near)?;
+    let natively = |file: Arc<File>| SendFile::new(file).fallback(false);
+    let (read, write) = pipe()?;
+    let refused = send(&lp, &transport, natively(Arc::new(read.into())));
+    ensure_is!(refused, Err(Error::SendfileUnavailable(_)));
+    let at_pipe = Script::new().record();
+    let refused = send(&lp, &write_pipe(&lp, &at_pipe, write)?, natively(file.clone()));
+    ensure_is!(refused, Err(Error::SendfileUnavailable(_)));
+    let forced = cx.new_loop_with(|config| config.sendfile_fallback(true))?;
+    let (other, _far) = tcp_pair()?;
+    let refused = send(&forced, &Script::new().record().attach(&forced, other)?, natively(file));
+    ensure_is!(refused, Err(Error::SendfileUnavailable(_)));
+    // Nothing was sent, and the transport is in order.
+    transport.write("x")?;
+    settle(&lp)?;
+    ensure_eq!(available(&mut far)?.0, b"x", "what came");
+    ensure!(transport.is_reading(), "it does not read any more");
+    record.expect(["made"])
+}
+
+pub(super) fn a_peer_that_does_not_read_fills_no_memory(cx: &Context) -> Outcome {
+    const HUGE: u64 = 1 << 30;
+    const ALLOWED: usize = 16 << 20;
+    let lp = cx.new_loop_with(|config| config.sendfile_fallback(true))?;
+    let (file, _) = file()?;
+    file.set_len(HUGE)?;
+    let CloggedTcp { near, far: _far, .. } = clogged_tcp_pair()?;
+    let record = Script::new().record();
+    let transport = record.attach(&lp, near)?;
+    let before = resident_memory()?;
+    let task = lp.create_task(lp.sendfile(&transport, file.into()))?;
+    while transport.get_write_buffer_size() == 0 {
+        run_once(&lp)?;
+    }
+    run_for(&lp, ms(50))?;
+    settle(&lp)?;
+    ensure!(!task.done(), "a gigabyte was sent to a peer that does not read");
+    let waiting = transport.get_write_buffer_size();
+    ensure!(waiting <= 1 << 20, "{waiting} bytes are buffered");
+    let grown = resident_memory()?.saturating_sub(before);
+    ensure!(grown <= ALLOWED, "the process has grown by {grown} bytes");
+    transport.abort();
+    ensure_is!(lp.run_until_done(&task)?, Err(Error::Os { .. }));
+    Ok(record.until_lost(&lp)?)
+}
+
+pub(super) fn a_slow_file_stops_nobody_else(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (read, write) = pipe()?;
+    let (near, far) = tcp_pair()?;
+    let received = collect(far);
+    let record = Script::new().record();
+    let transport = record.attach(&lp, near)?;
+    // Reading it blocks whoever reads.
+    let task = lp.create_task(lp.sendfile(&transport, File::from(read).into()))?;
+    let counter = Counter::new();
+    let theirs = counter.clone();
+    every_iteration(&lp, move |_| {
+        theirs.add();
+        theirs.get() < 200
+    })?;
+    while counter.get() < 200 {
+        run_once(&lp)?;
+    }
+    ensure!(!task.done(), "a file that gives nothing was sent");
+    let mut write = File::from(write);
+    write.write_all(b"late")?;
+    drop(write);
+    ensure_eq!(lp.run_until_done(&task)??, 4, "bytes sent");
+    transport.close();
+    record.until_lost(&lp)?;
+    ensure_eq!(join(received)??, b"late", "what came");
+    Ok(())
+}
+
+fn is_connection_error(error: &Error) -> bool {
+    let kinds = [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset, ErrorKind::ConnectionAborted];
+    kinds.contains(&error.io_kind())
+}
+
+pub(super) fn a_peer_that_vanishes_is_an_error(cx: &Context) -> Outcome {
+    each_way(cx, |lp| {
+        let (file, _) = file()?;
+        let CloggedTcp { near, far, .. } = clogged_tcp_pair()?;
+        let record = Script::new().record();
+        let transport = record.attach(lp, near)?;
+        let task = lp.create_task(lp.sendfile(&transport, file.clone().into()))?;
+        run_for(lp, ms(10))?;
+        ensure!(!task.done(), "everything was sent to a peer that does not read");
+        reset(far)?;
+        let failed = lp.run_until_done(&task)?;
+        ensure!(failed.as_ref().is_err_and(is_connection_error), "found {failed:?}");
+        ensure!(position(&file)? < LENGTH as u64, "everything was sent");
+        record.until_lost(lp)?;
+        ensure_eq!(record.events().len(), 2, "callbacks {:?}", record.events());
+        Ok(())
+    })
+}
+
+pub(super) fn an_abort_ends_the_transfer(cx: &Context) -> Outcome {
+    each_way(cx, |lp| {
+        for close in [Transport::abort, Transport::close] {
+            let (file, _) = file()?;
+            let CloggedTcp { near, mut far, .. } = clogged_tcp_pair()?;
+            let record = Script::new().record();
+            let transport = record.attach(lp, near)?;
+            let task = lp.create_task(lp.sendfile(&transport, file.into()))?;
+            run_for(lp, ms(10))?;
+            close(&transport);
+            transport.write("discarded")?;
+            let failed = lp.run_until_done(&task)?;
+            ensure!(failed.as_ref().is_err_and(is_connection_error), "found {failed:?}");
+            // A close flushes what the transport has accepted.
+            while !record.is_lost() {
+                available(&mut far)?;
+                run_once(lp)?;
+            }
+            record.expect(["made", "lost"])?;
+            far.set_nonblocking(false)?;
+            far.set_read_timeout(Some(ms(10_000)))?;
+            // It is the end of the connection: nobody else has the socket.
+            let _ = far.read_to_end(&mut Vec::new())?;
+        }
+        Ok(())
+    })
+}
+
+pub(super) fn cancelling_leaves_the_transport_usable(cx: &Context) -> Outcome {
+    each_way(cx, |lp| {
+        let (file, bytes) = file()?;
+        let CloggedTcp { near, mut far, unread } = clogged_tcp_pair()?;
+        let record = Script::new().record();
+        let transport = record.attach(lp, near)?;
+        let task = lp.create_task(lp.sendfile(&transport, file.clone().into()))?;
+        run_for(lp, ms(10))?;
+        task.cancel();
+        ensure_is!(lp.run_until_done(&task), Err(Error::Cancelled(_)));
+        let sent = position(&file)? as usize;
+        ensure!(sent < LENGTH, "everything was sent to a peer that does not read");
+        far.write_all(b"hello")?;
+        record.until_received(lp, 5)?;
+        transport.write("after")?;
+        let received = collect(far);
+        transport.close();
+        record.until_lost(lp)?;
+        let expected = [&vec![b'.'; unread][..], &bytes[..sent], b"after"].concat();
+        ensure!(join(received)?? == expected, "other bytes came than the position says");
+        // What had been handed over may be above the high mark.
+        ensure_eq!(record.count("pause"), record.count("resume"), "callbacks of flow control");
+        ensure!(record.error().is_none(), "the connection failed");
+        Ok(())
+    })
+}

@@ -1,0 +1,152 @@
+//! Sending a file over any transport: by what every transport can do.
+//!
+//! The protocol is put aside meanwhile, so that flow control speaks to us. With both water marks at
+//! zero the transport pauses as soon as something is buffered, and resumes when all of it is sent.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io;
+use std::rc::{Rc, Weak};
+
+use anyloop_api::{AnyProtocol, Error, Panic, Protocol, Report, Result, Transport, Waiter};
+
+use super::source::Source;
+use crate::base::BaseLoop;
+
+/// The protocol in between. While reading is paused no data arrives for it.
+struct Between {
+    aside: AnyProtocol,
+    waiter: Rc<Waiter>,
+    paused: Cell<bool>,
+    lost: RefCell<Option<Option<Error>>>,
+}
+
+impl Protocol for Between {
+    fn eof_received(&self) -> bool {
+        self.aside.eof_received()
+    }
+
+    fn connection_lost(&self, error: Option<Error>) {
+        *self.lost.borrow_mut() = Some(error.clone());
+        self.waiter.notify();
+        self.aside.connection_lost(error);
+    }
+
+    fn pause_writing(&self) {
+        self.paused.set(true);
+    }
+
+    fn resume_writing(&self) {
+        self.paused.set(false);
+        self.waiter.notify();
+    }
+}
+
+/// Puts everything back when dropped.
+pub(super) struct Relay {
+    base: Weak<BaseLoop>,
+    transport: Transport,
+    between: Rc<Between>,
+    limits: (usize, usize),
+    was_reading: bool,
+    /// Whether the protocol believes that writing is paused.
+    told_paused: bool,
+}
+
+impl Relay {
+    pub(super) fn install(base: &Weak<BaseLoop>, transport: &Transport) -> Result<Self> {
+        let aside = transport.get_protocol();
+        if aside.downcast::<Between>().is_some() {
+            return Err(Error::usage("sendfile: a file is being sent over this transport"));
+        }
+        let between = Rc::new(Between {
+            aside,
+            waiter: Waiter::new("sendfile"),
+            paused: Cell::new(false),
+            lost: RefCell::default(),
+        });
+        let was_reading = transport.is_reading();
+        transport.pause_reading();
+        transport.set_protocol(between.clone());
+        let limits = transport.get_write_buffer_limits();
+        let mut relay = Self {
+            base: base.clone(),
+            transport: transport.clone(),
+            between,
+            limits,
+            was_reading,
+            told_paused: false,
+        };
+        transport.set_write_buffer_limits(Some(0), Some(0))?;
+        if transport.get_write_buffer_size() > 0 {
+            // A transport that does not pause now is paused already.
+            relay.told_paused = !relay.between.paused.replace(true);
+        }
+        Ok(relay)
+    }
+
+    pub(super) async fn send(self, base: &Weak<BaseLoop>, mut source: Source) -> Result<u64> {
+        let mut piece = Vec::new();
+        loop {
+            self.until_sent().await?;
+            piece = source.read(base, piece).await?;
+            if piece.is_empty() {
+                return Ok(source.sent());
+            }
+            self.check()?;
+            self.transport.write(&piece)?;
+            source.advance(piece.len());
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        let error = match &*self.between.lost.borrow() {
+            None if !self.transport.is_closing() => return Ok(()),
+            None | Some(None) => None,
+            Some(Some(error)) => Some(error.clone()),
+        };
+        Err(error.unwrap_or_else(|| {
+            let aborted = io::ErrorKind::ConnectionAborted.into();
+            Error::os("sendfile: the transport was closed", aborted)
+        }))
+    }
+
+    async fn until_sent(&self) -> Result<()> {
+        while self.between.paused.get() && self.between.lost.borrow().is_none() {
+            poll_fn(|cx| self.between.waiter.poll(cx)).await;
+        }
+        self.check()
+    }
+
+    /// Tells the protocol what changed meanwhile.
+    fn tell(&self, what: &'static str, f: impl FnOnce(&AnyProtocol)) {
+        let Some(base) = self.base.upgrade() else { return };
+        let report = |panic: Panic| {
+            let mut report = Report::new(what).exception(panic).transport(self.transport.clone());
+            report.protocol = Some(self.between.aside.clone());
+            report
+        };
+        let _ = base.guard(|| f(&self.between.aside), report);
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.between.waiter.reset();
+        if self.between.lost.borrow().is_some() {
+            return;
+        }
+        self.transport.set_protocol(self.between.aside.clone());
+        let (low, high) = self.limits;
+        // They were in force before.
+        let _ = self.transport.set_write_buffer_limits(Some(high), Some(low));
+        match (self.told_paused, self.between.paused.get()) {
+            (true, false) => self.tell("resume_writing panicked", AnyProtocol::resume_writing),
+            (false, true) => self.tell("pause_writing panicked", AnyProtocol::pause_writing),
+            _ => {}
+        }
+        if self.was_reading {
+            self.transport.resume_reading();
+        }
+    }
+}
