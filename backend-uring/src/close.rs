@@ -77,7 +77,7 @@ impl UringDriver {
     /// Gives up all operations of a key and closes the descriptor.
     pub(crate) fn close_key(&mut self, fd: OwnedFd, key: Key) {
         self.stash.retain(|event| event.key() != key);
-        let mut cancelled = false;
+        let mut cancelled = mem::take(&mut self.replaced);
         if let Some(ops) = self.keys.take(key) {
             for op in ops.all() {
                 if let Some((id, _)) = self.ops.at(op) {

@@ -46,6 +46,8 @@ pub struct UringDriver {
     pub(crate) doubtful: Vec<OpId>,
     /// One-shot polls that fired.
     pub(crate) lapsed: Vec<OpId>,
+    /// A poll was replaced; the cancellation of the old one may still be queued.
+    pub(crate) replaced: bool,
     /// By descriptor number.
     pub(crate) watched: Vec<Watched>,
     pub(crate) finished: bool,
@@ -110,6 +112,7 @@ impl UringDriver {
             recv_proven,
             stash: Vec::new(),
             woken: false,
+            replaced: false,
             starved: VecDeque::new(),
             silent: VecDeque::new(),
             doubtful: Vec::new(),

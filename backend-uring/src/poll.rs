@@ -5,6 +5,7 @@
 //! condition itself, that is level-triggered.
 
 use std::io;
+use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use anyloop_core::driver::{Event, Fd, Interest, Key, Readiness};
@@ -57,7 +58,7 @@ impl UringDriver {
             self.poll_arm(id);
         } else {
             // A new request sees what holds now; the old one's last words are swallowed.
-            self.abandon(id);
+            self.replaced |= self.abandon(id);
             self.poll_begin(fd.as_raw_fd(), key, interest);
         }
         Ok(())
@@ -65,10 +66,10 @@ impl UringDriver {
 
     pub(crate) fn poll_deregister(&mut self, key: Key) {
         let Some(ops) = self.key_ops(key) else { return };
-        let current = std::mem::replace(&mut ops.poll, OpRef::NONE);
+        let current = mem::replace(&mut ops.poll, OpRef::NONE);
         let Some((id, _)) = self.ops.at(current) else { return };
         self.stash.retain(|event| event.key() != key || !matches!(event, Event::Ready { .. }));
-        if self.abandon(id) {
+        if self.abandon(id) | mem::take(&mut self.replaced) {
             // Only now the kernel lets go of the file, which may be closed and opened anew at once.
             self.flush();
         }
@@ -165,7 +166,7 @@ pub(crate) struct Watched {
 /// ready, where the other backends answer `EPERM`.
 fn identify(fd: BorrowedFd<'_>) -> io::Result<u64> {
     // SAFETY: zeroes are a valid `stat`, which is plain data.
-    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    let mut stat: libc::stat = unsafe { mem::zeroed() };
     // SAFETY: `fd` is open, and `stat` is ours to be written to.
     if unsafe { libc::fstat(fd.as_raw_fd(), &raw mut stat) } != 0 {
         return Err(io::Error::last_os_error());

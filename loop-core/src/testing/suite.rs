@@ -344,6 +344,13 @@ pub fn closing_tells_the_peer<D: Driver>(make: impl Fn() -> D) {
         harness.close(key);
         assert_eq!(peer.read(&mut [0; 1]).expect("the end"), 0);
         assert_eq!(poll(&mut harness, NOW), []);
+
+        // With no poll between a change of the interest and the end.
+        let (mut harness, key, mut peer) = watched(&make, interest);
+        poll(&mut harness, NOW);
+        harness.modify(key, Interest::READ).expect("modify");
+        harness.close(key);
+        assert_eq!(peer.read(&mut [0; 1]).expect("the end"), 0);
     }
 }
 

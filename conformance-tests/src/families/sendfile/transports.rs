@@ -223,6 +223,8 @@ pub(super) fn or_it_is_refused(cx: &Context) -> Outcome {
     let (read, write) = pipe()?;
     let refused = send(&lp, &transport, natively(Arc::new(read.into())));
     ensure_is!(refused, Err(Error::SendfileUnavailable(_)));
+    drop(write);
+    let (_read, write) = pipe()?;
     let at_pipe = Script::new().record();
     let refused = send(&lp, &write_pipe(&lp, &at_pipe, write)?, natively(file.clone()));
     ensure_is!(refused, Err(Error::SendfileUnavailable(_)));
