@@ -3,7 +3,7 @@
 use anyloop_api::{BackendDescriptor, LoopConfig};
 
 use crate::case::{Case, cases};
-use crate::exemptions::Exemption;
+use crate::exemptions::{Absence, Exemption};
 
 /// A backend under test: where its loops come from, and which clauses it does not claim.
 #[derive(Clone, Debug)]
@@ -13,6 +13,7 @@ pub struct Candidate {
     config: LoopConfig,
     environment: Vec<(&'static str, &'static str)>,
     exemptions: &'static [Exemption],
+    absences: &'static [Absence],
     own_cases: &'static [Case],
     variant: bool,
 }
@@ -25,6 +26,7 @@ impl From<&'static BackendDescriptor> for Candidate {
             config: LoopConfig::default(),
             environment: Vec::new(),
             exemptions: &[],
+            absences: &[],
             own_cases: &[],
             variant: false,
         }
@@ -37,6 +39,14 @@ impl Candidate {
     #[must_use]
     pub fn exempt(mut self, exemptions: &'static [Exemption]) -> Self {
         self.exemptions = exemptions;
+        self
+    }
+
+    /// Declares which facilities the loop leaves out, as the trait lets it, and why. Their cases are
+    /// shown as ignored, with the reason.
+    #[must_use]
+    pub fn without(mut self, absences: &'static [Absence]) -> Self {
+        self.absences = absences;
         self
     }
 
@@ -90,6 +100,12 @@ impl Candidate {
         self.variant
     }
 
+    /// The facilities that it leaves out.
+    #[must_use]
+    pub fn absences(&self) -> &'static [Absence] {
+        self.absences
+    }
+
     pub(crate) fn descriptor(&self) -> &'static BackendDescriptor {
         self.descriptor
     }
@@ -103,7 +119,7 @@ impl Candidate {
     }
 
     /// The cases it is run through: the suite's, then its own.
-    pub(crate) fn cases(&self) -> impl Iterator<Item = &'static Case> + use<> {
+    pub(crate) fn cases(&self) -> impl Iterator<Item = &'static Case> + Clone + use<> {
         cases().chain(self.own_cases)
     }
 

@@ -21,7 +21,7 @@ pub struct Case {
 pub type Outcome = Result<(), Failure>;
 
 /// All cases of the suite, in the order of the families.
-pub fn cases() -> impl Iterator<Item = &'static Case> {
+pub fn cases() -> impl Iterator<Item = &'static Case> + Clone {
     FAMILIES.iter().copied().flatten()
 }
 

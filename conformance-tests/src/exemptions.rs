@@ -1,5 +1,7 @@
 //! Which clauses a backend does not claim, and why.
 
+use crate::case::Case;
+use crate::clauses::FAMILIES;
 use crate::registry::{Clause, Level};
 
 /// A clause that a backend does not keep.
@@ -9,6 +11,48 @@ pub struct Exemption {
     pub clause: Clause,
     /// Why the backend cannot keep it. Shown wherever the clause is.
     pub reason: &'static str,
+}
+
+/// A facility that the trait lets a loop leave out, so that its methods fail with `Usage`.
+#[derive(Clone, Copy, Debug)]
+pub struct Absence {
+    /// A family (`SUB`); or, for what needs the facility elsewhere, a clause (`LIFE-21`) or one case
+    /// (`LIFE-21::name`).
+    pub what: &'static str,
+    /// Why the loop does not have it. Shown wherever a case is left out for it.
+    pub reason: &'static str,
+}
+
+impl Absence {
+    /// Whether `case` is about it.
+    fn covers(&self, case: &Case) -> bool {
+        let clause = case.clause();
+        let full = || case.to_string() == self.what;
+        self.what == clause.family() || self.what == clause.id() || full()
+    }
+}
+
+/// Why `case` is not run, if it is not.
+pub(crate) fn absent(absences: &[Absence], case: &Case) -> Option<&'static str> {
+    absences.iter().find(|absence| absence.covers(case)).map(|absence| absence.reason)
+}
+
+/// What is wrong with a table of absences: each entry gives a reason and names something that exists.
+pub(crate) fn check_absences(
+    absences: &[Absence],
+    cases: impl Iterator<Item = &'static Case> + Clone,
+) -> Result<(), String> {
+    for absence in absences {
+        let what = absence.what;
+        if absence.reason.trim().is_empty() {
+            return Err(format!("the absence of {what} gives no reason"));
+        }
+        let family = FAMILIES.iter().any(|family| family.name() == what);
+        if !family && !cases.clone().any(|case| absence.covers(case)) {
+            return Err(format!("{what} is neither a family, nor a clause, nor a case"));
+        }
+    }
+    Ok(())
 }
 
 /// What is wrong with a table of exemptions.
@@ -52,5 +96,20 @@ mod tests {
         assert!(check(&[should, should]).unwrap_err().contains("twice"));
         assert_eq!(reason(&[should], TIMER_05), Some("uses a coarse timer wheel"));
         assert_eq!(reason(&[should], TIMER_03), None);
+    }
+
+    #[test]
+    fn an_absence_names_what_exists() {
+        const CASES: &[Case] = &[Case::new(TIMER_03, "never early", |_| Ok(()))];
+        let table = |what| [Absence { what, reason: "no clock" }];
+        for what in ["TIMER", "TIMER-03", "TIMER-03::never early"] {
+            assert_eq!(absent(&table(what), &CASES[0]), Some("no clock"), "{what}");
+            assert_eq!(check_absences(&table(what), CASES.iter()), Ok(()));
+        }
+        for what in ["TIM", "TIMER-3", "TIMER-03::never"] {
+            assert_eq!(absent(&table(what), &CASES[0]), None, "{what}");
+            assert!(check_absences(&table(what), CASES.iter()).is_err());
+        }
+        assert!(check_absences(&[Absence { what: "TLS", reason: "" }], CASES.iter()).is_err());
     }
 }

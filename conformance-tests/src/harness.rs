@@ -29,8 +29,11 @@ fn trials(candidate: &Candidate) -> Vec<Trial> {
     let shared = Arc::new(candidate.clone());
     let available: Arc<Result<(), String>> = Arc::new(candidate.probe());
     let table = {
-        let exemptions = candidate.exemptions();
-        let check = move || exemptions::check(exemptions).map_err(Into::into);
+        let shared = shared.clone();
+        let check = move || {
+            exemptions::check(shared.exemptions())?;
+            Ok(exemptions::check_absences(shared.absences(), shared.cases())?)
+        };
         Trial::test(format!("{}::exemptions", candidate.name()), check)
     };
     let trial = |case: &'static Case| {
@@ -44,6 +47,9 @@ fn trials(candidate: &Candidate) -> Vec<Trial> {
             }
             if case.is_heavy() && candidate.is_variant() {
                 return Ok(Completion::ignored_with("heavy: not run on variants"));
+            }
+            if let Some(reason) = exemptions::absent(candidate.absences(), case) {
+                return Ok(Completion::ignored_with(format!("left out: {reason}")));
             }
             match runner::run(&candidate, case) {
                 Verdict::Pass => Ok(Completion::Completed),

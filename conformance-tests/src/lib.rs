@@ -46,7 +46,7 @@ pub use crate::candidate::Candidate;
 pub use crate::case::{Case, Failure, Outcome, cases};
 pub use crate::command::command;
 pub use crate::context::{Context, LoopFactory};
-pub use crate::exemptions::Exemption;
+pub use crate::exemptions::{Absence, Exemption};
 pub use crate::harness::{check, run};
 pub use crate::registry::{Clause, Family, Level, clauses};
 pub use crate::report::{Entry, Report, Status, coverage};

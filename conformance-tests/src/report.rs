@@ -145,8 +145,14 @@ fn entry(candidate: &Candidate, clause: Clause, results: &[(&'static Case, Verdi
     if let Some(reason) = exemptions::reason(candidate.exemptions(), clause) {
         return entry(Status::Exempt, reason.to_owned());
     }
-    if !candidate.cases().any(|case| case.clause() == clause) {
+    let mut cases = candidate.cases().filter(|case| case.clause() == clause).peekable();
+    if cases.peek().is_none() {
         return entry(Status::Untested, "no case yet".to_owned());
+    }
+    let absent: Option<Vec<_>> =
+        cases.map(|case| exemptions::absent(candidate.absences(), case)).collect();
+    if let Some(reason) = absent.and_then(|reasons| reasons.first().copied()) {
+        return entry(Status::Exempt, reason.to_owned());
     }
     let mine: Vec<_> = results.iter().filter(|(case, _)| case.clause() == clause).collect();
     if mine.is_empty() {

@@ -52,8 +52,10 @@ pub(crate) fn run_all(
     jobs: Option<usize>,
     select: impl Fn(&Case) -> bool,
 ) -> Report {
-    let claimed =
-        |case: &&Case| exemptions::reason(candidate.exemptions(), case.clause()).is_none();
+    let claimed = |case: &&Case| {
+        exemptions::reason(candidate.exemptions(), case.clause()).is_none()
+            && exemptions::absent(candidate.absences(), case).is_none()
+    };
     let selected: Vec<_> = candidate.cases().filter(|case| select(case)).filter(claimed).collect();
     let jobs = jobs.or_else(|| thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
     let next = AtomicUsize::new(0);

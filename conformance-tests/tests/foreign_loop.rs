@@ -1,0 +1,60 @@
+//! The suite on a loop that has nothing of `anyloop-core`: neither the trait nor the suite depend on it.
+
+use std::process::ExitCode;
+
+use anyloop_conformance::{Absence, Candidate, run};
+
+#[path = "foreign_loop/mod.rs"]
+mod foreign_loop;
+
+const NETWORK: &str = "it has no network of its own";
+const SIGNALS: &str = "it handles no signals";
+const JOBS: &str = "it starts a thread for each job, so that none waits for a worker";
+
+/// What the loop over tokio leaves out.
+const ABSENT: &[Absence] = &[
+    Absence { what: "TR", reason: NETWORK },
+    Absence { what: "FLOW", reason: NETWORK },
+    Absence { what: "SRV", reason: NETWORK },
+    Absence { what: "CONN", reason: NETWORK },
+    Absence { what: "STREAM", reason: NETWORK },
+    Absence { what: "UDP", reason: NETWORK },
+    Absence { what: "UNIX", reason: NETWORK },
+    Absence { what: "SENDFILE", reason: NETWORK },
+    Absence { what: "TLS", reason: NETWORK },
+    Absence { what: "SOCK", reason: "it has no operations of raw sockets" },
+    Absence { what: "PIPE", reason: "it has no transports" },
+    Absence { what: "SUB", reason: "it has no child processes" },
+    Absence { what: "SIG", reason: SIGNALS },
+    Absence { what: "DNS", reason: "it resolves no names" },
+    Absence { what: "FORK", reason: "tokio does not survive a fork" },
+    // What other families ask of the same facilities.
+    Absence { what: "CANCEL-20::the_descriptor_is_gone_first", reason: NETWORK },
+    Absence { what: "CTX-04::watchers_too", reason: SIGNALS },
+    Absence { what: "CTX-05::client_protocols_run_in_the_callers_context", reason: NETWORK },
+    Absence { what: "CTX-06::accepted_protocols_run_in_the_servers_context", reason: NETWORK },
+    Absence { what: "DBG-02", reason: "it does not time its callbacks" },
+    Absence { what: "DBG-05", reason: NETWORK },
+    Absence { what: "DBG-06", reason: "it does not time its callbacks" },
+    Absence { what: "DBG-08", reason: "it keeps no list of its timers" },
+    Absence { what: "EXC-07::protocols_carry_themselves", reason: NETWORK },
+    Absence { what: "EXC-08::a_reset_is_no_news", reason: NETWORK },
+    Absence { what: "EXEC-02::as_many_run_as_there_are_workers", reason: JOBS },
+    Absence { what: "EXEC-02::jobs_queue_in_order", reason: JOBS },
+    Absence { what: "EXEC-04::cancelled_before_the_start_it_never_runs", reason: JOBS },
+    Absence { what: "EXEC-04::cancelling_the_awaiting_task_cancels_the_job", reason: JOBS },
+    Absence { what: "EXEC-07::workers_share_a_prefix", reason: JOBS },
+    Absence { what: "FD-07", reason: NETWORK },
+    Absence { what: "FD-15::somebody_else_reads_first", reason: NETWORK },
+    Absence { what: "FUT-20::cancelling_reaches_the_job", reason: JOBS },
+    Absence { what: "LIFE-22::signal_handlers_are_removed", reason: SIGNALS },
+    Absence { what: "LIFE-22::also_when_their_destructors_misbehave", reason: SIGNALS },
+    Absence { what: "RUN-09", reason: SIGNALS },
+    Absence { what: "RUN-10", reason: SIGNALS },
+    Absence { what: "RUN-11::cancelled_for_another_reason_too", reason: SIGNALS },
+    Absence { what: "RUN-12", reason: SIGNALS },
+];
+
+fn main() -> ExitCode {
+    run(&[Candidate::from(&foreign_loop::DESCRIPTOR).without(ABSENT)])
+}

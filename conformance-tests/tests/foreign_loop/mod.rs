@@ -1,0 +1,508 @@
+//! A whole event loop that knows nothing of `anyloop-core`: the trait, implemented over tokio's
+//! current-thread runtime. tokio waits; order, tasks and timers are asyncio's.
+//!
+//! ```text
+//!  run_forever = Runtime::block_on:
+//!    wait     for a watched descriptor (AsyncFd), another thread (Notify) or the next timer (sleep);
+//!             while anything is ready, only let tokio look
+//!    queue    calls from other threads, callbacks of descriptors, timers that are due
+//!    run      exactly what is queued now
+//! ```
+//!
+//! It has no network, no signals and no children of its own; the trait lets a loop leave those out.
+
+mod inbox;
+mod jobs;
+mod timers;
+mod watch;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::os::fd::{OwnedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use anyloop_api::{
+    AddrInfo, AnyProtocol, BackendDescriptor, Bind, Connect, Direction, Error, EventLoop,
+    EventLoopExt, Family, Handle, Job, LocalBoxFuture, Lookup, LoopConfig, LoopInstant, LoopRef,
+    LoopState, NameInfoFlags, Panic, ProtocolFactory, RemoteCall, RemoteHandle, Report, Result,
+    Runnable, Scheduler, Server, SharedExecutor, TimerHandle, Transport,
+};
+use tokio::runtime::{Builder, Runtime};
+
+use self::inbox::{Inbox, Item};
+use self::jobs::Jobs;
+use self::timers::Timers;
+use self::watch::{Side, Watched};
+
+/// The backend, for the suite.
+pub(crate) static DESCRIPTOR: BackendDescriptor = BackendDescriptor {
+    name: "tokio",
+    summary: "tokio's current-thread runtime",
+    probe: || Ok("current-thread runtime".into()),
+    open: TokioLoop::open,
+};
+
+/// What waits for its turn.
+enum Entry {
+    Handle(Handle),
+    Call(RemoteCall),
+    Task(Runnable),
+    Watch(Rc<Watched>, Rc<Side>),
+}
+
+/// The ready queue, which wakers on the loop's thread find by the loop's number.
+type Ready = Rc<RefCell<VecDeque<Entry>>>;
+
+thread_local! {
+    static LOCAL: RefCell<BTreeMap<u64, Ready>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// Queues something on the loop of this thread, if that is where the loop lives.
+fn push_local(id: u64, entry: Entry) -> Result<(), Entry> {
+    let ready = LOCAL.try_with(|local| local.borrow().get(&id).cloned()).ok().flatten();
+    match ready {
+        Some(ready) => {
+            ready.borrow_mut().push_back(entry);
+            Ok(())
+        }
+        None => Err(entry),
+    }
+}
+
+struct TokioLoop {
+    state: LoopState,
+    runtime: RefCell<Option<Runtime>>,
+    ready: Ready,
+    timers: Rc<Timers>,
+    inbox: Arc<Inbox>,
+    watched: RefCell<BTreeMap<RawFd, Rc<Watched>>>,
+    jobs: Jobs,
+    stopping: Cell<bool>,
+}
+
+impl TokioLoop {
+    fn open(config: &LoopConfig) -> Result<LoopRef> {
+        let state = LoopState::new(DESCRIPTOR.name);
+        if let Some(debug) = config.debug {
+            state.set_debug(debug);
+        }
+        state.set_resume_panics(config.resume_panics);
+        let runtime = Builder::new_current_thread().enable_io().enable_time().build();
+        let runtime = runtime.map_err(|error| Error::os("opening a tokio loop", error))?;
+        let ready = Ready::default();
+        LOCAL.with(|local| local.borrow_mut().insert(state.id(), ready.clone()));
+        Ok(LoopRef::new(Rc::new(Self {
+            inbox: Arc::new(Inbox::new(&state)),
+            state,
+            runtime: RefCell::new(Some(runtime)),
+            ready,
+            timers: Rc::default(),
+            watched: RefCell::default(),
+            jobs: Jobs::default(),
+            stopping: Cell::new(false),
+        })))
+    }
+
+    /// Until `stop`, or an interrupt.
+    async fn run(&self) {
+        loop {
+            self.wait().await;
+            self.queue();
+            self.run_batch();
+            if self.stopping.get() || self.state.interrupted() {
+                return;
+            }
+        }
+    }
+
+    /// Lets tokio look for what happened; sleeps if there is nothing to do before.
+    async fn wait(&self) {
+        if !self.ready.borrow().is_empty() || self.stopping.get() || self.inbox.has_items() {
+            tokio::task::yield_now().await;
+            poll_fn(|cx| {
+                self.queue_watched(cx);
+                Poll::Ready(())
+            })
+            .await;
+            return;
+        }
+        let mut notified = pin!(self.inbox.notified());
+        let deadline = self.timers.next_deadline().filter(|when| *when != LoopInstant::FAR_FUTURE);
+        // A day at most: a deadline may be farther away than tokio's clock reaches.
+        let left = deadline.map_or(Duration::MAX, |when| when - self.time());
+        let mut sleep = pin!(tokio::time::sleep(left.min(Duration::from_secs(24 * 3600))));
+        poll_fn(|cx| {
+            let woken = notified.as_mut().poll(cx).is_ready();
+            let due = sleep.as_mut().poll(cx).is_ready();
+            if self.queue_watched(cx) || woken || due { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// Queues the callbacks of descriptors that are ready; says whether there are any.
+    fn queue_watched(&self, cx: &mut Context<'_>) -> bool {
+        let all: Vec<_> = self.watched.borrow().values().cloned().collect();
+        let mut ready = self.ready.borrow_mut();
+        let before = ready.len();
+        for watched in all {
+            let sides = watched.poll(cx).into_iter().flatten();
+            ready.extend(sides.map(|side| Entry::Watch(watched.clone(), side)));
+        }
+        ready.len() > before
+    }
+
+    fn queue(&self) {
+        self.drain_inbox();
+        let now = self.time();
+        while let Some(handle) = self.timers.pop_due(now) {
+            self.ready.borrow_mut().push_back(Entry::Handle(handle));
+        }
+    }
+
+    fn drain_inbox(&self) {
+        for item in self.inbox.drain() {
+            self.ready.borrow_mut().push_back(match item {
+                Item::Call(call) => Entry::Call(call),
+                Item::Task(runnable) => Entry::Task(runnable),
+            });
+        }
+        if self.inbox.take_stop() {
+            self.stopping.set(true);
+        }
+    }
+
+    fn pop(&self) -> Option<Entry> {
+        self.ready.borrow_mut().pop_front()
+    }
+
+    fn run_batch(&self) {
+        let batch = self.ready.borrow().len();
+        for _ in 0..batch {
+            let Some(entry) = self.pop() else { return };
+            self.run_entry(entry);
+            if self.state.interrupted() {
+                return;
+            }
+        }
+    }
+
+    fn run_entry(&self, entry: Entry) {
+        match entry {
+            Entry::Handle(handle) => {
+                if let Err(panic) = handle.run() {
+                    self.panicked(panic, |report| report.handle(handle));
+                }
+            }
+            Entry::Call(call) => {
+                if let Err(panic) = call.run() {
+                    self.panicked(panic, |report| report.handle(call.stand_in()));
+                }
+            }
+            Entry::Task(runnable) => {
+                self.guard("a task panicked", || _ = runnable.run());
+            }
+            Entry::Watch(watched, side) => {
+                self.guard("the callback of a descriptor panicked", || side.call());
+                watched.refresh();
+            }
+        }
+    }
+
+    fn panicked(&self, panic: Panic, who: impl FnOnce(Report) -> Report) {
+        if !self.state.resume_panic(&panic) {
+            let report = Report::new("a callback panicked").exception(panic);
+            self.call_exception_handler(who(report));
+        }
+    }
+
+    /// Runs user code; a panic is reported.
+    fn guard(&self, message: &'static str, f: impl FnOnce()) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
+            let panic = Panic::new(payload);
+            if !self.state.resume_panic(&panic) {
+                self.call_exception_handler(Report::new(message).exception(panic));
+            }
+        }
+    }
+
+    /// Drops what is queued; tasks are marked as aborted by now, and drop their futures when run.
+    fn discard(&self) {
+        const MESSAGE: &str = "a destructor panicked while the event loop was closing";
+        while let Some(entry) = self.pop() {
+            self.guard(MESSAGE, || match entry {
+                Entry::Handle(handle) => handle.cancel(),
+                Entry::Call(call) => _ = call.cancel(),
+                Entry::Task(runnable) => _ = runnable.run(),
+                Entry::Watch(watched, side) => drop((watched, side)),
+            });
+        }
+    }
+
+    fn close_now(&self) {
+        self.state.set_closed();
+        self.jobs.shutdown();
+        let lp = self.state.weak().upgrade();
+        self.state.abort_tasks(lp.as_ref(), || {
+            self.drain_inbox();
+            self.discard();
+        });
+        for item in self.inbox.close() {
+            if let Item::Task(runnable) = item {
+                self.ready.borrow_mut().push_back(Entry::Task(runnable));
+            }
+        }
+        self.discard();
+        self.guard("a destructor panicked while the event loop was closing", || {
+            self.timers.clear()
+        });
+        for watched in std::mem::take(&mut *self.watched.borrow_mut()).into_values() {
+            self.guard("a destructor panicked while the event loop was closing", || drop(watched));
+        }
+        self.discard();
+        let _ = LOCAL.try_with(|local| local.borrow_mut().remove(&self.state.id()));
+        if let Some(runtime) = self.runtime.borrow_mut().take() {
+            runtime.shutdown_background();
+        }
+    }
+
+    fn watch(&self, fd: RawFd, direction: Direction, callback: Box<dyn FnMut()>) -> Result<()> {
+        self.state.check_open("add_reader")?;
+        let operation = match direction {
+            Direction::Receive => "add_reader",
+            Direction::Send => "add_writer",
+        };
+        if fd < 0 {
+            return Err(Error::invalid_arg(format!("{operation}: {fd} is not a descriptor")));
+        }
+        let known = self.watched.borrow().get(&fd).filter(|known| known.is_current()).cloned();
+        let watched = match known {
+            Some(known) => known,
+            None => {
+                // Of a file that was closed behind our back.
+                let stale = self.watched.borrow_mut().remove(&fd);
+                if let Some(stale) = stale {
+                    stale.forget();
+                }
+                let runtime = self.runtime.borrow();
+                let entered = runtime.as_ref().map(Runtime::enter);
+                let watched = Watched::new(fd)
+                    .map_err(|error| Error::os(format!("{operation}: descriptor {fd}"), error))?;
+                drop(entered);
+                let watched = Rc::new(watched);
+                self.watched.borrow_mut().insert(fd, watched.clone());
+                watched
+            }
+        };
+        let old = watched.side(direction).replace(Some(Rc::new(Side::new(callback))));
+        if let Some(old) = old {
+            old.remove();
+        }
+        Ok(())
+    }
+
+    fn unwatch(&self, fd: RawFd, direction: Direction) -> bool {
+        let Some(watched) = self.watched.borrow().get(&fd).cloned() else { return false };
+        let old = watched.side(direction).take();
+        if watched.is_unused() {
+            self.watched.borrow_mut().remove(&fd);
+            watched.forget();
+        }
+        if let Some(side) = &old {
+            side.remove();
+        }
+        old.is_some()
+    }
+}
+
+/// What this loop leaves out.
+fn absent<T: 'static>(operation: &'static str) -> LocalBoxFuture<Result<T>> {
+    let error = Error::usage(format!("{operation}: the loop over tokio does not have it"));
+    Box::pin(std::future::ready(Err(error)))
+}
+
+impl EventLoop for TokioLoop {
+    fn state(&self) -> &LoopState {
+        &self.state
+    }
+
+    fn run_forever(&self) -> Result<()> {
+        let guard = self.state.enter_run("run_forever")?;
+        if let Some(runtime) = &*self.runtime.borrow() {
+            runtime.block_on(self.run());
+        }
+        self.stopping.set(false);
+        // Stops from elsewhere were meant for this run, too (LIFE-06).
+        self.inbox.take_stop();
+        drop(guard);
+        self.state.take_interruption()
+    }
+
+    fn stop(&self) {
+        self.stopping.set(true);
+    }
+
+    fn close(&self) -> Result<()> {
+        if self.state.is_running() {
+            return Err(Error::usage("close: the event loop is running"));
+        }
+        if !self.state.is_closed() {
+            self.close_now();
+        }
+        Ok(())
+    }
+
+    fn time(&self) -> LoopInstant {
+        static ORIGIN: OnceLock<Instant> = OnceLock::new();
+        LoopInstant::from_nanos(0) + ORIGIN.get_or_init(Instant::now).elapsed()
+    }
+
+    fn call_soon_handle(&self, handle: Handle) -> Result<()> {
+        self.state.check_open("call_soon")?;
+        self.ready.borrow_mut().push_back(Entry::Handle(handle));
+        Ok(())
+    }
+
+    fn call_at_handle(&self, when: LoopInstant, handle: Handle) -> Result<TimerHandle> {
+        self.state.check_open("call_at")?;
+        Ok(self.timers.insert(when, handle))
+    }
+
+    fn schedule(&self, runnable: Runnable) {
+        if !self.state.is_closed() {
+            self.ready.borrow_mut().push_back(Entry::Task(runnable));
+        }
+    }
+
+    fn scheduler(&self) -> Arc<dyn Scheduler> {
+        self.inbox.clone()
+    }
+
+    fn remote(&self) -> RemoteHandle {
+        RemoteHandle::new(self.inbox.clone())
+    }
+
+    fn execute(&self, executor: Option<SharedExecutor>, job: Job) -> Result<()> {
+        self.state.check_open("run_in_executor")?;
+        match executor {
+            Some(executor) => executor.execute(job),
+            None => self.jobs.execute(job),
+        }
+    }
+
+    fn set_default_executor(&self, executor: SharedExecutor) {
+        self.jobs.replace(executor);
+    }
+
+    fn shutdown_default_executor(&self, timeout: Option<Duration>) -> LocalBoxFuture<()> {
+        let joining = self.jobs.shutdown_and_join(timeout);
+        let lp = self.handle();
+        Box::pin(async move {
+            let begin = lp.time();
+            let in_time = |now: LoopInstant| timeout.is_none_or(|timeout| now - begin < timeout);
+            while !joining.is_over() && in_time(lp.time()) {
+                anyloop_api::sleep(Duration::from_millis(1)).await;
+            }
+            if !joining.is_over() || joining.has_failed() {
+                lp.call_exception_handler(Report::warning(format!(
+                    "shutdown_default_executor: workers did not end within {timeout:?}"
+                )));
+            }
+        })
+    }
+
+    fn resolve(
+        &self,
+        _: Option<String>,
+        _: Option<String>,
+        _: Family,
+    ) -> LocalBoxFuture<Result<Vec<SocketAddr>>> {
+        absent("resolve")
+    }
+
+    fn getaddrinfo(&self, _: Lookup) -> LocalBoxFuture<Result<Vec<AddrInfo>>> {
+        absent("getaddrinfo")
+    }
+
+    fn getnameinfo(
+        &self,
+        _: SocketAddr,
+        _: NameInfoFlags,
+    ) -> LocalBoxFuture<Result<(String, String)>> {
+        absent("getnameinfo")
+    }
+
+    fn create_connection(
+        &self,
+        _: ProtocolFactory,
+        _: Connect,
+    ) -> LocalBoxFuture<Result<(Transport, AnyProtocol)>> {
+        absent("create_connection")
+    }
+
+    fn create_server(&self, _: ProtocolFactory, _: Bind) -> LocalBoxFuture<Result<Server>> {
+        absent("create_server")
+    }
+
+    fn connect_accepted_socket(
+        &self,
+        _: ProtocolFactory,
+        _: OwnedFd,
+    ) -> LocalBoxFuture<Result<(Transport, AnyProtocol)>> {
+        absent("connect_accepted_socket")
+    }
+
+    fn add_reader_fd(&self, fd: RawFd, callback: Box<dyn FnMut()>) -> Result<()> {
+        self.watch(fd, Direction::Receive, callback)
+    }
+
+    fn remove_reader_fd(&self, fd: RawFd) -> Result<bool> {
+        Ok(self.unwatch(fd, Direction::Receive))
+    }
+
+    fn add_writer_fd(&self, fd: RawFd, callback: Box<dyn FnMut()>) -> Result<()> {
+        self.watch(fd, Direction::Send, callback)
+    }
+
+    fn remove_writer_fd(&self, fd: RawFd) -> Result<bool> {
+        Ok(self.unwatch(fd, Direction::Send))
+    }
+
+    fn add_signal_handler_fn(&self, signal: i32, _: Box<dyn FnMut()>) -> Result<()> {
+        self.state.check_open("add_signal_handler")?;
+        Err(Error::usage(format!(
+            "add_signal_handler: the loop over tokio handles no signals, not {signal} either"
+        )))
+    }
+
+    fn remove_signal_handler(&self, _: i32) -> Result<bool> {
+        Ok(false)
+    }
+}
+
+impl Drop for TokioLoop {
+    fn drop(&mut self) {
+        if !self.state.is_closed() {
+            let _ = writeln!(
+                io::stderr(),
+                "anyloop: warning: an event loop was dropped without being closed: {:?}",
+                self.state
+            );
+            self.close_now();
+        }
+    }
+}
+
+impl fmt::Debug for TokioLoop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokioLoop").field("state", &self.state).finish_non_exhaustive()
+    }
+}
