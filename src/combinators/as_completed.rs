@@ -15,7 +15,7 @@ use anyloop_api::{
 };
 use futures_core::Stream;
 
-use crate::combinators::ongoing::Waitable;
+use crate::combinators::ongoing::{Waitable, check_home};
 use crate::combinators::wait::distinct;
 use crate::sync::wait_list::{Home, Key, WaitList};
 
@@ -25,7 +25,8 @@ use crate::sync::wait_list::{Home, Key, WaitList};
 /// instead, one for each task, which may be awaited in any order and at once.
 ///
 /// # Errors
-/// Items are `Err(TimedOut)` for every task that has not ended when the time is over.
+/// Items are `Err(TimedOut)` for every task that has not ended when the time is over. `InvalidArg`, as the
+/// last item, if one belongs to another loop.
 ///
 /// # Cancel safety
 /// Dropping a `next`, or the whole of it, loses no completion and leaves the tasks alone.
@@ -220,6 +221,11 @@ impl<W: Waitable> State<W> {
                 if let Err(error) = self.home.check("as_completed") {
                     return Poll::Ready(Some(Err(error)));
                 }
+                if let Err(error) = self.check_children() {
+                    // It would never end.
+                    self.left.set(0);
+                    return Poll::Ready(Some(Err(error)));
+                }
                 *waiting = Some(self.waiters.enqueue(cx));
             }
             Some(key) if woken => self.waiters.wait_again(key, cx),
@@ -227,6 +233,12 @@ impl<W: Waitable> State<W> {
         }
         set_waiter(|| self.clone());
         Poll::Pending
+    }
+
+    fn check_children(&self) -> Result<()> {
+        let children = self.children.borrow();
+        let waited_for = children.iter().filter_map(|slot| slot.child.as_ref());
+        check_home(waited_for, &LoopRef::current()?, "as_completed")
     }
 
     /// Gives up the place `waiting`, and passes a wake-up on.

@@ -5,7 +5,8 @@ use std::future::Future;
 use std::rc::Rc;
 
 use anyloop_api::{
-    AnyTask, CallbackId, Cancelled, Error, LoopFuture, LoopRef, Observer, Shared, SharedTask, Task,
+    AnyTask, CallbackId, Cancelled, Error, LoopFuture, LoopRef, Observer, Result, Shared,
+    SharedTask, Task,
 };
 
 use crate::combinators::output::{Fate, TaskOutput};
@@ -80,7 +81,7 @@ macro_rules! ongoing {
     };
 }
 
-fn fate_of<T>(outcome: Result<&T, &Error>) -> Fate {
+fn fate_of<T>(outcome: std::result::Result<&T, &Error>) -> Fate {
     outcome.map_or_else(Fate::of, |_| Fate::Value)
 }
 
@@ -146,6 +147,19 @@ impl Ongoing for AnyTask {
     fn task(&self) -> Option<u64> {
         Some(self.id())
     }
+}
+
+/// Refuses work that belongs to another loop than `lp`.
+pub(crate) fn check_home<'a, W: Ongoing>(
+    mut work: impl Iterator<Item = &'a W>,
+    lp: &LoopRef,
+    operation: &'static str,
+) -> Result<()> {
+    if work.any(|work| work.home().is_some_and(|home| !home.same(lp))) {
+        let text = format!("{operation}: a task or future belongs to another event loop");
+        return Err(Error::InvalidArg(text.into()));
+    }
+    Ok(())
 }
 
 /// The work behind `future`, if it is a handle to some that goes on by itself. Everything else has to be

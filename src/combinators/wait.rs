@@ -14,7 +14,7 @@ use anyloop_api::{
     TimerHandle, clear_waiter, set_waiter,
 };
 
-use crate::combinators::ongoing::{Ongoing, Waitable};
+use crate::combinators::ongoing::{Ongoing, Waitable, check_home};
 use crate::combinators::output::Fate;
 use crate::sync::wait_list::polled_too_often;
 
@@ -24,7 +24,8 @@ use crate::sync::wait_list::polled_too_often;
 /// [tasks and futures](Waitable) of a loop, each once, however often it is given.
 ///
 /// # Errors
-/// `InvalidArg` if there is nothing to wait for; `Usage` outside a running loop.
+/// `InvalidArg` if there is nothing to wait for, or something of another loop; `Usage` outside a running
+/// loop.
 ///
 /// # Cancel safety
 /// Dropping it, or cancelling the task, leaves the children alone. It owns the handles it was given: keep
@@ -127,6 +128,7 @@ impl<W: Waitable> Wait<W> {
         if self.state.children.borrow().is_empty() {
             return Err(Error::invalid_arg("wait: there is nothing to wait for"));
         }
+        check_home(self.state.children.borrow().iter(), &lp, "wait")?;
         self.state.watch();
         if self.state.over.get() {
             return Ok(());

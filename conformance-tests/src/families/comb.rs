@@ -25,7 +25,8 @@ cases! {
         every_order_of_cancel_and_completion;
     COMB_09 => too_late_to_cancel_it;
     COMB_10 => children_of_two_loops_are_refused;
-    COMB_11 => wait_takes_tasks_and_futures_each_once, wait_for_nothing_is_refused;
+    COMB_11 => wait_takes_tasks_and_futures_each_once, wait_for_nothing_is_refused,
+        what_belongs_to_another_loop_is_refused;
     COMB_12 => wait_only_divides_its_input;
     COMB_13 => the_three_modes;
     COMB_14 => a_cancelled_child_is_no_exception;

@@ -2,7 +2,7 @@
 
 use std::future::{Ready, pending};
 
-use anyloop::{ReturnWhen, Waitable, create_task, ensure_future, wait};
+use anyloop::{ReturnWhen, Waitable, as_completed, create_task, ensure_future, wait, wait_for};
 use anyloop_api::{AnyTask, sleep};
 
 use super::ensure_idle;
@@ -52,6 +52,29 @@ pub(super) fn wait_for_nothing_is_refused(cx: &Context) -> Outcome {
         }
         Ok(())
     })
+}
+
+pub(super) fn what_belongs_to_another_loop_is_refused(cx: &Context) -> Outcome {
+    let (lp, other) = (cx.new_loop()?, cx.new_loop()?);
+    let (future, task) = (other.create_future::<u8>(), other.create_task(pending::<u8>())?);
+    let (theirs, work) = (future.clone(), task.clone());
+    lp.run_until_complete(async move {
+        let ours = create_task(pending::<u8>())?;
+        ensure_is!(wait([theirs.clone()]).await, Err(Error::InvalidArg(_)));
+        ensure_is!(wait([ours.clone(), work.clone()]).await, Err(Error::InvalidArg(_)));
+        let mut completed = as_completed([ours.clone(), work.clone()]);
+        ensure_is!(completed.next().await, Some(Err(Error::InvalidArg(_))));
+        ensure!(completed.next().await.is_none(), "as_completed does not end after that");
+        ensure_is!(ensure_future(work.clone()), Err(Error::InvalidArg(_)));
+        ensure_is!(wait_for(theirs, FAR).await, Err(Error::Usage(_)));
+        ensure_is!(wait_for(&work, FAR).await, Err(Error::Usage(_)));
+        ensure!(!ours.done() && ours.cancelling() == 0, "our own task was cancelled");
+        Outcome::Ok(())
+    })??;
+    // Nothing has happened to them.
+    ensure!(!future.done() && !task.done() && task.cancelling() == 0, "they were cancelled");
+    ensure_eq!(future.waiters(), 0, "callbacks");
+    Ok(())
 }
 
 pub(super) fn wait_only_divides_its_input(cx: &Context) -> Outcome {
