@@ -24,7 +24,8 @@ use futures_core::Stream;
 /// between two values the consumer runs, and the scope would catch what is meant for it.
 ///
 /// # Cancel safety
-/// Dropping a `next` loses no value.
+/// Dropping a `next` loses no value. A cancellation or timeout of the `next` cancels the future, task or
+/// operation that the body awaits, as anywhere else; the body sees that when it goes on. A sleep goes on.
 ///
 /// # Examples
 /// ```
