@@ -1,6 +1,7 @@
 //! The seed programs of the contract's part 4, on every backend, with what is to be observed.
 #![cfg(all(feature = "mio", feature = "uring", feature = "polling", feature = "hyper"))]
 #![allow(missing_docs, reason = "a test")]
+#![allow(clippy::duplicate_mod, reason = "each seed is a program of its own, with its parts")]
 
 #[macro_use]
 mod support;

@@ -35,7 +35,7 @@ pub type Job = Box<dyn FnOnce() + Send>;
 /// # Ok::<(), Error>(())
 /// ```
 ///
-/// The same with rayon and with the crate blocking:
+/// The same with rayon and with the crate blocking (`examples/executors.rs`):
 ///
 /// ```ignore
 /// impl Executor for Rayon {
