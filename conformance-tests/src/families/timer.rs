@@ -161,13 +161,14 @@ fn due_timers_run_by_deadline(cx: &Context) -> Outcome {
 fn due_during_a_callback_means_the_next_iteration(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
     let trace = cx.trace();
-    let log = trace.clone();
+    let (inner, log) = (lp.clone(), trace.clone());
     lp.call_soon(move || {
+        // Not before: it must not be due when the iteration begins.
+        let timer = inner.call_later(ms(5), log.pusher("timer"));
         block_for(ms(20));
-        log.push("long callback");
+        log.push(if timer.is_ok() { "long callback" } else { "no timer" });
     })?;
     lp.call_soon(trace.pusher("same batch"))?;
-    lp.call_later(ms(5), trace.pusher("timer"))?;
     run_once(&lp)?;
     trace.expect(["long callback", "same batch"])?;
     run_once(&lp)?;
