@@ -15,6 +15,7 @@ suites:
   growth     the same beside 1,000 and 1,000,000 timers, 100,000 tasks, 19,000 connections
   memory     resident memory per idle connection
   syscalls   system calls and context switches per request
+  cores      one loop per core against one loop alone
   all        every suite
 
 options:
@@ -24,6 +25,7 @@ options:
   --load ENGINE    what moves the load generator's bytes: uring or epoll (default the first
                    that works)
   --json FILE      where the raw results go (default <target>/benchmarks/results.json)
+  --docs FOLDER    also put the results into FOLDER/performance.md and FOLDER/charts
   --smoke          a quick check that everything works; the figures mean nothing";
 
 /// A suite, or all of them.
@@ -39,6 +41,8 @@ pub(crate) enum Command {
     Memory,
     /// System calls per request.
     Syscalls,
+    /// One loop per core.
+    Cores,
     /// Every suite.
     All,
 }
@@ -63,6 +67,8 @@ pub(crate) struct Options {
     pub(crate) engine: Engine,
     /// Where the JSON goes.
     pub(crate) json: Option<PathBuf>,
+    /// The folder of checked-in results to bring up to date.
+    pub(crate) docs: Option<PathBuf>,
     /// A quick check instead of a measurement.
     pub(crate) smoke: bool,
 }
@@ -107,6 +113,7 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Invocatio
         Some("growth") => Command::Growth,
         Some("memory") => Command::Memory,
         Some("syscalls") => Command::Syscalls,
+        Some("cores") => Command::Cores,
         Some("all") => Command::All,
         Some("serve") => {
             let name = words.next().ok_or("serve what?")?;
@@ -129,6 +136,7 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Invocatio
         against: None,
         engine: Engine::best(),
         json: None,
+        docs: None,
         smoke: false,
     };
     while let Some(word) = words.next() {
@@ -147,6 +155,7 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Invocatio
                 };
             }
             "--json" => options.json = Some(value()?.into()),
+            "--docs" => options.docs = Some(value()?.into()),
             "--smoke" => options.smoke = true,
             "-h" | "--help" => return Ok(Invocation::Help),
             _ => return Err(format!("unknown option {word}")),

@@ -19,6 +19,7 @@
 
 mod child;
 mod cli;
+mod cores;
 mod echo;
 mod growth;
 mod load;
@@ -86,6 +87,9 @@ fn measure(command: Command, options: &cli::Options) -> io::Result<()> {
     }
     if command.includes(Command::Syscalls) {
         report.add(syscalls::run(options)?);
+    }
+    if command.includes(Command::Cores) {
+        report.add(cores::run(options)?);
     }
     report.write(options)
 }

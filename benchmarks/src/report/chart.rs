@@ -151,14 +151,27 @@ pub(crate) fn curves(title: &str, curves: &[Curve]) -> String {
         );
     }
     for (index, curve) in curves.iter().enumerate() {
-        let points = curve
-            .points
-            .iter()
-            .map(|&(t, share)| format!("{:.1},{:.1}", x(nanoseconds(t)), y(share)));
+        let points = thinned(curve.points.iter().map(|&(t, share)| (x(nanoseconds(t)), y(share))));
+        let points = points.into_iter().map(|(x, y)| format!("{x:.1},{y:.1}"));
         body += &polyline(index, &curve.label, curve.kind, points.collect(), WIDTH - 138.0);
     }
     let height = (TOP + HEIGHT + 30.0).max(TOP + 24.0 + curves.len() as f64 * 16.0);
     page(title, height, &body)
+}
+
+/// Leaves out points that nobody could tell from the one before.
+fn thinned(points: impl Iterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
+    let mut kept: Vec<(f64, f64)> = Vec::new();
+    let mut left_out = None;
+    for (x, y) in points {
+        let near = kept.last().is_some_and(|last| (last.0 - x).abs().max((last.1 - y).abs()) < 2.0);
+        left_out = near.then_some((x, y));
+        if !near {
+            kept.push((x, y));
+        }
+    }
+    kept.extend(left_out);
+    kept
 }
 
 fn page(title: &str, height: f64, body: &str) -> String {

@@ -1,6 +1,7 @@
 //! What comes out: Markdown on stdout, and Markdown, JSON and SVG in `<target>/benchmarks/`.
 
 pub(crate) mod chart;
+mod docs;
 pub(crate) mod markdown;
 
 use std::env;
@@ -56,6 +57,9 @@ impl Report {
         for (name, chart) in self.sections.iter().flat_map(|section| &section.charts) {
             fs::write(folder.join(name), chart)?;
         }
+        if let Some(folder) = &options.docs {
+            docs::update(folder, &self.facts(), &self.sections)?;
+        }
         let json = options.json.clone().unwrap_or_else(|| folder.join("results.json"));
         fs::write(&json, format!("{:#}\n", self.json(options)))?;
         progress(format_args!("charts in {}, raw figures in {}", folder.display(), json.display()));
@@ -63,10 +67,7 @@ impl Report {
     }
 
     fn markdown(&self, options: &Options) -> String {
-        let mut text = String::from("# anyloop and its peers\n\n");
-        for (name, value) in &self.facts {
-            text += &format!("* {name}: {value}\n");
-        }
+        let mut text = format!("# anyloop and its peers\n\n{}", self.facts());
         if options.smoke {
             text += "\nA smoke run: it shows that everything works, its figures mean nothing.\n";
         }
@@ -74,6 +75,10 @@ impl Report {
             text += &format!("\n## {}\n\n{}", section.title, section.text);
         }
         text
+    }
+
+    fn facts(&self) -> String {
+        self.facts.iter().map(|(name, value)| format!("* {name}: {value}\n")).collect()
     }
 
     fn json(&self, options: &Options) -> Value {

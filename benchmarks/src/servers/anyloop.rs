@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use anyloop::{
-    AnyProtocol, Bind, BufferedProtocol, Error, EventLoopExt, LoopRef, Protocol, Server,
+    AnyProtocol, Bind, BufferedProtocol, Error, EventLoopExt, LoopRef, Protocol, Server, Sock,
     StreamReader, StreamWriter, TcpStream, Transport,
 };
 use futures_io::{AsyncRead, AsyncWrite};
@@ -131,6 +131,33 @@ async fn echo(
         }
         writer.write(&buffer[..received]);
         writer.drain().await?;
+    }
+}
+
+/// Serves by `sock_accept`, `sock_recv` and `sock_sendall`, in a task per connection.
+pub(crate) fn sock(backend: &'static str, listener: TcpListener, buffer: usize) -> io::Result<()> {
+    let lp = anyloop::new_event_loop_with(backend)?;
+    let serving = lp.clone();
+    let accepting = async move {
+        let listener = Sock::new(listener)?;
+        loop {
+            let (sock, _) = serving.sock_accept(&listener).await?;
+            // A peer that is gone already is met by the first receive.
+            let _ = sock.socket().set_tcp_nodelay(true);
+            anyloop::create_task(echo_sock(serving.clone(), sock, buffer))?;
+        }
+    };
+    let result: anyloop::Result<()> = lp.run_until_complete(accepting)?;
+    Ok(result?)
+}
+
+async fn echo_sock(lp: LoopRef, sock: Sock, buffer: usize) -> anyloop::Result<()> {
+    loop {
+        let data = lp.sock_recv(&sock, buffer).await?;
+        if data.is_empty() {
+            return Ok(());
+        }
+        lp.sock_sendall(&sock, data).await.0?;
     }
 }
 

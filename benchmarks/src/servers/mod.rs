@@ -4,7 +4,7 @@
 //! it until the process is killed. Every server answers with exactly the bytes it received, sets
 //! `TCP_NODELAY`, and uses what its runtime's own documentation would use.
 
-mod anyloop;
+pub(crate) mod anyloop;
 #[cfg(feature = "peers")]
 mod compio;
 mod epoll;
@@ -21,7 +21,7 @@ mod uring;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, TcpListener};
 
-use crate::machine;
+use crate::{cores, machine};
 
 /// Serves a blocking listener with a task, or whatever corresponds, per connection.
 ///
@@ -75,10 +75,12 @@ pub(crate) fn all() -> Vec<Server> {
         Server::ours("anyloop-uring-buffered", |l, _| anyloop::buffered("uring", l)),
         Server::ours("anyloop-uring-streams", |l, b| anyloop::streams("uring", l, b)),
         Server::ours("anyloop-uring-futures", |l, b| anyloop::futures("uring", l, b)),
+        Server::ours("anyloop-uring-sock", |l, b| anyloop::sock("uring", l, b)),
         Server::ours("anyloop-mio", |l, _| anyloop::protocol("mio", l)),
         Server::ours("anyloop-mio-buffered", |l, _| anyloop::buffered("mio", l)),
         Server::ours("anyloop-mio-streams", |l, b| anyloop::streams("mio", l, b)),
         Server::ours("anyloop-mio-futures", |l, b| anyloop::futures("mio", l, b)),
+        Server::ours("anyloop-mio-sock", |l, b| anyloop::sock("mio", l, b)),
         Server::ours("anyloop-polling", |l, _| anyloop::protocol("polling", l)),
         Server::ours("anyloop-polling-streams", |l, b| anyloop::streams("polling", l, b)),
         Server::peer("tokio", tokio::serve),
@@ -97,14 +99,21 @@ pub(crate) fn all() -> Vec<Server> {
 
 /// Is the server `name`: listens, prints the port, serves until killed.
 pub(crate) fn serve(name: &str, buffer: usize) -> io::Result<()> {
-    let unknown = || io::Error::other(format!("no server is called {name}"));
-    let server = all().into_iter().find(|server| server.name == name).ok_or_else(unknown)?;
     die_with_parent()?;
     machine::pin(machine::choose_cpus()?.0)?;
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    println!("{}", listener.local_addr()?.port());
-    io::stdout().flush()?;
-    (server.serve)(listener, buffer)
+    if let Some(server) = all().into_iter().find(|server| server.name == name) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        ready(listener.local_addr()?.port())?;
+        return (server.serve)(listener, buffer);
+    }
+    let unknown = || Err(io::Error::other(format!("no server is called {name}")));
+    cores::serve(name, ready).unwrap_or_else(unknown)
+}
+
+/// Tells whoever started this process where it listens.
+fn ready(port: u16) -> io::Result<()> {
+    println!("{port}");
+    io::stdout().flush()
 }
 
 /// The buffer of a connection that exchanges messages of `size` bytes.
