@@ -91,11 +91,17 @@ pub(crate) fn this_program() -> io::Result<Command> {
 
 /// Lets this process and its children open as many descriptors as they are allowed to.
 fn raise_descriptor_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    // A refusal leaves the limit as it was; the suites scale to what it is.
-    let _ = setrlimit(Resource::Nofile, limit);
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    // The generator holds the connections to all servers of a scenario. Only who is privileged may have
+    // more than the present maximum.
+    let enough = Some(65_536);
+    let wanted = Rlimit { current: enough, maximum: enough };
+    let limit = getrlimit(Resource::Nofile);
+    let short = limit.maximum.is_some_and(|maximum| Some(maximum) < enough);
+    if !short || setrlimit(Resource::Nofile, wanted).is_err() {
+        // A refusal leaves the limit as it was; the suites scale to what it is.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    }
 }
 
 /// How many descriptors this process may have open.
