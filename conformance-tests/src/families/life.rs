@@ -129,12 +129,12 @@ fn handles_and_timers_survive_a_stop(cx: &Context) -> Outcome {
     lp.call_soon(move || {
         let _ = inner.call_soon(log.pusher("handle"));
         inner.stop();
-    })?;
-    let inner = lp.clone();
-    let log = trace.clone();
-    lp.call_later(ms(20), move || {
-        log.push("timer");
-        inner.stop();
+        // Not before: it must not be due when the iteration begins.
+        let later = inner.clone();
+        let _ = inner.call_later(ms(20), move || {
+            log.push("timer");
+            later.stop();
+        });
     })?;
     lp.run_forever()?;
     trace.expect([])?;
