@@ -267,7 +267,8 @@ fn both_pass_while_the_loop_is_busy(cx: &Context) -> Outcome {
     main(cx, async move {
         let log = trace.clone();
         let body = async move {
-            let inner = timeout(ms(1), async {
+            // Far enough away not to be over before the loop gets busy.
+            let inner = timeout(ms(50), async {
                 yield_now().await;
                 block_for(ms(105));
                 pending::<()>().await;

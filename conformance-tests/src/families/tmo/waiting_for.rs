@@ -215,8 +215,9 @@ pub(super) fn in_one_batch_no_value_is_lost(cx: &Context) -> Outcome {
                 if is_task { wait_for(&work, limit).await } else { wait_for(gate, limit).await }
             };
             let caller = lp.create_task(waits(gate.clone(), work.clone()))?;
-            let earlier = if completed_first { when - ms(1) } else { when + ms(1) };
             run_once(&lp)?;
+            // The limit runs from the first step of the caller, which is between then and now.
+            let earlier = if completed_first { when - ms(1) } else { lp.time() + limit + ms(1) };
             lp.call_at(earlier, complete)?;
             // Both are due by the next poll, in the order of their deadlines.
             block_for(ms(8));
