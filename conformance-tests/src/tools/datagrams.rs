@@ -7,9 +7,10 @@ use std::rc::Rc;
 
 use anyloop_api::{
     DatagramEndpoint, DatagramFactory, DatagramProtocol, DatagramTransport, Error, EventLoopExt,
-    LoopFuture, LoopRef, Result, SockAddr,
+    LoopRef, Result, SockAddr,
 };
 
+use super::changes::Changes;
 use crate::case::Failure;
 
 type Hook = Box<dyn Fn(&Post)>;
@@ -28,7 +29,7 @@ struct Inner {
     on_made: RefCell<Option<Hook>>,
     on_datagram: RefCell<Option<Hook>>,
     on_error: RefCell<Option<Hook>>,
-    waiting: RefCell<Vec<LoopFuture<()>>>,
+    changes: Rc<Changes>,
 }
 
 impl Post {
@@ -150,17 +151,8 @@ impl Post {
     /// # Errors
     /// Those of the run.
     pub fn until(&self, lp: &LoopRef, condition: impl Fn(&Self) -> bool + 'static) -> Result<()> {
-        let (this, weak) = (self.clone(), lp.downgrade());
-        lp.run_until_complete(async move {
-            while !condition(&this) {
-                let Some(lp) = weak.upgrade() else { break };
-                let change = lp.create_future::<()>();
-                this.0.waiting.borrow_mut().push(change.clone());
-                drop(lp);
-                change.await?;
-            }
-            Ok(())
-        })?
+        let this = self.clone();
+        self.0.changes.until(lp, move || condition(&this))
     }
 
     /// Runs `lp` until so many datagrams have come.
@@ -181,20 +173,12 @@ impl Post {
 
     /// Remembers, runs the hook, and wakes whoever waits; also if the hook panics.
     fn note(&self, event: impl Into<String>, hook: &RefCell<Option<Hook>>) {
-        struct Wake<'a>(&'a Post);
-        impl Drop for Wake<'_> {
-            fn drop(&mut self) {
-                for waiting in self.0.0.waiting.take() {
-                    // A wait that was cancelled is done already.
-                    let _ = waiting.set_result(());
-                }
-            }
-        }
         self.0.events.borrow_mut().push(event.into());
-        let _wake = Wake(self);
-        if let Some(hook) = &*hook.borrow() {
-            hook(self);
-        }
+        self.0.changes.after(|| {
+            if let Some(hook) = &*hook.borrow() {
+                hook(self);
+            }
+        });
     }
 }
 

@@ -4,6 +4,7 @@
 mod types;
 
 mod branches;
+mod changes;
 mod datagrams;
 mod interleaving;
 mod memory;

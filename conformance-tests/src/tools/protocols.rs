@@ -6,10 +6,11 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use anyloop_api::{
-    AnyProtocol, BufferedProtocol, Error, EventLoopExt, LoopFuture, LoopRef, Protocol,
-    ProtocolFactory, Result, Transport,
+    AnyProtocol, BufferedProtocol, Error, EventLoopExt, LoopRef, Protocol, ProtocolFactory, Result,
+    Transport,
 };
 
+use super::changes::Changes;
 use crate::case::Failure;
 
 type Hook<R = ()> = Box<dyn Fn(&Record) -> R>;
@@ -102,7 +103,7 @@ impl Script {
             largest: Cell::new(0),
             out: Cell::new(0),
             lost: RefCell::default(),
-            waiting: RefCell::default(),
+            changes: Rc::default(),
         }))
     }
 }
@@ -126,7 +127,7 @@ struct Inner {
     /// Buffers given away by `get_buffer` and not yet returned.
     out: Cell<usize>,
     lost: RefCell<Option<Option<Error>>>,
-    waiting: RefCell<Vec<LoopFuture<()>>>,
+    changes: Rc<Changes>,
 }
 
 impl Record {
@@ -257,17 +258,8 @@ impl Record {
     /// # Errors
     /// Those of the run.
     pub fn until(&self, lp: &LoopRef, condition: impl Fn(&Self) -> bool + 'static) -> Result<()> {
-        let (this, weak) = (self.clone(), lp.downgrade());
-        lp.run_until_complete(async move {
-            while !condition(&this) {
-                let Some(lp) = weak.upgrade() else { break };
-                let change = lp.create_future::<()>();
-                this.0.waiting.borrow_mut().push(change.clone());
-                drop(lp);
-                change.await?;
-            }
-            Ok(())
-        })?
+        let this = self.clone();
+        self.0.changes.until(lp, move || condition(&this))
     }
 
     /// Runs `lp` until `connection_lost`.
@@ -292,17 +284,7 @@ impl Record {
 
     /// The hook runs, then whoever waits looks again; also if the hook panics.
     fn changed<R>(&self, hook: impl FnOnce(&Script) -> R) -> R {
-        struct Notify<'a>(&'a Record);
-        impl Drop for Notify<'_> {
-            fn drop(&mut self) {
-                for waiting in self.0.0.waiting.take() {
-                    // A wait that was cancelled is done already.
-                    let _ = waiting.set_result(());
-                }
-            }
-        }
-        let _notify = Notify(self);
-        hook(&self.0.script)
+        self.0.changes.after(|| hook(&self.0.script))
     }
 
     fn call(&self, hook: impl FnOnce(&Script) -> Option<&Hook>) {
