@@ -22,7 +22,6 @@ pub struct Config {
     pub(crate) silent_send: bool,
     pub(crate) multishot_accept: bool,
     pub(crate) multishot_recv: bool,
-    pub(crate) multishot_poll: bool,
     pub(crate) buffer_ring: bool,
     pub(crate) incremental_buffers: bool,
     pub(crate) single_issuer: bool,
@@ -46,7 +45,6 @@ impl Default for Config {
             silent_send: true,
             multishot_accept: true,
             multishot_recv: true,
-            multishot_poll: true,
             buffer_ring: true,
             incremental_buffers: true,
             single_issuer: true,
@@ -114,14 +112,6 @@ impl Config {
     #[must_use]
     pub fn multishot_recv(mut self, on: bool) -> Self {
         self.multishot_recv = on;
-        self
-    }
-
-    /// One poll request per descriptor, edge-triggered (5.13). Off: one request per event,
-    /// level-triggered.
-    #[must_use]
-    pub fn multishot_poll(mut self, on: bool) -> Self {
-        self.multishot_poll = on;
         self
     }
 
@@ -228,7 +218,7 @@ impl Config {
     /// The defaults, changed by a list of words separated by commas or spaces:
     ///
     /// * `no-accept`, `no-recv`, `no-send`, `no-silent-send`, `no-multishot-accept`, `no-multishot-recv`,
-    ///   `no-multishot-poll`, `no-buffer-ring`, `no-incremental`, `no-single-issuer`, `no-defer`,
+    ///   `no-buffer-ring`, `no-incremental`, `no-single-issuer`, `no-defer`,
     ///   `no-ext-arg`, `no-registered-ring`: the switch of that name, off;
     /// * `sqarray`: [`no_sqarray`](Self::no_sqarray), off;
     /// * `poll-before-accept`: that switch, on;
@@ -248,7 +238,6 @@ const WORDS: &[(&str, Word<Config>)] = &[
     ("no-silent-send", Word::Flag(|config| config.silent_send(false))),
     ("no-multishot-accept", Word::Flag(|config| config.multishot_accept(false))),
     ("no-multishot-recv", Word::Flag(|config| config.multishot_recv(false))),
-    ("no-multishot-poll", Word::Flag(|config| config.multishot_poll(false))),
     ("no-buffer-ring", Word::Flag(|config| config.buffer_ring(false))),
     ("no-incremental", Word::Flag(|config| config.incremental_buffers(false))),
     ("no-single-issuer", Word::Flag(|config| config.single_issuer(false))),

@@ -44,8 +44,6 @@ pub struct UringDriver {
     pub(crate) silent: VecDeque<(OpId, u64)>,
     /// Receives whose stream has hung up.
     pub(crate) doubtful: Vec<OpId>,
-    /// One-shot polls that fired.
-    pub(crate) lapsed: Vec<OpId>,
     /// A poll was replaced; the cancellation of the old one may still be queued.
     pub(crate) replaced: bool,
     /// By descriptor number.
@@ -63,7 +61,6 @@ pub struct UringDriver {
 pub(crate) struct Features {
     pub(crate) multishot_accept: bool,
     pub(crate) multishot_recv: bool,
-    pub(crate) multishot_poll: bool,
     pub(crate) poll_before_accept: bool,
     pub(crate) send: bool,
     pub(crate) silent_send: bool,
@@ -95,14 +92,16 @@ impl UringDriver {
         let features = Features {
             multishot_accept: config.multishot_accept,
             multishot_recv: config.multishot_recv,
-            multishot_poll: config.multishot_poll,
             poll_before_accept: config.poll_before_accept,
             send: config.send,
             silent_send: config.silent_send && ring.keeps_partial_results(),
         };
-        let trigger = if config.multishot_poll { Trigger::Edge } else { Trigger::Level };
-        let caps =
-            Caps { trigger, accept: config.accept, recv: buffers.is_some(), send: config.send };
+        let caps = Caps {
+            trigger: Trigger::Edge,
+            accept: config.accept,
+            recv: buffers.is_some(),
+            send: config.send,
+        };
         Ok(Self {
             ring,
             ops: Slots::default(),
@@ -116,7 +115,6 @@ impl UringDriver {
             starved: VecDeque::new(),
             silent: VecDeque::new(),
             doubtful: Vec::new(),
-            lapsed: Vec::new(),
             watched: Vec::new(),
             finished: false,
             waker: Arc::new(RingWaker::new()?),
@@ -139,7 +137,6 @@ impl UringDriver {
             (self.ring.has_index(), "registered ring"),
             (self.ring.has_ext_arg(), "timed enter"),
             (self.ring.has_no_iowait(), "no iowait"),
-            (true, if self.features.multishot_poll { "multishot poll" } else { "one-shot poll" }),
             (caps.accept && self.features.poll_before_accept, "poll before accept"),
             (
                 caps.accept,
@@ -206,7 +203,7 @@ impl UringDriver {
 
     fn arm_waker(&mut self) {
         let entry = opcode::PollAdd::new(types::Fd(self.waker.raw()), libc::POLLIN as u32)
-            .multi(self.features.multishot_poll)
+            .multi(true)
             .build()
             .user_data(Kind::Wake.alone());
         // SAFETY: the request points to no memory.
@@ -216,9 +213,6 @@ impl UringDriver {
     fn on_wake(&mut self, flags: u32) {
         if cqueue::more(flags) || self.finished {
             return;
-        }
-        if !self.features.multishot_poll {
-            self.waker.drain();
         }
         self.arm_waker();
     }
@@ -264,16 +258,6 @@ impl UringDriver {
         }
     }
 
-    /// Queues again what lapsed or starved.
-    fn rearm(&mut self, events: &mut Vec<Event>) {
-        if !self.lapsed.is_empty() {
-            self.poll_rearm_lapsed();
-        }
-        if !self.starved.is_empty() {
-            self.recv_rearm_starved(events);
-        }
-    }
-
     fn poll_once(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
         self.waker.watch_anew(&self.ring);
         if let Some(buffers) = &self.buffers {
@@ -288,7 +272,9 @@ impl UringDriver {
             woken |= self.reap(events).woken;
         }
         loop {
-            self.rearm(events);
+            if !self.starved.is_empty() {
+                self.recv_rearm_starved(events);
+            }
             let may_wait = events.len() == before && !woken && timeout != Some(Duration::ZERO);
             // What is there already may be of our own, and no reason to return.
             let wait = may_wait && !self.ring.has_completions();

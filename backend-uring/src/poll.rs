@@ -1,8 +1,8 @@
 //! Readiness: tier 1.
 //!
-//! A multishot poll reports each change, which makes us edge-triggered. Without it, each poll is
-//! good for one event and is armed again when the loop polls next; since arming looks at the
-//! condition itself, that is level-triggered.
+//! A multishot poll reports each change, which makes us edge-triggered. There is no other way: it is as
+//! old as 5.13, and a poll for one event, armed again and again, would spin on a stream whose peer has
+//! shut down, because the kernel adds `POLLRDHUP` to whatever is asked for.
 
 use std::io;
 use std::mem;
@@ -82,23 +82,12 @@ impl UringDriver {
             return;
         }
         let entry = opcode::PollAdd::new(types::Fd(op.fd), op.word)
-            .multi(self.features.multishot_poll)
+            .multi(true)
             .build()
             .user_data(id.user_data(Kind::Poll));
         // SAFETY: the request points to no memory.
         unsafe { self.ring.push(entry) };
         self.ops.departed(id);
-    }
-
-    /// Arms the one-shot polls that fired.
-    pub(crate) fn poll_rearm_lapsed(&mut self) {
-        for index in 0..self.lapsed.len() {
-            let id = self.lapsed[index];
-            if self.ops.get(id).is_some_and(|op| op.state == State::Idle) {
-                self.poll_arm(id);
-            }
-        }
-        self.lapsed.clear();
     }
 
     pub(crate) fn on_poll(&mut self, id: OpId, result: i32, flags: u32, events: &mut Vec<Event>) {
@@ -115,10 +104,7 @@ impl UringDriver {
         match self.ops.landed(id) {
             State::Orphan => drop(self.ops.remove(id)),
             // It lapsed for want of room, or for no reason.
-            _ if self.features.multishot_poll && (result > 0 || is_transient(result)) => {
-                self.poll_arm(id);
-            }
-            _ if result > 0 || is_transient(result) => self.lapsed.push(id),
+            _ if result > 0 || is_transient(result) => self.poll_arm(id),
             // It failed. The owner of the descriptor learns why by using it.
             _ => {}
         }

@@ -93,7 +93,7 @@ impl OpId {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// The kernel has no request: a lapsed poll, a receive that waits for buffers.
+    /// The kernel has no request: a poll for nothing, a receive that waits for buffers.
     Idle,
     /// The kernel has the request, or will at the next submission.
     Armed,

@@ -26,12 +26,6 @@ impl RingWaker {
         self.eventfd.raw()
     }
 
-    /// Forgets the wakes so far: needed where the poll is not a multishot one, for a poll that is
-    /// armed on a count that is not zero fires at once.
-    pub(crate) fn drain(&self) {
-        self.eventfd.drain();
-    }
-
     /// A descriptor that is readable when there is something to poll for.
     ///
     /// The ring's own is not: not for completions that are to be worked off on request. The kernel

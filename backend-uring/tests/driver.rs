@@ -25,7 +25,6 @@ suites! {
     no_silent_send: "no-silent-send",
     no_multishot_accept: "no-multishot-accept",
     no_multishot_recv: "no-multishot-recv",
-    no_multishot_poll: "no-multishot-poll",
     no_buffer_ring: "no-buffer-ring",
     no_incremental: "no-incremental",
     no_single_issuer: "no-single-issuer",
@@ -38,6 +37,6 @@ suites! {
     tiny_plain_buffers: "buffers=4,buffer-size=64,no-incremental",
     tiny_rings: "sq=2,cq=4",
     tiny_everything: "sq=2,cq=4,buffers=2,buffer-size=16",
-    everything_off: "no-accept no-recv no-send no-multishot-poll no-single-issuer no-ext-arg \
+    everything_off: "no-accept no-recv no-send no-single-issuer no-ext-arg \
                      no-registered-ring sqarray",
 }

@@ -44,7 +44,7 @@ fn completions_that_do_not_fit_are_brought_in_the_end() {
 
 #[test]
 fn readiness_survives_an_overflow() {
-    for words in ["sq=2,cq=4", "sq=1,cq=1", "sq=2,cq=4,no-multishot-poll"] {
+    for words in ["sq=2,cq=4", "sq=1,cq=1"] {
         let mut rig = Rig::words(words);
         let mut pairs: Vec<_> = (0..50).map(|_| pair()).collect();
         for (slot, (ours, _)) in pairs.iter().enumerate() {

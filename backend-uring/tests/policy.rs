@@ -14,7 +14,7 @@ fn check(lp: &LoopRef) {
 fn the_descriptor_opens_what_it_names() {
     assert_eq!(DESCRIPTOR.name, "uring");
     let features = (DESCRIPTOR.probe)().expect("a machine with io_uring");
-    assert!(features.contains("multishot poll"), "{features}");
+    assert!(features.contains("single issuer"), "{features}");
     check(&(DESCRIPTOR.open)(&LoopConfig::default()).expect("a loop"));
 }
 

@@ -41,7 +41,6 @@ const URING: Words = &[
     ("no-send", "no-send"),
     ("no-multishot-accept", "no-multishot-accept"),
     ("no-multishot-recv", "no-multishot-recv"),
-    ("no-multishot-poll", "no-multishot-poll"),
     ("no-buffer-ring", "no-buffer-ring"),
     ("no-incremental", "no-incremental"),
     ("no-single-issuer", "no-single-issuer"),
@@ -53,7 +52,7 @@ const URING: Words = &[
     ("tiny-buffers", "buffers=2,buffer-size=16"),
     ("tiny-sq", "sq=2"),
     ("tiny-cq", "sq=2,cq=4"),
-    ("bare", "no-accept,no-recv,no-send,no-multishot-poll,no-single-issuer,no-ext-arg"),
+    ("bare", "no-accept,no-recv,no-send,no-single-issuer,no-ext-arg"),
 ];
 
 fn variants(candidate: &Candidate) -> Vec<Candidate> {

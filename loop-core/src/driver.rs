@@ -129,7 +129,7 @@ pub struct Readiness {
 /// How a driver repeats itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trigger {
-    /// One event per change (`EPOLLET`, multishot poll, one-shot poll). The core registers once for
+    /// One event per change (`EPOLLET`, multishot poll). The core registers once for
     /// both directions and remembers readiness until it sees `EAGAIN`. `modify` re-arms: if the
     /// condition holds at that moment, an event follows.
     Edge,

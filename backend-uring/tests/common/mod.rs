@@ -27,7 +27,6 @@ pub(crate) fn configs() -> Vec<(&'static str, Config)> {
         "",
         "no-multishot-accept",
         "no-multishot-recv",
-        "no-multishot-poll",
         "no-silent-send",
         "no-incremental",
         "no-single-issuer",
@@ -46,7 +45,7 @@ pub(crate) fn configs() -> Vec<(&'static str, Config)> {
         "sq=2,cq=4,buffers=2,buffer-size=16",
         "sq=2,cq=4,no-defer",
         "sq=2,cq=4,no-single-issuer,buffers=2,buffer-size=16,no-incremental",
-        "no-multishot-accept,no-multishot-recv,no-multishot-poll,no-single-issuer,no-ext-arg,\
+        "no-multishot-accept,no-multishot-recv,no-single-issuer,no-ext-arg,\
          no-registered-ring,no-incremental,sqarray,sq=2,cq=4",
     ];
     words.into_iter().map(|word| (word, Config::from_env_value(word).unwrap())).collect()
