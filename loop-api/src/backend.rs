@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::error::Result;
-use crate::event_loop::LoopRef;
+use crate::loop_ref::LoopRef;
 
 /// How a loop is to be made. Understood by every backend; a backend's own switches are in its own
 /// configuration.

@@ -21,7 +21,7 @@ use pin_project_lite::pin_project;
 
 use crate::delivery::{self, Request};
 use crate::error::{Cancelled, Error, Interrupt, Panic};
-use crate::event_loop::LoopRef;
+use crate::loop_ref::LoopRef;
 use crate::report::Report;
 use crate::scope::{Entry, Polled, Scope, ScopeKind};
 use crate::task::{AnyTask, current_task};

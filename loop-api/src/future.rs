@@ -11,8 +11,8 @@ use std::task::{Context as PollContext, Poll, ready};
 
 use crate::context::Snapshot;
 use crate::error::{Cancelled, Error, Result};
-use crate::event_loop::{LoopRef, WeakLoop};
 use crate::handle::Handle;
+use crate::loop_ref::{LoopRef, WeakLoop};
 use crate::outcome::{self, DoneCallback, Observer, Outcome};
 use crate::report::Report;
 use crate::task_core::{self, Cancellable};

@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use crate::context::{Context, Snapshot};
 use crate::error::Panic;
-use crate::event_loop::LoopRef;
 use crate::instant::LoopInstant;
+use crate::loop_ref::LoopRef;
 use crate::report::Report;
 
 /// A scheduled callback. One allocation holds the state and the closure.

@@ -14,6 +14,7 @@
 mod backend;
 mod cancel;
 mod command;
+mod completion;
 mod context;
 mod datagram;
 mod delivery;
@@ -22,12 +23,14 @@ mod endpoint;
 mod entries;
 mod error;
 mod event_loop;
+mod event_loop_ext;
 mod executor;
 mod fork;
 mod future;
 mod handle;
 mod instant;
 mod lookup;
+mod loop_ref;
 mod net;
 mod outcome;
 mod pipe;
@@ -43,10 +46,12 @@ mod sock;
 mod state;
 mod subprocess;
 mod task;
+mod task_builder;
 mod task_core;
 mod transport;
 mod unix;
 mod waiter;
+mod yield_now;
 
 pub use async_task::Runnable;
 pub use backend::{BackendDescriptor, LoopConfig};
@@ -55,6 +60,7 @@ pub use cancel::{
     raise_interrupt, shield, uncancellable, with_cleanup,
 };
 pub use command::{Command, Program, Stdio};
+pub use completion::Completion;
 pub use context::{Context, ContextVar, Snapshot};
 pub use datagram::{
     DatagramEndpoint, DatagramFactory, DatagramProtocol, DatagramTransport, RawDatagramTransport,
@@ -63,16 +69,15 @@ pub use datagram::{
 pub use dump::{Activity, Dump, Executing, TaskInfo, TaskState, TimerInfo};
 pub use endpoint::Endpoint;
 pub use error::{Cancelled, Error, ErrorGroup, Interrupt, Panic, Result, SharedError, Text};
-pub use event_loop::{
-    Completion, EventLoop, EventLoopExt, LoopRef, ProtocolFactory, TaskBuilder, WeakLoop, YieldNow,
-    yield_now,
-};
+pub use event_loop::{EventLoop, ProtocolFactory};
+pub use event_loop_ext::EventLoopExt;
 pub use executor::{Executor, Job, SharedExecutor};
 pub use fork::{fork_generation, note_fork};
 pub use future::{CallbackId, LoopFuture, Shared};
 pub use handle::{Handle, TimerHandle, TimerQueue};
 pub use instant::LoopInstant;
 pub use lookup::{AddrInfo, AddrInfoFlags, Lookup, LookupError, NameInfoFlags, SocketKind};
+pub use loop_ref::{LoopRef, WeakLoop};
 pub use net::{Bind, Connect, Family, split_host_port};
 pub use outcome::Observer;
 pub use pipe::{PipeView, Rejected};
@@ -92,9 +97,11 @@ pub use subprocess::{RawSubprocess, SubprocessFactory, SubprocessProtocol, Subpr
 pub use task::{
     AnyTask, EagerTaskFactory, SharedTask, Task, TaskFactory, TaskOptions, current_task,
 };
+pub use task_builder::TaskBuilder;
 pub use task_core::{Cancellable, clear_waiter, observe_step, set_waiter};
 pub use transport::{
     ExtraInfo, RawTransport, SocketView, Transport, WeakTransport, write_buffer_limits,
 };
 pub use unix::{Credentials, UnixBind, UnixConnect};
 pub use waiter::Waiter;
+pub use yield_now::{YieldNow, yield_now};

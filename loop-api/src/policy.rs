@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::backend::BackendDescriptor;
 use crate::error::{Error, Result};
-use crate::event_loop::LoopRef;
+use crate::loop_ref::LoopRef;
 use crate::state;
 
 /// Decides which loop `new_event_loop`, `Runner` and `run` create (POL-03).

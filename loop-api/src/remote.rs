@@ -11,8 +11,9 @@ use async_task::Runnable;
 use crate::context::Snapshot;
 use crate::dump::{Activity, Dump, Executing};
 use crate::error::{Cancelled, Error, Panic, Result};
-use crate::event_loop::{EventLoopExt, LoopRef};
+use crate::event_loop_ext::EventLoopExt;
 use crate::handle::Handle;
+use crate::loop_ref::LoopRef;
 use crate::report::Report;
 use crate::task::AnyTask;
 

@@ -6,8 +6,8 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use crate::error::Error;
-use crate::event_loop::LoopRef;
 use crate::handle::Handle;
+use crate::loop_ref::LoopRef;
 use crate::protocol::AnyProtocol;
 use crate::task::AnyTask;
 use crate::transport::Transport;

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use crate::error::Result;
-use crate::event_loop::LoopRef;
+use crate::loop_ref::LoopRef;
 use crate::transport::SocketView;
 
 /// A future that stays on its thread.

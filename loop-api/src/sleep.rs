@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use crate::delivery;
 use crate::error::Cancelled;
-use crate::event_loop::LoopRef;
 use crate::handle::{Handle, HandleCell, Slot, State, TimerQueue};
 use crate::instant::LoopInstant;
+use crate::loop_ref::LoopRef;
 use crate::task_core::{self, Cancellable};
 
 /// Suspends the task for `delay`, counted from the first poll; zero yields once and makes no timer

@@ -18,8 +18,9 @@ use slab::Slab;
 
 use crate::dump::Activity;
 use crate::error::{Error, Interrupt, Panic, Result};
-use crate::event_loop::{EventLoop, LoopRef, WeakLoop};
+use crate::event_loop::EventLoop;
 use crate::fork::fork_generation;
+use crate::loop_ref::{LoopRef, WeakLoop};
 use crate::report::{ExceptionHandler, Report};
 use crate::server::LocalBoxFuture;
 use crate::task::{AnyTask, TaskFactory};

@@ -15,8 +15,8 @@ use pin_project_lite::pin_project;
 use crate::context::{Context, Snapshot};
 use crate::delivery::{self, Delivery};
 use crate::error::{Cancelled, Error, Panic, Result};
-use crate::event_loop::{LoopRef, WeakLoop};
 use crate::future::{CallbackId, schedule};
+use crate::loop_ref::{LoopRef, WeakLoop};
 use crate::outcome::{self, Observer, Outcome};
 use crate::report::Report;
 use crate::task_core::{

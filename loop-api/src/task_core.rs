@@ -13,7 +13,7 @@ use crate::context::{Context, Snapshot, TaskContext};
 use crate::delivery::{self, Requests, Waiter};
 use crate::dump::{TaskInfo, TaskState};
 use crate::error::{Cancelled, Error, Result};
-use crate::event_loop::WeakLoop;
+use crate::loop_ref::WeakLoop;
 use crate::outcome::{DoneCallback, Observer, Outcome};
 use crate::scope::Place;
 use crate::task::AnyTask;

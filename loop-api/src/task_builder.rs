@@ -1,0 +1,67 @@
+//! A task with options.
+
+use std::future::Future;
+
+use crate::context::Context;
+use crate::error::Result;
+use crate::loop_ref::LoopRef;
+use crate::task::{Task, TaskOptions, spawn};
+
+/// Creates a task with options; from [`EventLoopExt::task`].
+#[derive(Debug)]
+#[must_use = "ends with `spawn`"]
+pub struct TaskBuilder {
+    lp: LoopRef,
+    options: TaskOptions,
+}
+
+impl TaskBuilder {
+    pub(crate) fn new(lp: LoopRef) -> Self {
+        Self { lp, options: TaskOptions::default() }
+    }
+
+    /// The label.
+    pub fn name(mut self, name: &str) -> Self {
+        self.options.name = Some(name.into());
+        self
+    }
+
+    /// The context to run in, shared with whoever else has it.
+    pub fn context(mut self, context: Context) -> Self {
+        self.options.context = Some(context);
+        self
+    }
+
+    /// Runs the first step now, if the loop is running.
+    pub fn eager(mut self, on: bool) -> Self {
+        self.options.eager = on;
+        self
+    }
+
+    /// Makes the task.
+    ///
+    /// # Errors
+    /// As [`EventLoopExt::create_task`].
+    #[track_caller]
+    pub fn spawn<F: Future + 'static>(self, future: F) -> Result<Task<F::Output>> {
+        spawn(&self.lp, future, Ok, self.options)
+    }
+
+    /// Makes a task whose outcome is what `settle` makes of the output: with an `Err` the task itself has
+    /// failed, as a Python task has that raised, and [`Task::exception`] and all awaiters see it.
+    ///
+    /// # Errors
+    /// As [`EventLoopExt::create_task`].
+    #[track_caller]
+    pub fn spawn_settled<F, T>(
+        self,
+        future: F,
+        settle: impl FnOnce(F::Output) -> Result<T> + 'static,
+    ) -> Result<Task<T>>
+    where
+        F: Future + 'static,
+        T: 'static,
+    {
+        spawn(&self.lp, future, settle, self.options)
+    }
+}
