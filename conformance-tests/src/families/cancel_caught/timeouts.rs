@@ -1,0 +1,116 @@
+//! Requests of a timeout next to those from outside.
+
+use std::future::{pending, poll_fn, ready};
+use std::task::Poll;
+
+use anyloop_api::{Cancelled, catch_cancel, sleep};
+
+use crate::families::prelude::*;
+use crate::tools::OnDrop;
+
+/// What every timeout is made of. `None`: the time was up.
+pub(super) async fn timeout<T>(
+    lp: &LoopRef,
+    limit: Duration,
+    future: impl Future<Output = T>,
+) -> Option<T> {
+    let fired = Rc::new(Cell::new(false));
+    let mut guarded = std::pin::pin!(catch_cancel(future));
+    let scope = poll_fn(|_| Poll::Ready(guarded.as_mut().scope())).await?;
+    let (theirs, told) = (scope.clone(), fired.clone());
+    let timer = lp.call_later(limit, move || {
+        told.set(theirs.cancel(Cancelled::with_message("the time is up")));
+    });
+    let timer = timer.ok();
+    let _disarm = OnDrop(move || {
+        if let Some(timer) = &timer {
+            timer.cancel();
+        }
+    });
+    let entry = current_task().map_or(0, |me| me.cancelling());
+    let caught = guarded.await;
+    // Exactly its own request, if it made one.
+    let left = if fired.get() { scope.withdraw() } else { usize::MAX };
+    match caught {
+        Ok(value) => Some(value),
+        Err(_) if left <= entry => None,
+        Err(cancelled) => cancelled.resume().await,
+    }
+}
+
+pub(super) fn a_timeout_takes_back_its_own(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let inner = lp.clone();
+    let task = lp.create_task(async move {
+        let late = timeout(&inner, ms(1), sleep(FAR)).await.is_none();
+        let in_time = timeout(&inner, FAR, ready(3)).await == Some(3);
+        // The task is healthy.
+        sleep(ms(1)).await;
+        (late, in_time, current_task().map_or(9, |me| me.cancelling()))
+    })?;
+    ensure_eq!(lp.run_until_done(&task)?, (true, true, 0), "late, in time, requests");
+
+    // A request that was there before stays there.
+    let inner = lp.clone();
+    let task = lp.create_task(async move {
+        let Err(_) = catch_cancel(pending::<()>()).await else { return 9 };
+        if timeout(&inner, ms(1), pending::<()>()).await.is_some() {
+            return 8;
+        }
+        current_task().map_or(7, |me| me.cancelling())
+    })?;
+    run_once(&lp)?;
+    task.cancel();
+    ensure_eq!(lp.run_until_done(&task)?, 1, "requests after a timeout in a clean-up");
+    Ok(())
+}
+
+pub(super) fn nested_timeouts_keep_the_count(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let inner = lp.clone();
+    let task = lp.create_task(async move {
+        // Both deadlines pass while the loop is busy: one request each, the inner one first.
+        let nested = timeout(&inner, ms(1), async {
+            let timed_out = timeout(&inner, ms(1), async {
+                yield_now().await;
+                block_for(ms(5));
+                pending::<()>().await;
+            });
+            let inner = timed_out.await.is_none();
+            yield_now().await;
+            inner
+        });
+        let outer = nested.await.is_none();
+        (outer, current_task().map_or(9, |me| me.cancelling()))
+    })?;
+    ensure_eq!(lp.run_until_done(&task)?, (true, 0), "whether the outer one fired, and requests");
+    Ok(())
+}
+
+pub(super) fn a_request_from_outside_outlives_the_timeout(cx: &Context) -> Outcome {
+    for outside_first in [false, true] {
+        let lp = cx.new_loop()?;
+        let trace = cx.trace();
+        let (inner, log) = (lp.clone(), trace.clone());
+        let task = lp.create_task(async move {
+            let timed_out = timeout(&inner, ms(2), pending::<()>()).await.is_none();
+            log.push(if timed_out { "timed out" } else { "in time" });
+        })?;
+        run_once(&lp)?;
+        let canceller = task.clone();
+        if outside_first {
+            canceller.cancel();
+        } else {
+            // In the same batch as the timeout.
+            lp.call_at(lp.time() + ms(2), move || {
+                canceller.cancel();
+            })?;
+            // By the next poll both are due.
+            block_for(ms(5));
+        }
+        ensure_is!(lp.run_until_done(&task), Err(Error::Cancelled(_)));
+        trace.expect([])?;
+        ensure_eq!(task.cancelling(), 1, "requests: that from outside only");
+    }
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! The context of what fails.
+
+use std::rc::Rc;
+
+use anyloop_api::catch_cancel;
+
+use super::tasks::{Var, noter};
+use crate::families::prelude::*;
+use crate::tools::OnDrop;
+
+pub(super) fn the_handler_runs_in_the_context_of_what_failed(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    let var = Var::new("var");
+    let note = noter(&trace, &var);
+    let own = var.clone();
+    lp.set_exception_handler(Some(Rc::new(move |_, report| {
+        note(if report.task.is_some() { "task" } else { "handle" });
+        own.set("of the handler");
+    })));
+    var.set("of the callback");
+    lp.call_soon(|| panic!("in a callback"))?;
+    let given = Vars::new();
+    given.run(|| var.set("given"));
+    lp.call_soon_in(given.clone(), || panic!("in a callback"))?;
+    var.set("outside");
+    run_once(&lp)?;
+    trace.expect(["handle of the callback", "handle given"])?;
+    ensure_eq!(given.run(|| var.get()), Some("given"), "the value in the context of the handle");
+
+    // A destructor in the middle of a step, and one at the end of a cancelled task.
+    let own = var.clone();
+    let task = lp.create_task(async move {
+        own.set("first step");
+        let caught = catch_cancel(async {
+            let _guard = OnDrop(|| panic!("in a destructor"));
+            std::future::pending::<()>().await;
+        });
+        let _ = caught.await;
+        own.set("second step");
+        let _guard = OnDrop(|| panic!("in a destructor"));
+        std::future::pending::<()>().await;
+    })?;
+    run_once(&lp)?;
+    task.cancel();
+    run_once(&lp)?;
+    trace.expect(["task first step"])?;
+    task.cancel();
+    run_once(&lp)?;
+    trace.expect(["task second step"])?;
+
+    // Destroyed while pending.
+    let own = var.clone();
+    lp.create_task(async move {
+        own.set("pending");
+        std::future::pending::<()>().await;
+    })?;
+    run_once(&lp)?;
+    lp.close()?;
+    trace.expect(["task pending"])?;
+    ensure_eq!(var.get(), Some("outside"), "the value outside");
+    Ok(())
+}
+
+pub(super) fn a_failing_callback_leaves_nothing_behind(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    let reports = Reports::of(&lp);
+    let var = Var::new("var");
+    let note = noter(&trace, &var);
+    let shared = Vars::new();
+    let failing = |value: &'static str| {
+        let var = var.clone();
+        move || {
+            var.set(value);
+            panic!("on purpose");
+        }
+    };
+    let noting = |at: &'static str| {
+        let note = note.clone();
+        move || note(at)
+    };
+    lp.call_soon(failing("in a callback"))?;
+    lp.call_soon(noting("after a callback"))?;
+    lp.call_soon_in(shared.clone(), failing("in a context"))?;
+    lp.call_soon(noting("after a context"))?;
+    let own = var.clone();
+    let task = lp.create_task(async move {
+        own.set("in a task");
+        panic!("on purpose");
+    })?;
+    task.mark_inspected();
+    lp.call_soon(noting("after a task"))?;
+    run_once(&lp)?;
+    note("outside");
+    trace.expect(["after a callback -", "after a context -", "after a task -", "outside -"])?;
+    ensure_eq!(reports.take().len(), 2, "reports");
+    // What it changed before it failed stays in the context that was given.
+    ensure_eq!(shared.run(|| var.get()), Some("in a context"), "the value in the shared context");
+    // By hand, outside of any loop.
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        shared.run(|| {
+            var.set("by hand");
+            panic!("on purpose");
+        })
+    }));
+    ensure!(panicked.is_err(), "the panic is gone");
+    ensure_eq!(var.get(), None, "the value outside");
+    ensure_eq!(shared.run(|| var.get()), Some("by hand"), "the value in the shared context");
+    Ok(())
+}
