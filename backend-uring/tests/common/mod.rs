@@ -10,6 +10,29 @@ use std::time::{Duration, Instant};
 
 use anyloop_core::driver::{Driver, Event, Fd, Interest, Key, Readiness, RecvEnd};
 use anyloop_uring::{Config, UringDriver};
+use libtest_mimic::{Completion, Trial};
+
+/// Gives the tests of a file to `main`.
+macro_rules! trials {
+    ($($test:ident),* $(,)?) => {
+        pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
+            vec![$(crate::common::trial(concat!(module_path!(), "::", stringify!($test)), $test)),*]
+        }
+    };
+}
+
+/// A test that is shown as ignored, with the reason, where there is no io_uring.
+pub(crate) fn trial(path: &str, test: impl FnOnce() + Send + 'static) -> Trial {
+    // What stands before the first `::` is the name of the program.
+    let name = path.split_once("::").map_or(path, |(_, name)| name);
+    Trial::ignorable_test(name, move || {
+        if let Err(reason) = anyloop_uring::probe() {
+            return Ok(Completion::ignored_with(format!("not available: {reason}")));
+        }
+        test();
+        Ok(Completion::Completed)
+    })
+}
 
 /// Longer than anything here takes; a test that waits this long has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);

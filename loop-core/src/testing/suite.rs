@@ -31,11 +31,18 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 const NOW: Option<Duration> = Some(Duration::ZERO);
 
 /// Makes one `#[test]` for each case of the [suite](crate::testing::suite), on the drivers that the
-/// given closure makes.
+/// given closure makes; or, for a test program with a `main` of its own, `trials: closure` is a vector of
+/// the cases' names and of boxed functions.
 #[macro_export]
 macro_rules! driver_tests {
+    (trials: $make:expr) => {
+        $crate::driver_tests! { @cases [trials $make] }
+    };
     ($make:expr) => {
-        $crate::driver_tests! { @cases $make;
+        $crate::driver_tests! { @cases [tests $make] }
+    };
+    (@cases [$($what:tt)*]) => {
+        $crate::driver_tests! { @$($what)*;
             a_closed_peer_is_readable_and_closed
             a_closed_reader_ends_a_pipe_for_its_writer
             a_descriptor_is_registered_once
@@ -68,13 +75,19 @@ macro_rules! driver_tests {
             timeouts_are_not_early
         }
     };
-    (@cases $make:expr; $($case:ident)*) => {
+    (@tests $make:expr; $($case:ident)*) => {
         $(
             #[test]
             fn $case() {
                 $crate::testing::suite::$case($make);
             }
         )*
+    };
+    (@trials $make:expr; $($case:ident)*) => {
+        vec![$((
+            stringify!($case),
+            Box::new(|| $crate::testing::suite::$case($make)) as Box<dyn FnOnce() + Send>,
+        )),*]
     };
 }
 

@@ -1,5 +1,4 @@
 //! The backend as a value.
-#![cfg(target_os = "linux")]
 
 use anyloop_api::{EventLoopExt, EventLoopPolicy as _, LoopConfig, LoopRef};
 use anyloop_uring::{Config, DESCRIPTOR, EventLoopPolicy};
@@ -10,7 +9,6 @@ fn check(lp: &LoopRef) {
     lp.close().expect("close");
 }
 
-#[test]
 fn the_descriptor_opens_what_it_names() {
     assert_eq!(DESCRIPTOR.name, "uring");
     let features = (DESCRIPTOR.probe)().expect("a machine with io_uring");
@@ -18,7 +16,6 @@ fn the_descriptor_opens_what_it_names() {
     check(&(DESCRIPTOR.open)(&LoopConfig::default()).expect("a loop"));
 }
 
-#[test]
 fn the_policy_makes_loops_with_its_settings() {
     check(&EventLoopPolicy::default().new_event_loop().expect("a loop"));
 
@@ -29,4 +26,9 @@ fn the_policy_makes_loops_with_its_settings() {
     assert!(lp.describe().contains("sq 2, cq 4"), "{}", lp.describe());
     check(&lp);
     assert_eq!(policy.backend().map(|backend| backend.name), Some("uring"));
+}
+
+trials! {
+    the_descriptor_opens_what_it_names,
+    the_policy_makes_loops_with_its_settings,
 }

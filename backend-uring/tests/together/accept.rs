@@ -1,15 +1,12 @@
 //! Accepting, under every configuration.
-#![cfg(target_os = "linux")]
-
-mod common;
 
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
+use crate::common::{PATIENCE, assert_eof, borrow, each_config, key, listener, say};
 use anyloop_core::driver::{Driver, Event};
-use common::{PATIENCE, assert_eof, borrow, each_config, key, listener, say};
 
 fn connect(to: &TcpListener) -> TcpStream {
     let stream = TcpStream::connect(to.local_addr().unwrap()).unwrap();
@@ -22,7 +19,6 @@ fn fd_flags(fd: &impl AsFd, command: i32) -> i32 {
     unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), command) }
 }
 
-#[test]
 fn connections_come_non_blocking_and_close_on_exec() {
     each_config(|rig| {
         let listener = listener();
@@ -40,7 +36,6 @@ fn connections_come_non_blocking_and_close_on_exec() {
     });
 }
 
-#[test]
 fn a_crowd_is_taken_whole() {
     each_config(|rig| {
         let listener = listener();
@@ -53,7 +48,6 @@ fn a_crowd_is_taken_whole() {
     });
 }
 
-#[test]
 fn stopping_ends_it_and_leaves_the_rest_in_the_backlog() {
     each_config(|rig| {
         let listener = listener();
@@ -76,7 +70,6 @@ fn stopping_ends_it_and_leaves_the_rest_in_the_backlog() {
     });
 }
 
-#[test]
 fn no_connection_is_lost_or_leaked_by_stopping() {
     each_config(|rig| {
         let listener = listener();
@@ -111,7 +104,6 @@ fn no_connection_is_lost_or_leaked_by_stopping() {
     });
 }
 
-#[test]
 fn a_closed_listener_frees_its_port_and_its_late_connections() {
     each_config(|rig| {
         let listener = listener();
@@ -127,7 +119,6 @@ fn a_closed_listener_frees_its_port_and_its_late_connections() {
     });
 }
 
-#[test]
 fn what_is_no_listener_is_an_error() {
     each_config(|rig| {
         let ours = idle_socket();
@@ -146,4 +137,13 @@ fn idle_socket() -> OwnedFd {
     assert!(fd >= 0);
     // SAFETY: the kernel has just made `fd` for us.
     unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+trials! {
+    connections_come_non_blocking_and_close_on_exec,
+    a_crowd_is_taken_whole,
+    stopping_ends_it_and_leaves_the_rest_in_the_backlog,
+    no_connection_is_lost_or_leaked_by_stopping,
+    a_closed_listener_frees_its_port_and_its_late_connections,
+    what_is_no_listener_is_an_error,
 }

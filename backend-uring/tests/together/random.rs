@@ -1,16 +1,13 @@
 //! Random scripts of everything at once, on every configuration. What a stream brings must be what its
 //! peer sent, in order, whatever is paused, closed, held or reused around it.
-#![cfg(target_os = "linux")]
-
-mod common;
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use crate::common::{MOMENT, PATIENCE, Rig, borrow, configs, pair};
 use anyloop_core::driver::{Chunk, Driver, Event, Interest, Key, RecvEnd};
-use common::{MOMENT, PATIENCE, Rig, borrow, configs, pair};
 
 const SLOTS: usize = 8;
 const STEPS: usize = 1000;
@@ -299,7 +296,6 @@ fn hear(it: &mut Connection) {
     }
 }
 
-#[test]
 fn random_scripts_lose_and_mix_up_nothing() {
     let rounds = std::env::var("ANYLOOP_TEST_ROUNDS").map_or(1, |text| text.parse().unwrap());
     for round in 1..=rounds {
@@ -313,4 +309,8 @@ fn random_scripts_lose_and_mix_up_nothing() {
             script.finish();
         }
     }
+}
+
+trials! {
+    random_scripts_lose_and_mix_up_nothing,
 }

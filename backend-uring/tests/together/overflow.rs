@@ -1,12 +1,8 @@
 //! Queues that are too small: slower, never wrong.
-#![cfg(target_os = "linux")]
 
-mod common;
-
+use crate::common::{Rig, key, pair, pattern, say};
 use anyloop_core::driver::{Driver, Event, Interest};
-use common::{Rig, key, pair, pattern, say};
 
-#[test]
 fn completions_that_do_not_fit_are_brought_in_the_end() {
     for words in ["sq=2,cq=4", "sq=1,cq=1", "sq=2,cq=4,no-defer", "sq=2,cq=4,no-single-issuer"] {
         let mut rig = Rig::words(words);
@@ -42,7 +38,6 @@ fn completions_that_do_not_fit_are_brought_in_the_end() {
     }
 }
 
-#[test]
 fn readiness_survives_an_overflow() {
     for words in ["sq=2,cq=4", "sq=1,cq=1"] {
         let mut rig = Rig::words(words);
@@ -66,8 +61,8 @@ fn readiness_survives_an_overflow() {
             for (ours, _) in &mut pairs {
                 let _ = ours.read(&mut [0; 8]);
             }
-            rig.poll(common::MOMENT);
-            rig.poll(common::MOMENT);
+            rig.poll(crate::common::MOMENT);
+            rig.poll(crate::common::MOMENT);
             rig.events.clear();
         }
         for (slot, (ours, _)) in pairs.into_iter().enumerate() {
@@ -76,7 +71,6 @@ fn readiness_survives_an_overflow() {
     }
 }
 
-#[test]
 fn a_wake_gets_through_an_overflow() {
     let mut rig = Rig::words("sq=1,cq=1");
     let mut pairs: Vec<_> = (0..20).map(|_| pair()).collect();
@@ -96,8 +90,14 @@ fn a_wake_gets_through_an_overflow() {
         }
         let start = std::time::Instant::now();
         rig.driver.waker().wake();
-        rig.poll(common::PATIENCE);
-        assert!(start.elapsed() < common::PATIENCE / 2);
+        rig.poll(crate::common::PATIENCE);
+        assert!(start.elapsed() < crate::common::PATIENCE / 2);
         rig.poll(std::time::Duration::ZERO);
     }
+}
+
+trials! {
+    completions_that_do_not_fit_are_brought_in_the_end,
+    readiness_survives_an_overflow,
+    a_wake_gets_through_an_overflow,
 }

@@ -1,7 +1,4 @@
 //! Sleeping exactly as long as asked, and no wake is ever lost.
-#![cfg(target_os = "linux")]
-
-mod common;
 
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -9,11 +6,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::common::{MOMENT, PATIENCE, Rig, each_config, key, pair, say};
 use anyloop_core::driver::{Driver, Event};
 use anyloop_uring::UringDriver;
-use common::{MOMENT, PATIENCE, Rig, each_config, key, pair, say};
 
-#[test]
 fn a_wait_is_as_long_as_asked_and_no_shorter() {
     each_config(|rig| {
         for micros in [0, 1, 50, 500, 3000] {
@@ -26,7 +22,6 @@ fn a_wait_is_as_long_as_asked_and_no_shorter() {
     });
 }
 
-#[test]
 fn completions_of_our_own_do_not_shorten_a_wait() {
     each_config(|rig| {
         let (ours, _peer) = pair();
@@ -40,7 +35,6 @@ fn completions_of_our_own_do_not_shorten_a_wait() {
     });
 }
 
-#[test]
 fn absurd_timeouts_are_long_ones() {
     each_config(|rig| {
         let waker = rig.driver.waker();
@@ -53,9 +47,8 @@ fn absurd_timeouts_are_long_ones() {
     });
 }
 
-#[test]
 fn a_wake_ends_the_next_wait_even_before_the_first_run() {
-    for (_, config) in common::configs() {
+    for (_, config) in crate::common::configs() {
         let driver = UringDriver::new(&config).unwrap();
         driver.waker().wake();
         let mut rig = Rig { driver, events: Default::default() };
@@ -72,7 +65,6 @@ fn a_wake_ends_the_next_wait_even_before_the_first_run() {
     }
 }
 
-#[test]
 fn a_wake_during_a_close_is_kept() {
     each_config(|rig| {
         let start = Instant::now();
@@ -88,7 +80,6 @@ fn a_wake_during_a_close_is_kept() {
     });
 }
 
-#[test]
 fn no_wake_from_another_thread_is_lost() {
     each_config(|rig| {
         const ROUNDS: u32 = 2000;
@@ -119,7 +110,6 @@ fn no_wake_from_another_thread_is_lost() {
     });
 }
 
-#[test]
 fn the_descriptor_of_the_driver_is_readable_when_there_is_something() {
     each_config(|rig| {
         let (ours, mut peer) = pair();
@@ -154,13 +144,12 @@ fn readable(fd: i32, timeout: Duration) -> bool {
     unsafe { libc::poll(&raw mut fds, 1, timeout.as_millis() as i32) == 1 }
 }
 
-#[test]
 fn a_driver_stays_on_its_thread() {
     struct Carried(UringDriver);
     // SAFETY: the point of the test: the driver must notice. Nothing of it is shared while it moves.
     unsafe impl Send for Carried {}
 
-    for (words, config) in common::configs() {
+    for (words, config) in crate::common::configs() {
         let driver = UringDriver::new(&config).unwrap();
         let carried = Carried(driver);
         // Made here, first run there: that thread is the owner.
@@ -188,4 +177,15 @@ fn a_driver_stays_on_its_thread() {
         // Shut down on the wrong thread: slow at worst, never wrong.
         drop(carried);
     }
+}
+
+trials! {
+    a_wait_is_as_long_as_asked_and_no_shorter,
+    completions_of_our_own_do_not_shorten_a_wait,
+    absurd_timeouts_are_long_ones,
+    a_wake_ends_the_next_wait_even_before_the_first_run,
+    a_wake_during_a_close_is_kept,
+    no_wake_from_another_thread_is_lost,
+    the_descriptor_of_the_driver_is_readable_when_there_is_something,
+    a_driver_stays_on_its_thread,
 }

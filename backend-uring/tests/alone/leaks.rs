@@ -1,25 +1,21 @@
 //! Descriptors are counted here, so the tests take turns: the count is the process's.
-#![cfg(target_os = "linux")]
-
-mod common;
 
 use std::io::Read;
 use std::net::TcpStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyloop_core::driver::{Driver, Interest, Key, RecvEnd};
-use common::{
+use crate::common::{
     Rig, assert_eof, borrow, configs, each_config, key, listener, open_fds, pair, pattern, say,
     tcp_pair,
 };
+use anyloop_core::driver::{Driver, Interest, Key, RecvEnd};
 
 fn alone() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-#[test]
 fn completions_of_a_closed_key_are_swallowed() {
     let _turn = alone();
     each_config(|rig| {
@@ -36,7 +32,7 @@ fn completions_of_a_closed_key_are_swallowed() {
         let fds = open_fds();
         // All of it happens before the close, and is told after it.
         let mut connecting = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        connecting.set_read_timeout(Some(common::PATIENCE)).unwrap();
+        connecting.set_read_timeout(Some(crate::common::PATIENCE)).unwrap();
         say(&mut peer, &pattern(1000, 1));
         say(&mut other, b"x");
         rig.driver.send(borrow(&ours), key(2), vec![1; 100], 0).unwrap();
@@ -50,7 +46,6 @@ fn completions_of_a_closed_key_are_swallowed() {
     });
 }
 
-#[test]
 fn a_thousand_connections_leave_nothing_behind() {
     let _turn = alone();
     for (words, config) in configs().into_iter().filter(|(words, _)| {
@@ -102,7 +97,6 @@ fn crowd(rig: &mut Rig) -> Vec<Box<dyn std::any::Any>> {
     kept
 }
 
-#[test]
 fn shutdown_ends_everything_in_flight() {
     let _turn = alone();
     for (words, config) in configs() {
@@ -121,11 +115,17 @@ fn shutdown_ends_everything_in_flight() {
     }
 }
 
-#[test]
 fn dropping_is_shutting_down() {
     let _turn = alone();
     let mut rig = Rig::words("");
     let kept = crowd(&mut rig);
     drop(rig);
     drop(kept);
+}
+
+trials! {
+    completions_of_a_closed_key_are_swallowed,
+    a_thousand_connections_leave_nothing_behind,
+    shutdown_ends_everything_in_flight,
+    dropping_is_shutting_down,
 }

@@ -1,11 +1,8 @@
 //! A forked child neither crashes nor touches the parent's ring.
-#![cfg(target_os = "linux")]
 
-mod common;
-
+use crate::common::{Rig, borrow, key, pair, say};
 use anyloop_core::driver::{Driver, Interest};
 use anyloop_uring::{Config, UringDriver};
-use common::{Rig, borrow, key, pair, say};
 
 /// Runs `child` in a forked child; its answer becomes the exit status.
 fn in_child(child: impl FnOnce() -> bool) -> bool {
@@ -27,7 +24,6 @@ fn in_child(child: impl FnOnce() -> bool) -> bool {
     }
 }
 
-#[test]
 fn a_forked_child_is_told_and_the_parent_goes_on() {
     let mut rig = Rig::words("");
     let (ours, mut peer) = pair();
@@ -66,4 +62,8 @@ fn a_forked_child_is_told_and_the_parent_goes_on() {
     assert!(rig.ready(key(2)).readable);
     rig.close(ours, key(1));
     rig.close(watched, key(2));
+}
+
+trials! {
+    a_forked_child_is_told_and_the_parent_goes_on,
 }

@@ -1,6 +1,5 @@
 //! What is said where io_uring is denied. A seccomp filter holds for the thread that installs it, so
 //! each test runs in a thread of its own.
-#![cfg(target_os = "linux")]
 
 use std::thread;
 
@@ -38,7 +37,6 @@ fn deny(call: libc::c_long, errno: i32) {
     }
 }
 
-#[test]
 fn the_probe_says_who_denies() {
     for (errno, words) in [
         (libc::EPERM, "seccomp filter"),
@@ -54,7 +52,6 @@ fn the_probe_says_who_denies() {
     probe().expect("only that thread was denied");
 }
 
-#[test]
 fn the_probe_tries_every_call_it_will_need() {
     let reason = with_denied(libc::SYS_io_uring_enter, libc::EPERM, || probe().unwrap_err());
     assert!(reason.contains("seccomp filter"), "{reason}");
@@ -62,7 +59,6 @@ fn the_probe_tries_every_call_it_will_need() {
     assert!(reason.contains("seccomp filter"), "{reason}");
 }
 
-#[test]
 fn a_driver_and_a_loop_fail_with_the_same_words() {
     let (driver, opened) = with_denied(libc::SYS_io_uring_setup, libc::EPERM, || {
         let driver = UringDriver::new(&Config::new()).unwrap_err();
@@ -71,4 +67,10 @@ fn a_driver_and_a_loop_fail_with_the_same_words() {
     });
     assert_eq!(driver.kind(), std::io::ErrorKind::PermissionDenied);
     assert!(opened.contains(&driver.to_string()), "{opened}");
+}
+
+trials! {
+    the_probe_says_who_denies,
+    the_probe_tries_every_call_it_will_need,
+    a_driver_and_a_loop_fail_with_the_same_words,
 }

@@ -1,17 +1,13 @@
 //! Receiving and sending, under every configuration.
-#![cfg(target_os = "linux")]
-
-mod common;
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::common::{Rig, assert_eof, borrow, each_config, key, pair, pattern, say, tcp_pair};
 use anyloop_core::driver::{Driver, Event, RecvEnd};
-use common::{Rig, assert_eof, borrow, each_config, key, pair, pattern, say, tcp_pair};
 
-#[test]
 fn bytes_arrive_in_order_until_the_end() {
     each_config(|rig| {
         let (ours, mut peer) = pair();
@@ -32,7 +28,6 @@ fn bytes_arrive_in_order_until_the_end() {
     });
 }
 
-#[test]
 fn data_and_the_end_at_once_are_both_told() {
     each_config(|rig| {
         let (ours, mut peer) = tcp_pair();
@@ -45,7 +40,6 @@ fn data_and_the_end_at_once_are_both_told() {
     });
 }
 
-#[test]
 fn a_send_gives_its_buffer_back() {
     each_config(|rig| {
         let (ours, mut peer) = pair();
@@ -63,7 +57,6 @@ fn a_send_gives_its_buffer_back() {
     });
 }
 
-#[test]
 fn a_long_send_completes_once_and_whole() {
     each_config(|rig| {
         let (ours, mut peer) = tcp_pair();
@@ -82,7 +75,6 @@ fn a_long_send_completes_once_and_whole() {
     });
 }
 
-#[test]
 fn a_send_to_nobody_fails_with_the_buffer() {
     each_config(|rig| {
         let (ours, peer) = pair();
@@ -95,7 +87,6 @@ fn a_send_to_nobody_fails_with_the_buffer() {
     });
 }
 
-#[test]
 fn an_echo_of_many_streams_mixes_nothing_up() {
     each_config(|rig| {
         const STREAMS: u32 = 20;
@@ -148,7 +139,6 @@ fn an_echo_of_many_streams_mixes_nothing_up() {
     });
 }
 
-#[test]
 fn stopping_brings_what_was_received_and_then_the_end() {
     each_config(|rig| {
         let (ours, mut peer) = pair();
@@ -165,7 +155,6 @@ fn stopping_brings_what_was_received_and_then_the_end() {
     });
 }
 
-#[test]
 fn nothing_is_lost_between_stop_and_start() {
     each_config(|rig| {
         let (ours, mut peer) = pair();
@@ -211,7 +200,6 @@ fn nothing_is_lost_between_stop_and_start() {
     });
 }
 
-#[test]
 fn starting_twice_and_stopping_nothing_are_harmless() {
     let mut rig = Rig::words("");
     let (ours, _peer) = pair();
@@ -226,7 +214,6 @@ fn starting_twice_and_stopping_nothing_are_harmless() {
     rig.close(ours, key(1));
 }
 
-#[test]
 fn receiving_from_what_is_no_socket_fails() {
     let mut rig = Rig::words("");
     let file = std::fs::File::open("/dev/null").unwrap();
@@ -236,7 +223,6 @@ fn receiving_from_what_is_no_socket_fails() {
     rig.close(file, key(1));
 }
 
-#[test]
 fn without_the_capability_the_engine_says_so() {
     let mut rig = Rig::words("no-recv,no-send,no-accept");
     let caps = rig.driver.caps();
@@ -250,7 +236,6 @@ fn without_the_capability_the_engine_says_so() {
     assert!(!Rig::words("no-buffer-ring").driver.caps().recv);
 }
 
-#[test]
 fn chunks_that_are_held_do_not_starve_other_streams() {
     each_config(|rig| {
         let (greedy, mut greedy_peer) = pair();
@@ -287,7 +272,6 @@ fn chunks_that_are_held_do_not_starve_other_streams() {
     });
 }
 
-#[test]
 fn chunks_outlive_the_driver() {
     each_config(|rig| {
         let (ours, mut peer) = pair();
@@ -307,7 +291,6 @@ fn chunks_outlive_the_driver() {
     });
 }
 
-#[test]
 fn more_streams_than_buffers_all_get_their_bytes() {
     for words in ["buffers=2,buffer-size=16,no-incremental", "buffers=2,buffer-size=16", ""] {
         let mut rig = Rig::words(words);
@@ -336,7 +319,6 @@ fn more_streams_than_buffers_all_get_their_bytes() {
     }
 }
 
-#[test]
 fn a_lazy_send_is_told_with_the_next_event() {
     each_config(|rig| {
         let (ours, mut peer) = pair();
@@ -371,7 +353,6 @@ fn a_lazy_send_is_told_with_the_next_event() {
     });
 }
 
-#[test]
 fn a_lazy_send_costs_no_entry_of_its_own() {
     let mut rig = Rig::words("");
     let (ours, mut peer) = pair();
@@ -381,8 +362,8 @@ fn a_lazy_send_costs_no_entry_of_its_own() {
         let before = rig.enters();
         rig.driver.send_lazily(borrow(&ours), key(1), b"ping".to_vec(), 0).unwrap();
         let start = Instant::now();
-        assert_eq!(rig.poll(common::MOMENT), 1);
-        assert!(start.elapsed() >= common::MOMENT, "it sleeps all the same");
+        assert_eq!(rig.poll(crate::common::MOMENT), 1);
+        assert!(start.elapsed() >= crate::common::MOMENT, "it sleeps all the same");
         assert_eq!(rig.enters() - before, 1);
         assert_eq!(rig.sent(key(1)).1.unwrap(), 4);
         peer.read_exact(&mut [0; 4]).unwrap();
@@ -390,14 +371,13 @@ fn a_lazy_send_costs_no_entry_of_its_own() {
     rig.close(ours, key(1));
 }
 
-#[test]
 fn a_lazy_send_that_finds_no_room_is_short() {
     each_config(|rig| {
         let (ours, mut peer) = pair();
         let text = pattern(1 << 20, 6);
         rig.driver.send_lazily(borrow(&ours), key(1), text.clone(), 0).unwrap();
         // With a completion for each send the kernel may as well wait for room, and the peer must read.
-        rig.poll(common::MOMENT);
+        rig.poll(crate::common::MOMENT);
         let mut reader = peer.try_clone().unwrap();
         let expected = text.clone();
         let reader = thread::spawn(move || {
@@ -419,7 +399,6 @@ fn a_lazy_send_that_finds_no_room_is_short() {
     });
 }
 
-#[test]
 fn a_lazy_send_before_a_close_arrives() {
     each_config(|rig| {
         for round in 0..10 {
@@ -435,7 +414,6 @@ fn a_lazy_send_before_a_close_arrives() {
     });
 }
 
-#[test]
 fn a_lazy_send_to_nobody_fails_with_the_buffer() {
     each_config(|rig| {
         let (ours, peer) = pair();
@@ -449,7 +427,6 @@ fn a_lazy_send_to_nobody_fails_with_the_buffer() {
 }
 
 /// A multishot receive that got data does not look again whether the peer is still there.
-#[test]
 fn an_end_that_arrives_with_data_is_told() {
     each_config(|rig| {
         for armed in [false, true] {
@@ -507,4 +484,27 @@ fn an_end_that_arrives_with_data_is_told() {
             rig.silent();
         }
     });
+}
+
+trials! {
+    bytes_arrive_in_order_until_the_end,
+    data_and_the_end_at_once_are_both_told,
+    a_send_gives_its_buffer_back,
+    a_long_send_completes_once_and_whole,
+    a_send_to_nobody_fails_with_the_buffer,
+    an_echo_of_many_streams_mixes_nothing_up,
+    stopping_brings_what_was_received_and_then_the_end,
+    nothing_is_lost_between_stop_and_start,
+    starting_twice_and_stopping_nothing_are_harmless,
+    receiving_from_what_is_no_socket_fails,
+    without_the_capability_the_engine_says_so,
+    chunks_that_are_held_do_not_starve_other_streams,
+    chunks_outlive_the_driver,
+    more_streams_than_buffers_all_get_their_bytes,
+    a_lazy_send_is_told_with_the_next_event,
+    a_lazy_send_costs_no_entry_of_its_own,
+    a_lazy_send_that_finds_no_room_is_short,
+    a_lazy_send_before_a_close_arrives,
+    a_lazy_send_to_nobody_fails_with_the_buffer,
+    an_end_that_arrives_with_data_is_told,
 }

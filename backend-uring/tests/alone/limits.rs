@@ -1,17 +1,13 @@
 //! Out of descriptors. In a process of its own, for the limit is the process's.
-#![cfg(target_os = "linux")]
-
-mod common;
 
 use std::fs::File;
 use std::io::Read;
 use std::net::TcpStream;
 
+use crate::common::{PATIENCE, borrow, each_config, key, listener, say};
 use anyloop_core::driver::Driver;
-use common::{PATIENCE, borrow, each_config, key, listener, say};
 use socket2::{Domain, Socket, Type};
 
-#[test]
 fn running_out_of_descriptors_ends_accepting_and_loses_no_connection() {
     each_config(|rig| {
         let listener = listener();
@@ -47,4 +43,8 @@ fn running_out_of_descriptors_ends_accepting_and_loses_no_connection() {
         }
         rig.close(listener, key(1));
     });
+}
+
+trials! {
+    running_out_of_descriptors_ends_accepting_and_loses_no_connection,
 }

@@ -1,7 +1,4 @@
 //! Tier 1 under every configuration.
-#![cfg(target_os = "linux")]
-
-mod common;
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -9,10 +6,9 @@ use std::net::Shutdown;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
+use crate::common::{Rig, assert_eof, borrow, each_config, key, listener, pair, say};
 use anyloop_core::driver::{Driver, Interest, Trigger};
-use common::{Rig, assert_eof, borrow, each_config, key, listener, pair, say};
 
-#[test]
 fn readable_is_told_when_bytes_come() {
     each_config(|rig| {
         let (ours, mut peer) = pair();
@@ -25,7 +21,6 @@ fn readable_is_told_when_bytes_come() {
     });
 }
 
-#[test]
 fn a_condition_that_holds_already_is_told() {
     each_config(|rig| {
         let (ours, mut peer) = pair();
@@ -37,7 +32,6 @@ fn a_condition_that_holds_already_is_told() {
     });
 }
 
-#[test]
 fn edges_come_once_and_levels_as_long_as_they_last() {
     each_config(|rig| {
         let (ours, mut peer) = pair();
@@ -57,7 +51,7 @@ fn edges_come_once_and_levels_as_long_as_they_last() {
         (&ours).read_exact(&mut [0; 3]).unwrap();
         if rig.driver.caps().trigger == Trigger::Level {
             // One may be on its way.
-            rig.poll(common::MOMENT);
+            rig.poll(crate::common::MOMENT);
             rig.events.clear();
         }
         rig.silent();
@@ -67,7 +61,6 @@ fn edges_come_once_and_levels_as_long_as_they_last() {
     });
 }
 
-#[test]
 fn modify_tells_again_what_still_holds() {
     each_config(|rig| {
         let (ours, mut peer) = pair();
@@ -89,7 +82,6 @@ fn modify_tells_again_what_still_holds() {
     });
 }
 
-#[test]
 fn the_end_and_the_half_close_are_told_as_closed() {
     each_config(|rig| {
         let (ours, peer) = pair();
@@ -102,7 +94,6 @@ fn the_end_and_the_half_close_are_told_as_closed() {
     });
 }
 
-#[test]
 fn a_broken_pipe_is_writable_so_that_the_write_tells() {
     each_config(|rig| {
         let (reader, writer) = std::io::pipe().unwrap();
@@ -117,7 +108,6 @@ fn a_broken_pipe_is_writable_so_that_the_write_tells() {
     });
 }
 
-#[test]
 fn a_writer_hears_of_room() {
     each_config(|rig| {
         let (ours, mut peer) = pair();
@@ -135,7 +125,6 @@ fn a_writer_hears_of_room() {
     });
 }
 
-#[test]
 fn a_deregistered_descriptor_is_free_at_once() {
     each_config(|rig| {
         for _ in 0..3 {
@@ -159,7 +148,6 @@ fn a_deregistered_descriptor_is_free_at_once() {
     });
 }
 
-#[test]
 fn an_event_of_a_deregistered_key_does_not_come() {
     each_config(|rig| {
         let (ours, mut peer) = pair();
@@ -177,7 +165,6 @@ fn an_event_of_a_deregistered_key_does_not_come() {
     });
 }
 
-#[test]
 fn the_port_of_a_deregistered_listener_is_free_at_once() {
     each_config(|rig| {
         let first = listener();
@@ -190,7 +177,6 @@ fn the_port_of_a_deregistered_listener_is_free_at_once() {
     });
 }
 
-#[test]
 fn what_cannot_be_polled_is_refused() {
     let mut rig = Rig::words("");
     let refused = |rig: &mut Rig, file: File| {
@@ -207,7 +193,6 @@ fn what_cannot_be_polled_is_refused() {
     rig.close(ours, key(1));
 }
 
-#[test]
 fn duplicates_of_a_descriptor_are_apart() {
     each_config(|rig| {
         let (ours, mut peer) = pair();
@@ -222,4 +207,19 @@ fn duplicates_of_a_descriptor_are_apart() {
         rig.close(twin, key(2));
         assert_eof(&mut peer);
     });
+}
+
+trials! {
+    readable_is_told_when_bytes_come,
+    a_condition_that_holds_already_is_told,
+    edges_come_once_and_levels_as_long_as_they_last,
+    modify_tells_again_what_still_holds,
+    the_end_and_the_half_close_are_told_as_closed,
+    a_broken_pipe_is_writable_so_that_the_write_tells,
+    a_writer_hears_of_room,
+    a_deregistered_descriptor_is_free_at_once,
+    an_event_of_a_deregistered_key_does_not_come,
+    the_port_of_a_deregistered_listener_is_free_at_once,
+    what_cannot_be_polled_is_refused,
+    duplicates_of_a_descriptor_are_apart,
 }

@@ -1,17 +1,15 @@
 //! Closing, shutting down, reusing numbers; nothing leaks and nothing comes back.
-#![cfg(target_os = "linux")]
-
-mod common;
 
 use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
+use crate::common::{
+    Rig, assert_eof, borrow, configs, each_config, key, pair, pattern, say, tcp_pair,
+};
 use anyloop_core::driver::{Driver, Event, Interest, Key, RecvEnd};
 use anyloop_uring::{Config, UringDriver};
-use common::{Rig, assert_eof, borrow, configs, each_config, key, pair, pattern, say, tcp_pair};
 
-#[test]
 fn the_peer_of_a_closed_stream_sees_the_end_at_once() {
     each_config(|rig| {
         for round in 0..20 {
@@ -28,7 +26,6 @@ fn the_peer_of_a_closed_stream_sees_the_end_at_once() {
     });
 }
 
-#[test]
 fn the_number_of_a_closed_stream_can_be_used_at_once() {
     each_config(|rig| {
         let mut previous = None;
@@ -53,7 +50,6 @@ fn the_number_of_a_closed_stream_can_be_used_at_once() {
     });
 }
 
-#[test]
 fn a_finished_send_survives_the_close() {
     each_config(|rig| {
         let (ours, mut peer) = tcp_pair();
@@ -68,7 +64,6 @@ fn a_finished_send_survives_the_close() {
     });
 }
 
-#[test]
 fn a_stuck_send_does_not_keep_the_connection_open() {
     each_config(|rig| {
         let (ours, mut peer) = tcp_pair();
@@ -82,7 +77,6 @@ fn a_stuck_send_does_not_keep_the_connection_open() {
     });
 }
 
-#[test]
 fn closing_under_way_spares_a_duplicate() {
     each_config(|rig| {
         let (ours, mut peer) = pair();
@@ -98,7 +92,6 @@ fn closing_under_way_spares_a_duplicate() {
     });
 }
 
-#[test]
 fn a_driver_that_never_ran_gives_everything_back() {
     for (_, config) in configs() {
         let mut driver = UringDriver::new(&config).unwrap();
@@ -119,7 +112,6 @@ fn a_driver_that_never_ran_gives_everything_back() {
     }
 }
 
-#[test]
 fn what_is_begun_before_the_first_run_happens_in_it() {
     for (_, config) in configs() {
         let mut driver = UringDriver::new(&config).unwrap();
@@ -138,7 +130,6 @@ fn what_is_begun_before_the_first_run_happens_in_it() {
     }
 }
 
-#[test]
 fn stopping_a_starved_stream_ends_it() {
     // One buffer of one byte, and many streams: some wait for buffers at any moment.
     let mut rig = Rig::words("buffers=1,buffer-size=1,no-incremental");
@@ -173,7 +164,6 @@ fn stopping_a_starved_stream_ends_it() {
     }
 }
 
-#[test]
 fn two_drivers_on_one_thread_do_not_meet() {
     let mut first = Rig::new(&Config::new());
     let mut second = Rig::new(&Config::new());
@@ -187,4 +177,16 @@ fn two_drivers_on_one_thread_do_not_meet() {
     assert_eq!(first.bytes(key(1), 5), b"first");
     first.close(ours, key(1));
     second.close(mine, key(1));
+}
+
+trials! {
+    the_peer_of_a_closed_stream_sees_the_end_at_once,
+    the_number_of_a_closed_stream_can_be_used_at_once,
+    a_finished_send_survives_the_close,
+    a_stuck_send_does_not_keep_the_connection_open,
+    closing_under_way_spares_a_duplicate,
+    a_driver_that_never_ran_gives_everything_back,
+    what_is_begun_before_the_first_run_happens_in_it,
+    stopping_a_starved_stream_ends_it,
+    two_drivers_on_one_thread_do_not_meet,
 }
