@@ -107,6 +107,42 @@ on_every_backend! {
         })?
     }
 
+    fn many_requests_share_an_http2_connection(backend) {
+        support::run(backend, async {
+            let server = start_server("127.0.0.1:0", |reader, writer| async {
+                let io = HyperIo::new(TcpStream::from_split(reader, writer));
+                let mut http = server::conn::http2::Builder::new(HyperExecutor);
+                http.timer(HyperTimer::current()?).keep_alive_interval(Duration::from_secs(60));
+                http.serve_connection(io, service_fn(echo)).await.map_err(other)
+            })
+            .await?;
+            let address = server.local_addr().expect("an address");
+            let io = HyperIo::new(TcpStream::connect(address).await?);
+            let handshake = client::conn::http2::handshake(HyperExecutor, io);
+            let (sender, connection) = handshake.await.map_err(other)?;
+            let connection = create_task(connection)?;
+            let mut asking = Vec::new();
+            for number in 0..50_usize {
+                let mut sender = sender.clone();
+                asking.push(create_task(async move {
+                    // Some are larger than the window.
+                    let body = vec![number as u8; number * 5000];
+                    let answer = sender.send_request(request("/", body.clone())).await?;
+                    let bytes = answer.into_body().collect().await?.to_bytes();
+                    assert!(bytes[2..] == body, "request {number}: {} bytes", bytes.len());
+                    Ok::<_, hyper::Error>(())
+                })?);
+            }
+            for task in asking {
+                task.await?.map_err(other)?;
+            }
+            drop(sender);
+            connection.await?.map_err(other)?;
+            server.close();
+            server.wait_closed().await
+        })?
+    }
+
     fn a_silent_client_is_cut_off(backend) {
         support::run(backend, async {
             let patience = Duration::from_millis(60);
