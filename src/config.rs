@@ -11,6 +11,7 @@ use anyloop_api::{Error, LoopConfig, Result};
 /// | `ANYLOOP_BLOCKING_THREADS` | threads of each loop's own pool, at least 1 |
 /// | `ANYLOOP_CHILD_THREADS` | `1`: a thread waits for each child process, also where the kernel can tell the loop |
 /// | `ANYLOOP_POLL_EVERY_ITERATION` | `1`: never skip a poll of the operating system while work is ready |
+/// | `ANYLOOP_RECVMMSG_FALLBACK` | `1`: receive datagrams one by one, also where the kernel could give many at once |
 /// | `ANYLOOP_SENDFILE_FALLBACK` | `1`: send files by reading and writing, also where the kernel could send them by itself |
 ///
 /// An empty variable counts as not set. A backend's own switches are variables of that backend.
@@ -72,6 +73,9 @@ impl Config {
         if let Some(variable) = get("ANYLOOP_POLL_EVERY_ITERATION") {
             config.loops.poll_every_iteration = variable.switch()?;
         }
+        if let Some(variable) = get("ANYLOOP_RECVMMSG_FALLBACK") {
+            config.loops.recvmmsg_fallback = variable.switch()?;
+        }
         if let Some(variable) = get("ANYLOOP_SENDFILE_FALLBACK") {
             config.loops.sendfile_fallback = variable.switch()?;
         }
@@ -126,6 +130,7 @@ mod tests {
         assert_eq!(config("ANYLOOP_DEBUG", "off")?.loops.debug, Some(false));
         assert!(config("ANYLOOP_CHILD_THREADS", "1")?.loops.child_threads);
         assert!(config("ANYLOOP_POLL_EVERY_ITERATION", "yes")?.loops.poll_every_iteration);
+        assert!(config("ANYLOOP_RECVMMSG_FALLBACK", "on")?.loops.recvmmsg_fallback);
         assert!(config("ANYLOOP_SENDFILE_FALLBACK", "1")?.loops.sendfile_fallback);
         let error = config("ANYLOOP_DEBUG", "maybe").unwrap_err().to_string();
         assert_eq!(error, r#"ANYLOOP_DEBUG="maybe": want 1 or 0"#);

@@ -155,9 +155,9 @@ pub use anyloop_api::{
 pub use anyloop_api::{Executing, TimerInfo};
 // Raw sockets, pipes, datagrams.
 pub use anyloop_api::{
-    Credentials, DatagramEndpoint, DatagramFactory, DatagramProtocol, DatagramTransport, Direction,
-    Domain, Endpoint, PipeView, Received, Rejected, SendFile, Sock, SockAddr, Type, UnixBind,
-    UnixConnect, WeakDatagramTransport,
+    Credentials, DatagramEndpoint, DatagramFactory, DatagramProtocol, DatagramTransport, Datagrams,
+    Direction, Domain, Endpoint, PipeView, Received, Rejected, SendFile, Sock, SockAddr, Type,
+    UnixBind, UnixConnect, WeakDatagramTransport,
 };
 // Child processes.
 pub use anyloop_api::{

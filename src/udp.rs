@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use anyloop_api::{
-    Domain, Endpoint, Error, Family, Lookup, LoopRef, Result, Sock, SockAddr, SocketKind, Type,
+    Datagrams, Domain, Endpoint, Error, Family, Lookup, LoopRef, Result, Sock, SockAddr,
+    SocketKind, Type,
 };
 
 /// A UDP socket. A cheap handle: clones name the same socket.
@@ -145,6 +146,47 @@ impl UdpSocket {
         drop(lp);
         let (received, buffer) = receiving.await;
         (received.and_then(|(count, from)| Ok((count, internet(from)?))), buffer)
+    }
+
+    /// Receives the datagrams that wait, at least one and at most as many as `batch` has room for, and
+    /// gives it back with their number: by one system call where the kernel offers that, and without
+    /// allocating. It pays from three at once on.
+    ///
+    /// ```
+    /// # use anyloop::{Datagrams, Result, UdpSocket};
+    /// # fn main() -> Result<()> {
+    /// anyloop::run(async {
+    ///     let server = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let client = UdpSocket::connect(server.local_addr()?).await?;
+    ///     let mut seen = 0;
+    ///     for _ in 0..3 {
+    ///         client.send("hello").await?;
+    ///     }
+    ///     let mut batch = Datagrams::new(16, 1500);
+    ///     while seen < 3 {
+    ///         let (received, back) = server.recv_batch(batch).await;
+    ///         seen += received?;
+    ///         batch = back;
+    ///         assert!(batch.iter().all(|(data, from)| data == b"hello" && from.is_some()));
+    ///     }
+    ///     Ok(())
+    /// })?
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`UdpSocket::recv_from`].
+    ///
+    /// # Cancel safety
+    /// No datagram is lost. `batch` is freed if the future is dropped.
+    pub async fn recv_batch(&self, batch: Datagrams) -> (Result<usize>, Datagrams) {
+        let lp = match LoopRef::current() {
+            Ok(lp) => lp,
+            Err(error) => return (Err(error), batch),
+        };
+        let receiving = lp.sock_recvmmsg(&self.sock, batch);
+        drop(lp);
+        receiving.await
     }
 
     /// Our address.

@@ -14,7 +14,8 @@ use std::thread;
 use std::time::Duration;
 
 use anyloop::{
-    Connect, EventLoopExt, LoopFuture, LoopRef, Protocol, Result, Transport, sleep, yield_now,
+    Connect, DatagramEndpoint, DatagramProtocol, DatagramTransport, EventLoopExt, LoopFuture,
+    LoopRef, Protocol, Result, SockAddr, Transport, sleep, yield_now,
 };
 use anyloop_core::testing::CountingAllocator;
 
@@ -116,6 +117,67 @@ async fn echoes(size: usize) -> Result<u64> {
     Ok(allocated)
 }
 
+/// Sends back each datagram, and counts.
+struct DatagramEcho {
+    transport: RefCell<Option<DatagramTransport>>,
+    received: Cell<u32>,
+    measured: Cell<u64>,
+    done: LoopFuture<u64>,
+}
+
+impl DatagramProtocol for DatagramEcho {
+    fn connection_made(&self, transport: DatagramTransport) {
+        self.transport.replace(Some(transport));
+    }
+
+    fn datagram_received(&self, data: &[u8], from: Option<&SockAddr>) {
+        let received = self.received.get() + 1;
+        self.received.set(received);
+        if received == ROUNDS {
+            self.measured.set(CountingAllocator::count());
+        }
+        if received == 2 * ROUNDS {
+            let _ = self.done.set_result(CountingAllocator::count() - self.measured.get());
+            return;
+        }
+        if let Some(transport) = &*self.transport.borrow() {
+            transport.sendto(data, from).expect("it is open");
+        }
+    }
+}
+
+/// Two endpoints that send each other single datagrams, then bursts: what a thousand allocate.
+async fn datagram_echoes() -> Result<u64> {
+    let lp = LoopRef::current()?;
+    let mut allocated = 0;
+    for in_flight in [1, 40] {
+        let open = |endpoint: DatagramEndpoint| {
+            let l2 = lp.clone();
+            let made = move || -> Rc<dyn DatagramProtocol> {
+                Rc::new(DatagramEcho {
+                    transport: RefCell::default(),
+                    received: Cell::new(0),
+                    measured: Cell::new(0),
+                    done: l2.create_future(),
+                })
+            };
+            lp.create_datagram_endpoint(Rc::new(made), endpoint)
+        };
+        let (near, protocol) = open(DatagramEndpoint::local("127.0.0.1:0")).await?;
+        let address = near.local_addr().expect("it is bound");
+        let (far, _) = open(DatagramEndpoint::remote(address)).await?;
+        for _ in 0..in_flight {
+            far.sendto([7; 100], None)?;
+        }
+        let protocol: Rc<dyn std::any::Any> = protocol;
+        let echo = protocol.downcast::<DatagramEcho>().expect("it was made above");
+        allocated += echo.done.clone().await?;
+        near.abort();
+        far.abort();
+    }
+    Ok(allocated)
+}
+
 on_every_backend! {
     fn small_echoes_allocate_nothing(backend) {
         assert_eq!(support::run(backend, echoes(64))??, 0);
@@ -124,6 +186,11 @@ on_every_backend! {
 
     fn large_echoes_allocate_nothing(backend) {
         assert_eq!(support::run(backend, echoes(16 * 1024))??, 0);
+        Ok(())
+    }
+
+    fn datagrams_allocate_nothing(backend) {
+        assert_eq!(support::run(backend, datagram_echoes())??, 0);
         Ok(())
     }
 

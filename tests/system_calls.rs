@@ -5,9 +5,10 @@
 #[macro_use]
 mod support;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{Read, Write};
+use std::net::UdpSocket;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
@@ -15,7 +16,10 @@ use std::task::{Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use anyloop::{EventLoopExt, LoopConfig, LoopRef, Result, sleep, yield_now};
+use anyloop::{
+    DatagramEndpoint, DatagramProtocol, Datagrams, EventLoopExt, LoopConfig, LoopRef, Result, Sock,
+    SockAddr, sleep, yield_now,
+};
 use anyloop_core::BaseLoop;
 use anyloop_core::driver::Driver;
 use anyloop_core::testing::{Counted, Counts};
@@ -57,6 +61,24 @@ fn enters(driver: &anyloop_uring::UringDriver) -> u64 {
     let (before, _) = report.split_once(" enters").expect("it is reported");
     let number = before.rsplit(' ').next().expect("a number");
     number.parse().expect("a number")
+}
+
+/// Datagrams received so far, and by how many system calls. It is in the report for humans.
+fn receives(lp: &LoopRef) -> (u64, u64) {
+    let report = lp.describe();
+    let line = report.lines().find_map(|line| line.strip_prefix("datagrams: "));
+    let mut words = line.expect("it is reported").split(' ');
+    let mut number = || words.find_map(|word| word.parse().ok()).expect("a number");
+    (number(), number())
+}
+
+/// Collects the first bytes of datagrams.
+struct Collect(Rc<RefCell<Vec<u8>>>);
+
+impl DatagramProtocol for Collect {
+    fn datagram_received(&self, data: &[u8], _: Option<&SockAddr>) {
+        self.0.borrow_mut().push(data[0]);
+    }
 }
 
 /// Waits, off the loop's thread, until the loop is about to sleep once more.
@@ -203,5 +225,63 @@ on_every_backend! {
         // At most 64 callbacks without a poll, fewer if they take long: that is up to the machine.
         assert!(waits < BURST as u64 / 2, "{waits} waits for {BURST} steps");
         lp.close()
+    }
+
+    fn datagrams_that_wait_share_a_call(backend) {
+        const WAITING: u64 = 160;
+        for (one_by_one, most) in [(false, WAITING / 10), (true, 2 * WAITING)] {
+            let config = LoopConfig::default().recvmmsg_fallback(one_by_one);
+            let (lp, _) = counted_loop(backend, &config)?;
+            let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+            let address = socket.local_addr().expect("it is bound");
+            let far = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+            for number in 0..WAITING {
+                far.send_to(&[number as u8], address).expect("there is room");
+            }
+            let seen = Rc::new(RefCell::new(Vec::new()));
+            let protocol = Rc::new(Collect(seen.clone()));
+            let factory = move || -> Rc<dyn DatagramProtocol> { protocol.clone() };
+            let opening = lp
+                .create_datagram_endpoint(Rc::new(factory), DatagramEndpoint::socket(socket));
+            let (s2, l2) = (seen.clone(), lp.clone());
+            lp.run_until_complete(async move {
+                let (transport, _) = opening.await?;
+                while (s2.borrow().len() as u64) < WAITING {
+                    yield_now().await;
+                }
+                let (received, calls) = receives(&l2);
+                assert_eq!(received, WAITING);
+                assert!(calls <= most, "{calls} calls");
+                assert!(!one_by_one || calls >= WAITING, "{calls} calls, one by one");
+                // And single ones: one that brings it and one that finds no other.
+                for number in 0..20 {
+                    far.send_to(&[number], address).expect("there is room");
+                    while s2.borrow().len() as u64 <= WAITING + u64::from(number) {
+                        yield_now().await;
+                    }
+                }
+                let single = receives(&l2).1 - calls;
+                assert!(single <= 2 * 20 + 2, "{single} calls for 20 single datagrams");
+                transport.abort();
+
+                // The same without a protocol.
+                let (near, far) = Sock::pair(anyloop::Type::DGRAM)?;
+                for _ in 0..5 {
+                    l2.sock_sendall(&near, vec![1]).await.0?;
+                }
+                let before = receives(&l2).1;
+                let (mut left, mut batch) = (5, Datagrams::new(32, 64));
+                while left > 0 {
+                    let (received, back) = l2.sock_recvmmsg(&far, batch).await;
+                    (left, batch) = (left - received?, back);
+                }
+                assert_eq!(receives(&l2).1 - before, if one_by_one { 5 } else { 1 });
+                Ok::<_, anyloop::Error>(())
+            })??;
+            let expected: Vec<u8> = (0..WAITING as u8).chain(0..20).collect();
+            assert_eq!(*seen.borrow(), expected);
+            lp.close()?;
+        }
+        Ok(())
     }
 }

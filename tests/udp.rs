@@ -8,7 +8,7 @@ mod support;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyloop::{Error, Result, UdpSocket, create_task, sleep};
+use anyloop::{Datagrams, Error, Result, UdpSocket, create_task, sleep};
 
 async fn pair() -> Result<(UdpSocket, UdpSocket)> {
     let server = UdpSocket::bind("127.0.0.1:0").await?;
@@ -35,6 +35,38 @@ on_every_backend! {
             assert_eq!(received?, (4000, client.local_addr()?));
             assert!(buffer.iter().all(|byte| *byte == 7));
             assert_eq!(client.peer_addr()?, server.local_addr()?);
+            Ok(())
+        })?
+    }
+
+    fn several_at_once(backend) {
+        support::run(backend, async {
+            let (server, client) = pair().await?;
+            let waiting = server.clone();
+            let batch = Datagrams::new(16, 100);
+            let receiving = create_task(async move { waiting.recv_batch(batch).await })?;
+            anyloop::yield_now().await;
+            let mut expected = Vec::new();
+            for number in 0..10_u8 {
+                let data = vec![number; usize::from(number)];
+                client.send(data.clone()).await?;
+                expected.push(data);
+            }
+            let mut found = Vec::new();
+            let (mut received, mut batch) = receiving.await?;
+            loop {
+                assert_eq!(received?, batch.len());
+                for (data, from) in batch.iter() {
+                    let from = from.and_then(|from| from.as_socket());
+                    assert_eq!(from, Some(client.local_addr()?));
+                    found.push(data.to_vec());
+                }
+                if found.len() == expected.len() {
+                    break;
+                }
+                (received, batch) = server.recv_batch(batch).await;
+            }
+            assert_eq!(found, expected);
             Ok(())
         })?
     }

@@ -64,10 +64,12 @@ fn variants(candidate: &Candidate) -> Vec<Candidate> {
     };
     let poll_always = LoopConfig::default().poll_every_iteration(true);
     let child_threads = LoopConfig::default().child_threads(true);
+    let recvmmsg_fallback = LoopConfig::default().recvmmsg_fallback(true);
     let sendfile_fallback = LoopConfig::default().sendfile_fallback(true);
     let mut variants = vec![
         candidate.variant("poll-always", &[]).config(poll_always),
         candidate.variant("child-threads", &[]).config(child_threads),
+        candidate.variant("recvmmsg-fallback", &[]).config(recvmmsg_fallback),
         candidate.variant("sendfile-fallback", &[]).config(sendfile_fallback),
     ];
     let forced =

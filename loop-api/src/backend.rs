@@ -22,6 +22,8 @@ pub struct LoopConfig {
     pub child_threads: bool,
     /// Files are sent by reading and writing, also where the kernel could send them by itself.
     pub sendfile_fallback: bool,
+    /// Datagrams are received one by one, also where the kernel could give many at once.
+    pub recvmmsg_fallback: bool,
 }
 
 impl LoopConfig {
@@ -64,6 +66,13 @@ impl LoopConfig {
     #[must_use]
     pub fn sendfile_fallback(mut self, on: bool) -> Self {
         self.sendfile_fallback = on;
+        self
+    }
+
+    /// See [`LoopConfig::recvmmsg_fallback`].
+    #[must_use]
+    pub fn recvmmsg_fallback(mut self, on: bool) -> Self {
+        self.recvmmsg_fallback = on;
         self
     }
 }

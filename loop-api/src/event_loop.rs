@@ -12,6 +12,7 @@ use socket2::SockAddr;
 
 use crate::command::Command;
 use crate::datagram::{DatagramEndpoint, DatagramFactory, DatagramProtocol, DatagramTransport};
+use crate::datagrams::Datagrams;
 use crate::dump::Dump;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Interrupt, Result};
@@ -404,6 +405,24 @@ pub trait EventLoop: fmt::Debug {
     ) -> LocalBoxFuture<(Result<Received<usize>>, Vec<u8>)> {
         let _ = sock;
         unsupported_with("sock_recvfrom_into", buffer)
+    }
+
+    /// Receives the datagrams that wait, at least one and at most as many as `batch` has room for, and gives
+    /// it back with their number: by one system call where the kernel offers that, else one datagram at a
+    /// time. What was in `batch` is forgotten.
+    ///
+    /// # Errors
+    /// As [`EventLoop::sock_recv`]. `batch` is empty then.
+    ///
+    /// # Cancel safety
+    /// No datagram is lost. `batch` is freed if the future is dropped.
+    fn sock_recvmmsg(
+        &self,
+        sock: &Sock,
+        batch: Datagrams,
+    ) -> LocalBoxFuture<(Result<usize>, Datagrams)> {
+        let _ = sock;
+        unsupported_with("sock_recvmmsg", batch)
     }
 
     /// Sends all of `data`, in order, and gives it back. After a failure it is unknown how much was

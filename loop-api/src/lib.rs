@@ -17,6 +17,7 @@ mod command;
 mod completion;
 mod context;
 mod datagram;
+mod datagrams;
 mod delivery;
 mod dump;
 mod endpoint;
@@ -66,6 +67,7 @@ pub use datagram::{
     DatagramEndpoint, DatagramFactory, DatagramProtocol, DatagramTransport, RawDatagramTransport,
     WeakDatagramTransport,
 };
+pub use datagrams::Datagrams;
 pub use dump::{Activity, Dump, Executing, TaskInfo, TaskState, TimerInfo};
 pub use endpoint::Endpoint;
 pub use error::{Cancelled, Error, ErrorGroup, Interrupt, Panic, Result, SharedError, Text};

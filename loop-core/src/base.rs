@@ -22,11 +22,12 @@ use std::time::Duration;
 
 use anyloop_api::{
     AddrInfo, AnyProtocol, Bind, Command, Connect, DatagramEndpoint, DatagramFactory,
-    DatagramProtocol, DatagramTransport, Direction, Dump, Endpoint, Error, EventLoop, EventLoopExt,
-    Family, Handle, Job, LocalBoxFuture, Lookup, LoopConfig, LoopInstant, LoopRef, LoopState,
-    NameInfoFlags, Panic, ProtocolFactory, Received, Rejected, RemoteHandle, Report, Result,
-    Runnable, Scheduler, SendFile, Server, SharedExecutor, Sock, SockAddr, SubprocessFactory,
-    SubprocessProtocol, SubprocessTransport, TimerHandle, Transport, UnixBind, UnixConnect,
+    DatagramProtocol, DatagramTransport, Datagrams, Direction, Dump, Endpoint, Error, EventLoop,
+    EventLoopExt, Family, Handle, Job, LocalBoxFuture, Lookup, LoopConfig, LoopInstant, LoopRef,
+    LoopState, NameInfoFlags, Panic, ProtocolFactory, Received, Rejected, RemoteHandle, Report,
+    Result, Runnable, Scheduler, SendFile, Server, SharedExecutor, Sock, SockAddr,
+    SubprocessFactory, SubprocessProtocol, SubprocessTransport, TimerHandle, Transport, UnixBind,
+    UnixConnect,
 };
 
 use dns_lookup::SockType;
@@ -37,6 +38,7 @@ use crate::executor::ThreadPool;
 use crate::inbox::{Inbox, Item};
 use crate::pipe::End;
 use crate::ready::{self, Entry, Ready};
+use crate::recvmmsg::Receiver;
 use crate::signals::Signals;
 use crate::sources::Sources;
 use crate::stream::Stream;
@@ -84,6 +86,7 @@ pub struct BaseLoop {
     /// Streams that offer their protocols something to read: since the last poll, and for longer.
     offers: [Cell<Vec<Rc<Stream>>>; 2],
     scratch: Cell<Option<Scratch>>,
+    pub(crate) receiver: Receiver,
     buffers: RefCell<Vec<Vec<u8>>>,
     executor: RefCell<Option<SharedExecutor>>,
     executor_shut: Cell<bool>,
@@ -172,6 +175,7 @@ impl BaseLoop {
             dirty: Cell::default(),
             offers: Default::default(),
             scratch: Cell::default(),
+            receiver: Receiver::new(config.recvmmsg_fallback),
             buffers: RefCell::default(),
             executor: RefCell::new(None),
             executor_shut: Cell::new(false),
@@ -821,6 +825,14 @@ impl EventLoop for BaseLoop {
         Box::pin(sock::recvfrom_into(self.weak(), sock.clone(), buffer))
     }
 
+    fn sock_recvmmsg(
+        &self,
+        sock: &Sock,
+        batch: Datagrams,
+    ) -> LocalBoxFuture<(Result<usize>, Datagrams)> {
+        Box::pin(sock::recvmmsg(self.weak(), sock.clone(), batch))
+    }
+
     fn sock_sendall(&self, sock: &Sock, data: Vec<u8>) -> LocalBoxFuture<(Result<()>, Vec<u8>)> {
         Box::pin(sock::sendall(self.weak(), sock.clone(), data))
     }
@@ -879,7 +891,7 @@ impl EventLoop for BaseLoop {
     fn describe(&self) -> String {
         self.check_home();
         let mut text = format!(
-            "{:?}\n{:?}\niterations {}, polls {}, ready {}, timers {}, sources {}\ndriver: {}",
+            "{:?}\n{:?}\niterations {}, polls {}, ready {}, timers {}, sources {}\ndatagrams: {:?}\ndriver: {}",
             self.state,
             self.inbox,
             self.iterations.get(),
@@ -887,6 +899,7 @@ impl EventLoop for BaseLoop {
             self.ready.len(),
             self.timers.len(),
             self.sources.len(),
+            self.receiver,
             self.driver.try_borrow().map_or_else(|_| "polling".into(), |driver| driver.describe()),
         );
         for source in self.sources.all() {

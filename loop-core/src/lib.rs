@@ -23,6 +23,7 @@ mod pipe;
 #[cfg(feature = "polling")]
 pub mod polling_source;
 mod ready;
+mod recvmmsg;
 pub mod registrations;
 mod resolve;
 mod sendfile;

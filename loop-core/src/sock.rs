@@ -12,8 +12,8 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use anyloop_api::{
-    Claim, Direction, Domain, Endpoint, Error, EventLoop, EventLoopExt, Family, Received, Result,
-    Sock, SockAddr, Type, Waiter, sleep,
+    Claim, Datagrams, Direction, Domain, Endpoint, Error, EventLoop, EventLoopExt, Family,
+    Received, Result, Sock, SockAddr, Type, Waiter, sleep,
 };
 use dns_lookup::SockType;
 use rustix::fs::OFlags;
@@ -201,6 +201,25 @@ pub(crate) async fn recvfrom_into(
         operation.retry(|sock| recvfrom_once(sock, &mut buffer)).await
     };
     (received.await, buffer)
+}
+
+pub(crate) async fn recvmmsg(
+    base: Weak<BaseLoop>,
+    sock: Sock,
+    mut batch: Datagrams,
+) -> (Result<usize>, Datagrams) {
+    batch.clear();
+    let received = async {
+        let operation = Operation::begin(base, &sock, Direction::Receive, "sock_recvmmsg")?;
+        operation
+            .retry(|sock| {
+                let base = operation.base.upgrade().ok_or(Errno::CANCELED)?;
+                base.receiver.receive(sock, &mut batch, usize::MAX)
+            })
+            .await
+    };
+    let received = received.await.map(|_| batch.len());
+    (received, batch)
 }
 
 fn recv_once(sock: &Sock, buffer: &mut [u8]) -> Result<usize, Errno> {

@@ -31,7 +31,8 @@ cases! {
     SOCK_09 => accepted_sockets_are_fit_for_use;
     SOCK_10 => a_cancelled_receive_loses_no_byte, also_when_cancelled_again_and_again;
     SOCK_11 => a_cancelled_accept_loses_no_connection;
-    SOCK_12 => a_cancelled_recvfrom_loses_no_datagram, a_returned_buffer_is_left_alone;
+    SOCK_12 => a_cancelled_recvfrom_loses_no_datagram, a_cancelled_recvmmsg_loses_none,
+        a_returned_buffer_is_left_alone;
     SOCK_13 => in_the_same_step_after_a_cancellation;
     SOCK_14 => a_cancelled_sendall_sends_no_more;
     SOCK_15 => closed_and_used_again_after_a_cancellation;
@@ -40,7 +41,8 @@ cases! {
     SOCK_18 => a_transport_gets_a_socket_that_nobody_uses;
     SOCK_19 => dropped_in_flight;
     SOCK_20 => a_reset_reaches_the_receiver, what_the_system_refuses_is_told;
-    SOCK_21 => datagrams_keep_their_bounds, long_ones_are_cut_and_empty_ones_come;
+    SOCK_21 => datagrams_keep_their_bounds, long_ones_are_cut_and_empty_ones_come,
+        several_datagrams_at_once;
     SOCK_22 => one_datagram_per_sendto, a_closed_port_wedges_nothing;
     SOCK_23 => signals_interrupt_nothing;
     SOCK_24 => connecting_again_is_told, a_connect_in_progress_is_waited_for, paths_are_addresses;

@@ -1,6 +1,7 @@
 //! Datagram endpoints.
 
 mod opening;
+mod receiving;
 mod sending;
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -9,29 +10,33 @@ use std::os::unix::net::UnixDatagram;
 use anyloop_api::{DatagramEndpoint, DatagramTransport, SockAddr};
 
 use self::opening::*;
+use self::receiving::*;
 use self::sending::*;
 use super::prelude::*;
 use crate::tools::{Post, settle};
 
 cases! {
     UDP_01 => made_then_receiving_then_the_call_returns;
-    UDP_02 => one_callback_per_datagram, empty_and_huge_ones_too;
+    UDP_02 => one_callback_per_datagram, empty_and_huge_ones_too, many_of_all_sizes_at_once,
+        an_interrupted_loop_goes_on_where_it_was;
     UDP_03 => sent_at_once_if_nothing_waits, queued_whole_and_in_order;
     UDP_04 => sending_nothing_is_a_datagram;
     UDP_05 => a_connected_endpoint_has_one_address, it_hears_nobody_else,
         a_broadcasting_one_has_a_default;
     UDP_06 => an_unconnected_endpoint_needs_an_address;
-    UDP_07 => a_refusal_is_told_and_survived, a_datagram_too_long_is_told_and_survived;
+    UDP_07 => a_refusal_is_told_and_survived, a_datagram_too_long_is_told_and_survived,
+        a_refusal_among_many_is_told;
     UDP_08 => an_error_while_flushing_costs_one_datagram;
     UDP_09 => a_broken_descriptor_ends_the_endpoint;
-    UDP_10 => panicking_callbacks_are_reported;
-    UDP_11 => close_flushes, abort_discards, closing_twice_is_closing_once;
+    UDP_10 => panicking_callbacks_are_reported, a_panic_among_many_costs_none;
+    UDP_11 => close_flushes, abort_discards, closing_twice_is_closing_once,
+        nothing_is_delivered_after_close;
     UDP_12 => sending_after_close_is_discarded;
     UDP_13 => the_marks_of_flow_control, sizes_are_added_and_removed_alike;
     UDP_14 => contradictions_are_refused;
     UDP_15 => ports_are_shared_only_when_asked, broadcasting_has_to_be_asked_for;
     UDP_16 => the_first_error_counts_and_nothing_leaks, the_next_candidate_is_tried;
-    UDP_17 => local_endpoints_by_path, a_local_pair_without_names;
+    UDP_17 => local_endpoints_by_path, a_local_pair_without_names, many_of_local_peers_at_once;
     UDP_18 => a_stale_socket_is_replaced;
     UDP_19 => a_flood_leaves_room_for_others;
 }

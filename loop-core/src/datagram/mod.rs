@@ -6,6 +6,7 @@
 //! good any more.
 
 mod open;
+mod receive;
 mod send;
 
 use std::cell::{Cell, RefCell};
@@ -21,18 +22,15 @@ use rustix::io::Errno;
 use socket2::Socket;
 
 pub(crate) use self::open::create_datagram_endpoint;
+use self::receive::Held;
 use self::send::Outgoing;
 use crate::base::BaseLoop;
 use crate::begin::Begin;
 use crate::driver::{Event, Interest, Key, Readiness, Trigger};
 use crate::flow::Flow;
 use crate::lend::lend;
-use crate::sock::recvfrom_once;
 use crate::sources::Source;
 use crate::voice::Voice;
-
-/// Datagrams of one endpoint per iteration.
-const PER_ITERATION: usize = 16;
 
 /// `connection_made` was called.
 const MADE: u8 = 1;
@@ -44,6 +42,8 @@ const LOST: u8 = 1 << 3;
 const REGISTERED: u8 = 1 << 4;
 /// An attempt to send is scheduled.
 const RETRYING: u8 = 1 << 5;
+/// Several datagrams waited together when we last looked.
+const MANY: u8 = 1 << 6;
 
 pub(crate) struct Datagram {
     this: Weak<Self>,
@@ -53,6 +53,7 @@ pub(crate) struct Datagram {
     voice: Voice<Rc<dyn DatagramProtocol>>,
     flags: Cell<u8>,
     interest: Cell<Interest>,
+    held: Cell<Held>,
     out: Outgoing,
     flow: Flow,
     dead_writes: Cell<u8>,
@@ -60,6 +61,8 @@ pub(crate) struct Datagram {
     remote: Option<SockAddr>,
     /// The kernel knows that too.
     connected: bool,
+    /// No datagram is longer than those of the Internet.
+    internet: bool,
     /// Nothing tells when another local socket has room again; only trying does.
     blind: bool,
     /// Our address, when the socket is closed.
@@ -76,7 +79,8 @@ impl Datagram {
     ) -> Result<Rc<Self>> {
         base.sources.own(socket.as_raw_fd(), "create_datagram_endpoint")?;
         let connected = socket.peer_addr().is_ok();
-        let local = socket.domain().is_ok_and(|domain| domain == Domain::UNIX);
+        let domain = socket.domain().ok();
+        let internet = matches!(domain, Some(Domain::IPV4 | Domain::IPV6));
         let key = base.sources.reserve();
         let endpoint = Rc::new_cyclic(|this: &Weak<Self>| Self {
             this: this.clone(),
@@ -86,12 +90,14 @@ impl Datagram {
             voice: Voice::new(base.weak(), protocol),
             flags: Cell::new(0),
             interest: Cell::new(Interest::NONE),
+            held: Cell::new(None),
             out: Outgoing::default(),
             flow: Flow::default(),
             dead_writes: Cell::new(0),
             remote,
             connected,
-            blind: local && !connected,
+            internet,
+            blind: domain == Some(Domain::UNIX) && !connected,
             sockname: RefCell::new(None),
         });
         base.sources.fill(key, endpoint.clone());
@@ -167,35 +173,6 @@ impl Datagram {
         }
         if readiness.writable {
             self.flush();
-        }
-    }
-
-    fn receive(&self, base: &BaseLoop) {
-        for _ in 0..PER_ITERATION {
-            let Some(socket) = self.socket() else { return };
-            if !self.wants_data() || !self.has(READABLE) {
-                return;
-            }
-            let mut scratch = base.take_scratch();
-            let received = recvfrom_once(&*socket, scratch.bytes());
-            if let Ok((count, from)) = &received {
-                let data = &scratch.bytes()[..*count];
-                self.tell("datagram_received panicked", |protocol| {
-                    protocol.datagram_received(data, from.as_ref());
-                });
-            }
-            base.give_scratch(scratch);
-            match received {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => self.clear(READABLE),
-                Err(error) => self.on_error("receiving a datagram", error),
-            }
-            if base.state().interrupted() {
-                break;
-            }
-        }
-        if self.wants_data() && self.has(READABLE) && base.caps().trigger == Trigger::Edge {
-            base.requeue_readable(self.key);
         }
     }
 
@@ -276,6 +253,7 @@ impl Datagram {
 
     fn release(&self) {
         let Some(socket) = self.socket.take() else { return };
+        drop(self.held.take());
         *self.sockname.borrow_mut() = socket.local_addr().ok();
         let Some(base) = self.base.upgrade() else { return };
         base.disown(socket.as_raw_fd());

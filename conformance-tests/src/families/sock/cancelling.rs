@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
 
-use anyloop_api::Task;
+use anyloop_api::{Datagrams, Task};
 
 use super::*;
 use crate::tools::{pattern, socket_pair};
@@ -188,6 +188,42 @@ pub(super) fn a_cancelled_recvfrom_loses_no_datagram(cx: &Context) -> Outcome {
                 let (count, from) = received?;
                 ensure_eq!(buffer[..count], [round; 5], "what came, sent {moment:?}");
                 ensure_eq!(from.and_then(|f| f.as_socket()), Some(sender), "its sender");
+            }
+        }
+        Ok(())
+    })
+}
+
+pub(super) fn a_cancelled_recvmmsg_loses_none(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let near = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let far = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    far.connect(near.local_addr()?)?;
+    let near = Sock::new(near)?;
+    let inner = lp.clone();
+    run(&lp, async move {
+        let lp = inner;
+        for round in 0..20_u8 {
+            for moment in MOMENTS {
+                let send = || {
+                    for number in 0..5 {
+                        far.send(&[round, number])?;
+                    }
+                    Ok(())
+                };
+                let pending = lp.create_task(lp.sock_recvmmsg(&near, Datagrams::new(8, 9)))?;
+                let mut found = Vec::new();
+                let mut received = cancel_around(pending, moment, send).await?;
+                while found.len() < 5 {
+                    let (count, batch) = match received.take() {
+                        Some(received) => received,
+                        None => lp.sock_recvmmsg(&near, Datagrams::new(8, 9)).await,
+                    };
+                    ensure_eq!(count?, batch.len(), "the number of datagrams");
+                    found.extend(batch.iter().map(|(data, _)| data.to_vec()));
+                }
+                let sent: Vec<_> = (0..5).map(|number| [round, number]).collect();
+                ensure_eq!(found, sent, "what came, sent {moment:?}");
             }
         }
         Ok(())

@@ -2,6 +2,8 @@
 
 use std::net::{Ipv4Addr, UdpSocket};
 
+use anyloop_api::Datagrams;
+
 use super::*;
 
 /// A bound socket, and its address.
@@ -65,6 +67,58 @@ pub(super) fn long_ones_are_cut_and_empty_ones_come(cx: &Context) -> Outcome {
         let (data, from) = lp.sock_recvfrom(&far, 100).await?;
         ensure_eq!(data, b"anonymous", "a local datagram");
         ensure!(from.is_none(), "a sender without a name has an address: {from:?}");
+        Ok(())
+    })
+}
+
+pub(super) fn several_datagrams_at_once(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let inner = lp.clone();
+    run(&lp, async move {
+        let lp = inner;
+        let ((here, here_at), (there, there_at)) = (udp()?, udp()?);
+        let sent = ["first", "", "a long one", "x"].repeat(5);
+        for message in &sent {
+            lp.sock_sendto(&here, (*message).into(), &there_at).await.0?;
+        }
+        let cut: Vec<_> = sent.iter().map(|text| &text.as_bytes()[..text.len().min(6)]).collect();
+        // Used again and again, with what is left in it.
+        let mut batch = Datagrams::new(8, 6);
+        let mut seen = 0;
+        while seen < sent.len() {
+            let (count, back) = lp.sock_recvmmsg(&there, batch).await;
+            batch = back;
+            let count = count?;
+            ensure!((1..=8).contains(&count), "{count} datagrams in a batch of eight");
+            ensure_eq!(count, batch.len(), "the number of datagrams");
+            let found: Vec<_> = batch.iter().map(|(data, _)| data).collect();
+            ensure_eq!(found, cut[seen..seen + count], "datagrams from the {seen}th on");
+            for (_, from) in batch.iter() {
+                let from = from.and_then(|from| from.as_socket());
+                ensure_eq!(from, here_at.as_socket(), "the sender");
+            }
+            seen += count;
+        }
+        // Nothing waits: it does.
+        let waiting = lp.create_task(lp.sock_recvmmsg(&there, batch))?;
+        idle().await;
+        ensure!(!waiting.done(), "a datagram that nobody sent");
+        let second = lp.sock_recvmmsg(&there, Datagrams::new(1, 1)).await;
+        ensure_is!(second.0, Err(Error::Usage(_)));
+        lp.sock_sendto(&here, b"later".to_vec(), &there_at).await.0?;
+        let (count, batch) = waiting.await?;
+        ensure_eq!((count?, batch.get(0).map(|(data, _)| data)), (1, Some(&b"later"[..])), "later");
+
+        // Without a name there is no address.
+        let (near, far) = Sock::pair(Type::DGRAM)?;
+        for _ in 0..3 {
+            lp.sock_sendall(&near, b"anonymous".to_vec()).await.0?;
+        }
+        let (count, batch) = lp.sock_recvmmsg(&far, batch).await;
+        ensure!(count? > 0, "no datagram");
+        for (data, from) in batch.iter() {
+            ensure_eq!((data, from), (&b"anonym"[..], None), "a local datagram");
+        }
         Ok(())
     })
 }

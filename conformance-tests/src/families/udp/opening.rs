@@ -1,4 +1,4 @@
-//! Making endpoints, and receiving.
+//! Making endpoints.
 
 use std::fs;
 use std::net::TcpListener;
@@ -8,7 +8,7 @@ use std::path::Path;
 use anyloop_api::{Endpoint, Family};
 
 use super::*;
-use crate::tools::{TempDir, count_iterations};
+use crate::tools::TempDir;
 
 pub(super) fn made_then_receiving_then_the_call_returns(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
@@ -40,45 +40,6 @@ pub(super) fn made_then_receiving_then_the_call_returns(cx: &Context) -> Outcome
     post.open(&lp, DatagramEndpoint::local("127.0.0.1:0"))?;
     post.until_lost(&lp)?;
     post.expect(["made", "lost"])
-}
-
-pub(super) fn one_callback_per_datagram(cx: &Context) -> Outcome {
-    let lp = cx.new_loop()?;
-    let post = Post::new();
-    let (transport, address) = endpoint(&lp, &post)?;
-    let ((one, one_at), (two, two_at)) = (peer()?, peer()?);
-    for number in 0..50_u8 {
-        one.send_to(&[number, 1], address)?;
-        two.send_to(&[number, 2, 2], address)?;
-    }
-    post.until_received(&lp, 100)?;
-    let expected: Vec<Vec<u8>> = (0..50).flat_map(|n| [vec![n, 1], vec![n, 2, 2]]).collect();
-    ensure!(post.datagrams() == expected, "the datagrams differ from those sent");
-    let senders: Vec<_> = post.senders().iter().map(|s| s.as_ref()?.as_socket()).collect();
-    ensure!(senders.chunks(2).all(|c| c == [Some(one_at), Some(two_at)]), "the senders differ");
-    // And later ones, after the kernel had nothing for a while.
-    settle(&lp)?;
-    one.send_to(b"later", address)?;
-    post.until_received(&lp, 101)?;
-    ensure_eq!(post.datagrams()[100], b"later", "a later datagram");
-    transport.close();
-    Ok(post.until_lost(&lp)?)
-}
-
-pub(super) fn empty_and_huge_ones_too(cx: &Context) -> Outcome {
-    const HUGE: usize = 65_507;
-    let lp = cx.new_loop()?;
-    let post = Post::new();
-    let (_, address) = endpoint(&lp, &post)?;
-    let (far, far_at) = peer()?;
-    let huge = crate::tools::pattern(HUGE);
-    far.send_to(b"", address)?;
-    far.send_to(&huge, address)?;
-    far.send_to(b"", address)?;
-    post.until_received(&lp, 3)?;
-    ensure!(post.datagrams() == [Vec::new(), huge, Vec::new()], "other datagrams came");
-    ensure_eq!(post.last_sender(), Some(far_at), "the sender of an empty datagram");
-    Ok(())
 }
 
 pub(super) fn contradictions_are_refused(cx: &Context) -> Outcome {
@@ -235,29 +196,5 @@ pub(super) fn a_stale_socket_is_replaced(cx: &Context) -> Outcome {
     let refused = post.open(&lp, DatagramEndpoint::local(&*path));
     ensure_is!(refused, Err(error) if error.raw_os_error() == Some(EADDRINUSE));
     ensure_eq!(fs::read(&path)?, b"data", "what is in the file");
-    Ok(())
-}
-
-pub(super) fn a_flood_leaves_room_for_others(cx: &Context) -> Outcome {
-    const FLOOD: usize = 500;
-    let lp = cx.new_loop()?;
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-    rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 1 << 20)?;
-    let (far, _) = peer()?;
-    far.connect(socket.local_addr()?)?;
-    for _ in 0..FLOOD {
-        far.send(b"x")?;
-    }
-    let post = Post::new();
-    let _transport = post.open(&lp, DatagramEndpoint::socket(socket))?;
-    let iterations = count_iterations(&lp)?;
-    let (most, last) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(post.count("datagram"))));
-    while post.count("datagram") < FLOOD {
-        run_once(&lp)?;
-        let now = post.count("datagram");
-        most.set(most.get().max(now - last.replace(now)));
-    }
-    ensure!(most.get() <= 100, "{} datagrams in one iteration", most.get());
-    ensure!(iterations.get() > 4, "everything in {} iterations", iterations.get());
     Ok(())
 }
