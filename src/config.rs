@@ -13,6 +13,7 @@ use anyloop_api::{Error, LoopConfig, Result};
 /// | `ANYLOOP_POLL_EVERY_ITERATION` | `1`: never skip a poll of the operating system while work is ready |
 /// | `ANYLOOP_RECVMMSG_FALLBACK` | `1`: receive datagrams one by one, also where the kernel could give many at once |
 /// | `ANYLOOP_SENDFILE_FALLBACK` | `1`: send files by reading and writing, also where the kernel could send them by itself |
+/// | `ANYLOOP_FILES_FALLBACK` | `1`: read files in the loop's pool, also where that would not be needed |
 ///
 /// An empty variable counts as not set. A backend's own switches are variables of that backend.
 ///
@@ -79,6 +80,9 @@ impl Config {
         if let Some(variable) = get("ANYLOOP_SENDFILE_FALLBACK") {
             config.loops.sendfile_fallback = variable.switch()?;
         }
+        if let Some(variable) = get("ANYLOOP_FILES_FALLBACK") {
+            config.loops.files_fallback = variable.switch()?;
+        }
         Ok(config)
     }
 }
@@ -132,6 +136,7 @@ mod tests {
         assert!(config("ANYLOOP_POLL_EVERY_ITERATION", "yes")?.loops.poll_every_iteration);
         assert!(config("ANYLOOP_RECVMMSG_FALLBACK", "on")?.loops.recvmmsg_fallback);
         assert!(config("ANYLOOP_SENDFILE_FALLBACK", "1")?.loops.sendfile_fallback);
+        assert!(config("ANYLOOP_FILES_FALLBACK", "1")?.loops.files_fallback);
         let error = config("ANYLOOP_DEBUG", "maybe").unwrap_err().to_string();
         assert_eq!(error, r#"ANYLOOP_DEBUG="maybe": want 1 or 0"#);
         Ok(())

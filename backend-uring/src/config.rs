@@ -20,6 +20,7 @@ pub struct Config {
     pub(crate) recv: bool,
     pub(crate) send: bool,
     pub(crate) silent_send: bool,
+    pub(crate) pread: bool,
     pub(crate) multishot_accept: bool,
     pub(crate) multishot_recv: bool,
     pub(crate) buffer_ring: bool,
@@ -43,6 +44,7 @@ impl Default for Config {
             recv: true,
             send: true,
             silent_send: true,
+            pread: true,
             multishot_accept: true,
             multishot_recv: true,
             buffer_ring: true,
@@ -97,6 +99,14 @@ impl Config {
     #[must_use]
     pub fn silent_send(mut self, on: bool) -> Self {
         self.silent_send = on;
+        self
+    }
+
+    /// Whether files whose contents are not in memory are read by the kernel by itself. Off: in the loop's
+    /// pool.
+    #[must_use]
+    pub fn pread(mut self, on: bool) -> Self {
+        self.pread = on;
         self
     }
 
@@ -217,8 +227,8 @@ impl Config {
 
     /// The defaults, changed by a list of words separated by commas or spaces:
     ///
-    /// * `no-accept`, `no-recv`, `no-send`, `no-silent-send`, `no-multishot-accept`, `no-multishot-recv`,
-    ///   `no-buffer-ring`, `no-incremental`, `no-single-issuer`, `no-defer`,
+    /// * `no-accept`, `no-recv`, `no-send`, `no-silent-send`, `no-pread`, `no-multishot-accept`,
+    ///   `no-multishot-recv`, `no-buffer-ring`, `no-incremental`, `no-single-issuer`, `no-defer`,
     ///   `no-ext-arg`, `no-registered-ring`: the switch of that name, off;
     /// * `sqarray`: [`no_sqarray`](Self::no_sqarray), off;
     /// * `poll-before-accept`: that switch, on;
@@ -236,6 +246,7 @@ const WORDS: &[(&str, Word<Config>)] = &[
     ("no-recv", Word::Flag(|config| config.recv(false))),
     ("no-send", Word::Flag(|config| config.send(false))),
     ("no-silent-send", Word::Flag(|config| config.silent_send(false))),
+    ("no-pread", Word::Flag(|config| config.pread(false))),
     ("no-multishot-accept", Word::Flag(|config| config.multishot_accept(false))),
     ("no-multishot-recv", Word::Flag(|config| config.multishot_recv(false))),
     ("no-buffer-ring", Word::Flag(|config| config.buffer_ring(false))),

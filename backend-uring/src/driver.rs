@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
+use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -64,6 +65,7 @@ pub(crate) struct Features {
     pub(crate) poll_before_accept: bool,
     pub(crate) send: bool,
     pub(crate) silent_send: bool,
+    pub(crate) pread: bool,
 }
 
 /// What taking completions out brought.
@@ -95,12 +97,14 @@ impl UringDriver {
             poll_before_accept: config.poll_before_accept,
             send: config.send,
             silent_send: config.silent_send && ring.keeps_partial_results(),
+            pread: config.pread,
         };
         let caps = Caps {
             trigger: Trigger::Edge,
             accept: config.accept,
             recv: buffers.is_some(),
             send: config.send,
+            pread: config.pread,
         };
         Ok(Self {
             ring,
@@ -148,6 +152,7 @@ impl UringDriver {
             ),
             (incremental, "incremental buffers"),
             (caps.send, if self.features.silent_send { "silent send" } else { "send" }),
+            (caps.pread, "pread"),
         ];
         let marks = marks.into_iter().filter(|(on, _)| *on).map(|(_, mark)| mark);
         marks.collect::<Vec<_>>().join(", ")
@@ -243,6 +248,7 @@ impl UringDriver {
                 match Kind::of(user_data) {
                     Kind::Recv => self.on_recv(id, result, flags, events),
                     Kind::Send => self.on_send(id, result, events),
+                    Kind::Read => self.on_read(id, result, events),
                     Kind::Hangup => self.on_hangup(id),
                     Kind::Kick => self.on_kick_missed(id),
                     Kind::Poll => self.on_poll(id, result, flags, events),
@@ -438,6 +444,16 @@ impl Driver for UringDriver {
         if self.is_ours() { self.send_begin(fd, key, buffer, offset, true) } else { Err(buffer) }
     }
 
+    fn pread(
+        &mut self,
+        file: Arc<File>,
+        key: Key,
+        buffer: Vec<u8>,
+        offset: u64,
+    ) -> Result<(), Vec<u8>> {
+        if self.is_ours() { self.read_begin(file, key, buffer, offset) } else { Err(buffer) }
+    }
+
     fn close(&mut self, fd: OwnedFd, key: Key) {
         if self.is_ours() {
             self.close_key(fd, key);
@@ -459,14 +475,15 @@ impl Driver for UringDriver {
         let counters = self.ring.counters;
         let _ = write!(
             line,
-            "; {} operations, {} in the kernel ({} poll, {} accept, {} recv, {} send, {} hang-up), \
-             {} starved; {} enters, sq full {} times ({} waiting), cq overflown {} times",
+            "; {} operations, {} in the kernel ({} poll, {} accept, {} recv, {} send, {} read, \
+             {} hang-up), {} starved; {} enters, sq full {} times ({} waiting), cq overflown {} times",
             self.ops.live(),
             self.ops.in_kernel(),
             self.ops.count(Kind::Poll),
             self.ops.count(Kind::Accept),
             self.ops.count(Kind::Recv),
             self.ops.count(Kind::Send),
+            self.ops.count(Kind::Read),
             self.ops.count(Kind::Hangup),
             self.starved.len(),
             counters.enters,

@@ -78,6 +78,8 @@ mod poll;
 #[cfg(has_io_uring)]
 mod probe;
 #[cfg(has_io_uring)]
+mod read;
+#[cfg(has_io_uring)]
 mod recv;
 #[cfg(has_io_uring)]
 mod ring;

@@ -8,11 +8,13 @@
 //! ```
 //!
 //! A slot is freed by the terminal completion of its request and by nothing else, so whatever the
-//! request points to (the bytes of a send) stays where it is for as long as the kernel may look at
+//! request points to (the bytes of a send, the room of a read) stays where it is for as long as the kernel may look at
 //! it. The generation grows with each use of a slot: a completion that does not fit is never
 //! mistaken for another operation's.
 
+use std::fs::File;
 use std::os::fd::RawFd;
+use std::sync::Arc;
 
 use anyloop_core::driver::Key;
 
@@ -41,6 +43,8 @@ pub(crate) enum Kind {
     Hangup = 7,
     /// The cancellation that kicks a receive.
     Kick = 8,
+    /// Reading a file.
+    Read = 9,
 }
 
 impl Kind {
@@ -59,6 +63,7 @@ impl Kind {
             6 => Self::Send,
             7 => Self::Hangup,
             8 => Self::Kick,
+            9 => Self::Read,
             _ => Self::Ignore,
         }
     }
@@ -131,8 +136,10 @@ pub(crate) struct Op {
     /// Poll: the mask that is waited for. Send: where in `buffer` it starts.
     /// Accept: connections that failed in a row.
     pub(crate) word: u32,
-    /// Send: the bytes the kernel reads.
+    /// Send: the bytes the kernel reads. Read: where it writes.
     pub(crate) buffer: Vec<u8>,
+    /// Read: keeps the descriptor open.
+    pub(crate) file: Option<Arc<File>>,
 }
 
 /// All operations of one driver.
@@ -168,6 +175,7 @@ impl Slots {
                 fd,
                 word,
                 buffer,
+                file: None,
             })
         };
         if let Some(slot) = self.free {

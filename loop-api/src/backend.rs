@@ -24,6 +24,9 @@ pub struct LoopConfig {
     pub sendfile_fallback: bool,
     /// Datagrams are received one by one, also where the kernel could give many at once.
     pub recvmmsg_fallback: bool,
+    /// Files are read in the loop's pool, also where the contents are in memory or the kernel could read
+    /// them by itself.
+    pub files_fallback: bool,
 }
 
 impl LoopConfig {
@@ -73,6 +76,13 @@ impl LoopConfig {
     #[must_use]
     pub fn recvmmsg_fallback(mut self, on: bool) -> Self {
         self.recvmmsg_fallback = on;
+        self
+    }
+
+    /// See [`LoopConfig::files_fallback`].
+    #[must_use]
+    pub fn files_fallback(mut self, on: bool) -> Self {
+        self.files_fallback = on;
         self
     }
 }

@@ -1,6 +1,7 @@
 //! The contract: `EventLoop`, object-safe.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
@@ -17,6 +18,7 @@ use crate::dump::Dump;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Interrupt, Result};
 use crate::executor::{Job, SharedExecutor};
+use crate::future::LoopFuture;
 use crate::handle::{Handle, TimerHandle};
 use crate::instant::LoopInstant;
 use crate::lookup::{AddrInfo, Lookup, NameInfoFlags};
@@ -552,6 +554,39 @@ pub trait EventLoop: fmt::Debug {
     }
 
     // --- being embedded in another loop ---
+
+    /// Reads at most `size` bytes of a regular file from `offset` on, and none at its end; the file's
+    /// position stays where it is. May read fewer than there are. The loop does not wait for the disk: the
+    /// kernel reads by itself where it can, a thread of the pool where it cannot, which is what this method
+    /// does if a loop leaves it out.
+    ///
+    /// The future's value is what the system says: `ESPIPE` for what has no positions.
+    ///
+    /// # Errors
+    /// `Closed`; `Usage` after the pool was shut down.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost: a cancelled read may go on, unobserved, and the file is held until its end.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn show(lp: &dyn anyloop_api::EventLoop) -> anyloop_api::Result<()> {
+    /// use std::sync::Arc;
+    ///
+    /// let file = std::fs::File::open("Cargo.toml").map_err(|e| anyloop_api::Error::os("open", e))?;
+    /// let head = lp.pread(Arc::new(file), 4096, 0)?;
+    /// // In a task: let bytes = head.await??;
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn pread(
+        &self,
+        file: Arc<File>,
+        size: usize,
+        offset: u64,
+    ) -> Result<LoopFuture<io::Result<Vec<u8>>>> {
+        crate::file::pread_in_executor(self, file, size, offset)
+    }
 
     /// Becomes readable when [`EventLoop::turn`] has something to do, if the kernel interface has such
     /// a thing. With [`EventLoop::next_timeout`] it lets a foreign loop drive this one:

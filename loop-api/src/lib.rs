@@ -26,6 +26,7 @@ mod error;
 mod event_loop;
 mod event_loop_ext;
 mod executor;
+mod file;
 mod fork;
 mod future;
 mod handle;
@@ -74,6 +75,7 @@ pub use error::{Cancelled, Error, ErrorGroup, Interrupt, Panic, Result, SharedEr
 pub use event_loop::{EventLoop, ProtocolFactory};
 pub use event_loop_ext::EventLoopExt;
 pub use executor::{Executor, Job, SharedExecutor};
+pub use file::pread_in_executor;
 pub use fork::{fork_generation, note_fork};
 pub use future::{CallbackId, LoopFuture, Shared};
 pub use handle::{Handle, TimerHandle, TimerQueue};

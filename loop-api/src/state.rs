@@ -71,6 +71,7 @@ pub struct LoopState {
     interruption: RefCell<Option<Interruption>>,
     interrupted: Cell<bool>,
     resume_panics: Cell<bool>,
+    files_fallback: Cell<bool>,
     parked: RefCell<Slab<Rc<dyn Any>>>,
     finalisers: RefCell<Slab<Finaliser>>,
 }
@@ -99,6 +100,7 @@ impl LoopState {
             interruption: RefCell::new(None),
             interrupted: Cell::new(false),
             resume_panics: Cell::new(false),
+            files_fallback: Cell::new(false),
             parked: RefCell::default(),
             finalisers: RefCell::default(),
         }
@@ -230,6 +232,17 @@ impl LoopState {
     /// See [`LoopState::resume_panics`].
     pub fn set_resume_panics(&self, on: bool) {
         self.resume_panics.set(on);
+    }
+
+    /// Whether files are read in the pool only: [`LoopConfig::files_fallback`](crate::LoopConfig).
+    #[must_use]
+    pub fn files_fallback(&self) -> bool {
+        self.files_fallback.get()
+    }
+
+    /// See [`LoopState::files_fallback`].
+    pub fn set_files_fallback(&self, on: bool) {
+        self.files_fallback.set(on);
     }
 
     /// Lets `panic` out of the run if that was asked for. Says whether it was.

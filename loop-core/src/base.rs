@@ -12,6 +12,7 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
@@ -23,9 +24,9 @@ use std::time::Duration;
 use anyloop_api::{
     AddrInfo, AnyProtocol, Bind, Command, Connect, DatagramEndpoint, DatagramFactory,
     DatagramProtocol, DatagramTransport, Datagrams, Direction, Dump, Endpoint, Error, EventLoop,
-    EventLoopExt, Family, Handle, Job, LocalBoxFuture, Lookup, LoopConfig, LoopInstant, LoopRef,
-    LoopState, NameInfoFlags, Panic, ProtocolFactory, Received, Rejected, RemoteHandle, Report,
-    Result, Runnable, Scheduler, SendFile, Server, SharedExecutor, Sock, SockAddr,
+    EventLoopExt, Family, Handle, Job, LocalBoxFuture, Lookup, LoopConfig, LoopFuture, LoopInstant,
+    LoopRef, LoopState, NameInfoFlags, Panic, ProtocolFactory, Received, Rejected, RemoteHandle,
+    Report, Result, Runnable, Scheduler, SendFile, Server, SharedExecutor, Sock, SockAddr,
     SubprocessFactory, SubprocessProtocol, SubprocessTransport, TimerHandle, Transport, UnixBind,
     UnixConnect,
 };
@@ -44,7 +45,9 @@ use crate::sources::Sources;
 use crate::stream::Stream;
 use crate::timers::Timers;
 use crate::watcher::Watcher;
-use crate::{connect, datagram, fork, lookup, pipe, resolve, sendfile, server, sock, subprocess};
+use crate::{
+    connect, datagram, fork, lookup, pipe, pread, resolve, sendfile, server, sock, subprocess,
+};
 
 /// The longest single poll (asyncio's `MAXIMUM_SELECT_TIMEOUT`).
 const LONGEST_POLL: Duration = Duration::from_secs(24 * 3600);
@@ -150,6 +153,7 @@ impl BaseLoop {
             state.set_debug(debug);
         }
         state.set_resume_panics(config.resume_panics);
+        state.set_files_fallback(config.files_fallback);
         let caps = driver.caps();
         let inbox = Arc::new(Inbox::new(&state, driver.waker()));
         let ready = Rc::new(Ready::default());
@@ -669,8 +673,7 @@ impl EventLoop for BaseLoop {
                 let joined = executor.join(timeout);
                 let _ = remote.call_soon_threadsafe(move || {
                     let parked = LoopRef::current().ok().and_then(|lp| lp.state().unpark(key));
-                    let done = parked
-                        .and_then(|parked| parked.downcast::<anyloop_api::LoopFuture<bool>>().ok());
+                    let done = parked.and_then(|parked| parked.downcast::<LoopFuture<bool>>().ok());
                     if let Some(done) = done {
                         done.set_unless_done(Ok(joined));
                     }
@@ -878,6 +881,16 @@ impl EventLoop for BaseLoop {
 
     fn sock_sendfile(&self, sock: &Sock, file: SendFile) -> LocalBoxFuture<Result<u64>> {
         Box::pin(sendfile::sock_sendfile(self.weak(), sock.clone(), file))
+    }
+
+    fn pread(
+        &self,
+        file: Arc<File>,
+        size: usize,
+        offset: u64,
+    ) -> Result<LoopFuture<io::Result<Vec<u8>>>> {
+        self.state.check_open("pread")?;
+        pread::pread(self, file, size, offset)
     }
 
     fn as_fd(&self) -> Option<BorrowedFd<'_>> {

@@ -22,6 +22,7 @@
 //! * Only [`Waker::wake`] may be called from another thread.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
@@ -150,13 +151,15 @@ pub struct Caps {
     pub recv: bool,
     /// `send` works.
     pub send: bool,
+    /// `pread` works.
+    pub pread: bool,
 }
 
 impl Caps {
     /// Readiness and nothing else.
     #[must_use]
     pub const fn readiness(trigger: Trigger) -> Self {
-        Self { trigger, accept: false, recv: false, send: false }
+        Self { trigger, accept: false, recv: false, send: false, pread: false }
     }
 }
 
@@ -209,6 +212,16 @@ pub enum Event {
         /// How many bytes the kernel took, or the error. May be short.
         result: io::Result<usize>,
     },
+    /// A read of a file is finished: the terminal event of each accepted `pread`.
+    Read {
+        /// The read.
+        key: Key,
+        /// The buffer, given back.
+        buffer: Vec<u8>,
+        /// How many bytes are at its front, none at the end of the file; or the error. `EAGAIN` and the
+        /// like mean that this file is not to be read in this way.
+        result: io::Result<usize>,
+    },
 }
 
 impl Event {
@@ -221,7 +234,8 @@ impl Event {
             | Self::AcceptEnded { key, .. }
             | Self::Data { key, .. }
             | Self::RecvEnded { key, .. }
-            | Self::Sent { key, .. } => *key,
+            | Self::Sent { key, .. }
+            | Self::Read { key, .. } => *key,
         }
     }
 }
@@ -363,6 +377,23 @@ pub trait Driver: fmt::Debug + 'static {
         offset: usize,
     ) -> Result<(), Vec<u8>> {
         self.send(fd, key, buffer, offset)
+    }
+
+    /// Reads from a regular file, from `offset` on, into all of `buffer`. File and buffer belong to the
+    /// driver until `Read`; there is one read for a key, and nothing ends it before.
+    ///
+    /// # Errors
+    /// The buffer comes back if the driver cannot take it now (no [`Caps::pread`]); the core then reads in
+    /// its pool.
+    fn pread(
+        &mut self,
+        file: Arc<File>,
+        key: Key,
+        buffer: Vec<u8>,
+        offset: u64,
+    ) -> Result<(), Vec<u8>> {
+        let _ = (file, key, offset);
+        Err(buffer)
     }
 
     /// Ends everything the engine has in flight for `key` and closes `fd`. When it returns, the number

@@ -22,6 +22,7 @@ mod lookup;
 mod pipe;
 #[cfg(feature = "polling")]
 pub mod polling_source;
+mod pread;
 mod ready;
 mod recvmmsg;
 pub mod registrations;

@@ -2,58 +2,53 @@
 
 use std::fmt;
 use std::fs::{Metadata, Permissions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyloop_api::{Error, EventLoopExt, LoopRef, Result};
 
 use super::OpenOptions;
-use super::serial::Serial;
-
-/// How much is read ahead for [`File::read_line`].
-const READ_AHEAD: usize = 8192;
-/// The largest piece that [`File::read`] gives.
-const READ_MOST: usize = 1024 * 1024;
+use super::content::{Content, Way};
+use super::reading::Reading;
+use super::serial::{Serial, Turn};
 
 /// An open file; a cheap handle, clones name the same file with the same position.
 ///
 /// Calls on one file are carried out one after the other in the order in which they were made, also
-/// those that nobody waits for any more. Written bytes go to the operating system at once; there is
+/// those that nobody waits for any more. Reads are cheap while the contents are in memory and no other call
+/// on the file is in progress: see [`fs`](super). Written bytes go to the operating system at once; there is
 /// nothing to flush, but see [`File::sync_all`].
 #[derive(Clone)]
 pub struct File {
     path: Arc<Path>,
     turns: Arc<Serial>,
     content: Arc<Mutex<Option<Content>>>,
+    /// A regular file: with positions, and no calls that wait for somebody.
+    regular: bool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The file with what was read ahead.
-struct Content {
-    file: std::fs::File,
-    ahead: Vec<u8>,
-    taken: usize,
-}
-
 impl File {
-    pub(super) fn new(file: std::fs::File, path: &Path) -> Self {
-        let content = Content { file, ahead: Vec::new(), taken: 0 };
+    pub(super) fn new(file: std::fs::File, path: &Path, regular: bool) -> Self {
         Self {
             path: path.into(),
             turns: Arc::default(),
-            content: Arc::new(Mutex::new(Some(content))),
+            content: Arc::new(Mutex::new(Some(Content::new(file)))),
+            regular,
         }
     }
 
     /// Wraps a file that was opened elsewhere.
     #[must_use]
     pub fn from_std(file: std::fs::File) -> Self {
-        Self::new(file, &PathBuf::new())
+        let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
+        Self::new(file, &PathBuf::new(), regular)
     }
 
     /// Opens a file for reading.
@@ -84,7 +79,7 @@ impl File {
     /// # Errors
     /// `Os`; `Closed` after [`File::close`].
     pub async fn read(&self, most: usize) -> Result<Vec<u8>> {
-        self.call("read", move |content| content.read(most)).await
+        self.reading(move |content, way| content.read(most, way)).await
     }
 
     /// Everything from the current position to the end.
@@ -92,12 +87,7 @@ impl File {
     /// # Errors
     /// As [`File::read`].
     pub async fn read_to_end(&self) -> Result<Vec<u8>> {
-        self.call("read", |content| {
-            let mut bytes = content.take_ahead(usize::MAX);
-            content.file.read_to_end(&mut bytes)?;
-            Ok(bytes)
-        })
-        .await
+        self.call("read", Content::read_to_end).await
     }
 
     /// The bytes up to and including the next newline; without one at the end of the file; none after
@@ -106,7 +96,7 @@ impl File {
     /// # Errors
     /// As [`File::read`].
     pub async fn read_line(&self) -> Result<Vec<u8>> {
-        self.call("read", Content::read_line).await
+        self.reading(Content::read_line).await
     }
 
     /// Bytes from `offset` on, at most `most` (and 1 MiB); the position stays where it is.
@@ -114,13 +104,7 @@ impl File {
     /// # Errors
     /// As [`File::read`].
     pub async fn read_at(&self, offset: u64, most: usize) -> Result<Vec<u8>> {
-        self.call("read", move |content| {
-            let mut bytes = vec![0; most.min(READ_MOST)];
-            let count = std::os::unix::fs::FileExt::read_at(&content.file, &mut bytes, offset)?;
-            bytes.truncate(count);
-            Ok(bytes)
-        })
-        .await
+        self.reading(move |content, way| content.read_at(offset, most, way)).await
     }
 
     /// Writes everything at the current position; at the end of the file if it was opened for
@@ -146,7 +130,7 @@ impl File {
         self.call("write", move |content| {
             // What was read ahead may be what is written now.
             content.forget_ahead()?;
-            std::os::unix::fs::FileExt::write_all_at(&content.file, &bytes, offset)
+            content.file.write_all_at(&bytes, offset)
         })
         .await
     }
@@ -156,11 +140,18 @@ impl File {
     /// # Errors
     /// `Os`, also for a position before the beginning; `Closed` after [`File::close`].
     pub async fn seek(&self, to: SeekFrom) -> Result<u64> {
-        self.call("seek", move |content| {
+        let seek = move |content: &mut Content| {
             content.forget_ahead()?;
             content.file.seek(to)
-        })
-        .await
+        };
+        // The end of a file may have to be asked for.
+        if !matches!(to, SeekFrom::End(_))
+            && let Some(_turn) = self.turn(&LoopRef::current()?)
+        {
+            let done = lock(&self.content).as_mut().map(seek);
+            return self.finish("seek", done);
+        }
+        self.call("seek", seek).await
     }
 
     /// The position, from the beginning.
@@ -251,11 +242,45 @@ impl File {
     ) -> Result<T> {
         let content = self.content.clone();
         let done = self.in_turn(move || lock(&content).as_mut().map(function)).await?;
+        self.finish(operation, done)
+    }
+
+    fn finish<T>(&self, operation: &'static str, done: Option<io::Result<T>>) -> Result<T> {
         match done {
             Some(Ok(value)) => Ok(value),
             Some(Err(error)) => Err(Error::os(format!("{operation} {:?}", self.path), error)),
             None => Err(self.closed()),
         }
+    }
+
+    /// Reads: at once what is in memory, and else what the loop brings. What is no regular file is read in
+    /// the pool, as is one at which the pool is busy.
+    async fn reading<T: Send + 'static>(
+        &self,
+        mut read: impl FnMut(&mut Content, &mut Way<'_>) -> io::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let lp = LoopRef::current()?;
+        let Some(turn) = self.turn(&lp) else {
+            return self.call("read", move |content| read(content, &mut Way::Waiting)).await;
+        };
+        let (done, missing) = match lock(&self.content).as_mut() {
+            None => (None, None),
+            Some(content) => {
+                let done = read(content, &mut Way::AtOnce(&mut None));
+                (Some(done), content.missing())
+            }
+        };
+        let done = match missing {
+            None => done,
+            Some(missing) => Reading::run(lp, self.content.clone(), read, turn, missing).await?,
+        };
+        self.finish("read", done)
+    }
+
+    /// The turn to use the file on this thread, if it does not wait for anybody.
+    fn turn(&self, lp: &LoopRef) -> Option<Turn> {
+        let here = self.regular && !lp.state().files_fallback();
+        here.then(|| self.turns.turn()).flatten()
     }
 
     async fn in_turn<T: Send + 'static>(
@@ -264,68 +289,6 @@ impl File {
     ) -> Result<T> {
         LoopRef::current()?.run_in_executor(Some(self.turns.clone()), function)?.await
     }
-}
-
-impl Content {
-    /// At most `most` of what was read ahead.
-    fn take_ahead(&mut self, most: usize) -> Vec<u8> {
-        let left = &self.ahead[self.taken..];
-        let part = left[..left.len().min(most)].to_vec();
-        self.taken += part.len();
-        part
-    }
-
-    /// Moves the file's position back to the caller's.
-    fn forget_ahead(&mut self) -> io::Result<()> {
-        let left = self.ahead.len() - self.taken;
-        if left > 0 {
-            self.file.seek(SeekFrom::Current(-(left as i64)))?;
-        }
-        self.ahead.clear();
-        self.taken = 0;
-        Ok(())
-    }
-
-    fn read(&mut self, most: usize) -> io::Result<Vec<u8>> {
-        let ahead = self.take_ahead(most);
-        if !ahead.is_empty() || most == 0 {
-            return Ok(ahead);
-        }
-        let mut bytes = Vec::new();
-        read_once(&mut self.file, most.min(READ_MOST), &mut bytes)?;
-        Ok(bytes)
-    }
-
-    fn read_line(&mut self) -> io::Result<Vec<u8>> {
-        let mut line = Vec::new();
-        loop {
-            let left = &self.ahead[self.taken..];
-            let end = left.iter().position(|byte| *byte == b'\n').map(|at| at + 1);
-            let part = self.take_ahead(end.unwrap_or(usize::MAX));
-            line.extend(part);
-            if end.is_some() {
-                return Ok(line);
-            }
-            self.taken = 0;
-            read_once(&mut self.file, READ_AHEAD, &mut self.ahead)?;
-            if self.ahead.is_empty() {
-                return Ok(line);
-            }
-        }
-    }
-}
-
-/// Replaces the contents of `into` by one read of at most `most` bytes.
-fn read_once(from: &mut impl Read, most: usize, into: &mut Vec<u8>) -> io::Result<()> {
-    into.resize(most, 0);
-    let count = loop {
-        match from.read(into) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            read => break read,
-        }
-    };
-    into.truncate(*count.as_ref().unwrap_or(&0));
-    count.map(drop)
 }
 
 impl fmt::Debug for File {

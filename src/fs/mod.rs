@@ -1,8 +1,12 @@
 //! Files and directories, off the loop's thread.
 //!
 //! The kernel's calls on files block, so they are made in the loop's pool of threads
-//! ([`EventLoop::set_default_executor`](crate::EventLoop::set_default_executor) replaces it). All
-//! functions need a running loop and fail with `Usage` without one. For anything that is not here:
+//! ([`EventLoop::set_default_executor`](crate::EventLoop::set_default_executor) replaces it). Reads of up to
+//! 64 KiB of an open [`File`] are spared the way there and back: what is in memory is read at once (on Linux,
+//! where the file system tells), and the rest by [`EventLoop::pread`](crate::EventLoop::pread), which is the
+//! kernel's own business on io_uring. `ANYLOOP_FILES_FALLBACK` forces the pool.
+//!
+//! All functions need a running loop and fail with `Usage` without one. For anything that is not here:
 //! [`to_thread`] with `std::fs`.
 //!
 //! ```
@@ -25,11 +29,14 @@
 //! A cancelled call whose turn in the pool has not come does nothing. One that has begun goes on to
 //! its end, unobserved: bytes may be written, and the position of a file may have moved. What comes
 //! after it on the same [`File`] waits for it. Dropping a future, rather than cancelling the task
-//! that awaits it, lets the call run in either case.
+//! that awaits it, lets the call run in either case. A read that is cancelled or dropped and was not made in
+//! the pool has read nothing, and the position has not moved.
 
+mod content;
 mod dir;
 mod file;
 mod options;
+mod reading;
 mod serial;
 
 use std::fs::{Metadata, Permissions};

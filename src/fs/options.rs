@@ -67,8 +67,13 @@ impl OpenOptions {
     /// `Os`, naming the path; kind `InvalidInput` if the options contradict each other.
     pub async fn open(&self, path: impl AsRef<Path>) -> Result<File> {
         let options = self.0.clone();
-        let file = super::call("open", path.as_ref(), move |path| options.open(path)).await?;
-        Ok(File::new(file, path.as_ref()))
+        let open = move |path: &Path| {
+            let file = options.open(path)?;
+            let regular = file.metadata()?.is_file();
+            Ok((file, regular))
+        };
+        let (file, regular) = super::call("open", path.as_ref(), open).await?;
+        Ok(File::new(file, path.as_ref(), regular))
     }
 }
 

@@ -47,6 +47,40 @@ impl Executor for Serial {
     }
 }
 
+impl Serial {
+    /// The turn to do something without a job, if nothing is under way.
+    pub(super) fn turn(&self) -> Option<Turn> {
+        let served = std::mem::replace(&mut lock(&self.0).served, true);
+        (!served).then(|| Turn(self.0.clone()))
+    }
+}
+
+/// The jobs that come meanwhile wait until it is dropped.
+#[derive(Debug)]
+pub(super) struct Turn(Arc<Mutex<Queue>>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        {
+            let mut queue = lock(&self.0);
+            queue.served = !queue.jobs.is_empty();
+            if !queue.served {
+                return;
+            }
+        }
+        let queue = self.0.clone();
+        let pool = LoopRef::current().and_then(|lp| {
+            let queue = queue.clone();
+            lp.execute(None, Box::new(move || serve(&queue)))
+        });
+        if pool.is_err() {
+            // The loop is closing, and the jobs may be another's.
+            let spawned = std::thread::Builder::new().spawn(move || serve(&queue));
+            drop(spawned);
+        }
+    }
+}
+
 fn serve(queue: &Mutex<Queue>) {
     loop {
         let job = {

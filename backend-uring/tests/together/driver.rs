@@ -16,6 +16,7 @@ const SUITES: &[(&str, &str)] = &[
     ("no_recv", "no-recv"),
     ("no_send", "no-send"),
     ("no_silent_send", "no-silent-send"),
+    ("no_pread", "no-pread"),
     ("no_multishot_accept", "no-multishot-accept"),
     ("no_multishot_recv", "no-multishot-recv"),
     ("no_buffer_ring", "no-buffer-ring"),

@@ -17,6 +17,8 @@ mod overflow;
 #[cfg(target_os = "linux")]
 mod policy;
 #[cfg(target_os = "linux")]
+mod pread;
+#[cfg(target_os = "linux")]
 mod random;
 #[cfg(target_os = "linux")]
 mod readiness;
@@ -34,6 +36,7 @@ fn main() -> std::process::ExitCode {
         lifecycle::trials(),
         overflow::trials(),
         policy::trials(),
+        pread::trials(),
         random::trials(),
         readiness::trials(),
         stream::trials(),

@@ -282,7 +282,10 @@ impl Source for Listener {
             Event::Ready { .. } => self.accept_ready(&base),
             Event::Accepted { fd, .. } => self.accepted(&base, fd),
             Event::AcceptEnded { error, .. } => self.on_accept_ended(&base, error),
-            Event::Data { .. } | Event::RecvEnded { .. } | Event::Sent { .. } => {}
+            Event::Data { .. }
+            | Event::RecvEnded { .. }
+            | Event::Sent { .. }
+            | Event::Read { .. } => {}
         }
     }
 

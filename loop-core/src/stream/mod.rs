@@ -299,7 +299,7 @@ impl Source for Stream {
             Event::Data { chunk, .. } => self.on_data(&base, &chunk),
             Event::RecvEnded { reason, .. } => self.on_recv_ended(&base, reason),
             Event::Sent { buffer, result, .. } => self.on_sent(&base, buffer, result),
-            Event::Accepted { .. } | Event::AcceptEnded { .. } => {}
+            Event::Accepted { .. } | Event::AcceptEnded { .. } | Event::Read { .. } => {}
         }
     }
 

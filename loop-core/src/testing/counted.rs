@@ -1,5 +1,6 @@
 //! A driver that counts what the core asks of it.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -146,6 +147,16 @@ impl<D: Driver> Driver for Counted<D> {
         offset: usize,
     ) -> Result<(), Vec<u8>> {
         self.inner.send_lazily(fd, key, buffer, offset)
+    }
+
+    fn pread(
+        &mut self,
+        file: Arc<File>,
+        key: Key,
+        buffer: Vec<u8>,
+        offset: u64,
+    ) -> Result<(), Vec<u8>> {
+        self.inner.pread(file, key, buffer, offset)
     }
 
     fn close(&mut self, fd: OwnedFd, key: Key) {
