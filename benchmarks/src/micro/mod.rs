@@ -3,6 +3,7 @@
 //! The measurements are written once, against [`Runtime`]; every runtime runs them in a process
 //! of its own that prints `name ns_per_op` lines.
 
+mod datagrams;
 mod growth;
 mod measure;
 mod peer;
@@ -123,7 +124,8 @@ fn run_all<R: Runtime>(smoke: bool) -> io::Result<()> {
     R::run(async move {
         tasks::run::<R>(effort).await;
         timers::run::<R>(effort).await;
-        threads::run::<R>(effort).await
+        threads::run::<R>(effort).await?;
+        datagrams::run::<R>(effort).await
     })?
 }
 
@@ -145,7 +147,7 @@ fn charts(subjects: &[Subject], columns: &[BTreeMap<String, f64>]) -> Vec<(Strin
 }
 
 /// Names as printed by a child, and as shown.
-const MEASUREMENTS: [(&str, &str); 17] = [
+const MEASUREMENTS: [(&str, &str); 23] = [
     ("spawn-join-batch", "spawn + join, batch"),
     ("spawn-join-serial", "spawn + join, serial"),
     ("call-soon-batch", "`call_soon`, batch (a trivial task elsewhere)"),
@@ -163,4 +165,10 @@ const MEASUREMENTS: [(&str, &str); 17] = [
     ("wake-burst", "wake from another thread, per call in a burst"),
     ("post-burst", "post from another thread, per call in a burst"),
     ("blocking", "blocking pool round trip"),
+    ("datagram-recv-1", "datagram that waits alone, by socket"),
+    ("datagram-batch-1", "datagram that waits alone, by batch"),
+    ("datagram-protocol-1", "datagram that waits alone, by protocol"),
+    ("datagram-recv-16", "datagram of 16 that wait, by socket"),
+    ("datagram-batch-16", "datagram of 16 that wait, by batch"),
+    ("datagram-protocol-16", "datagram of 16 that wait, by protocol"),
 ];

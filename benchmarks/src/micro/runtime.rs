@@ -1,8 +1,11 @@
 //! What a runtime must offer to be measured.
 
 use std::io;
+use std::net::UdpSocket;
 use std::pin::Pin;
 use std::time::Duration;
+
+pub(crate) use super::datagrams::Receive;
 
 /// A future for which one allocation per measurement does not matter.
 pub(crate) type Boxed = Pin<Box<dyn Future<Output = ()>>>;
@@ -44,6 +47,21 @@ pub(crate) trait Runtime: 'static {
 
     /// `rounds` times: put into a bounded queue of the runtime's own and get from it.
     fn queue(_rounds: u32) -> Option<Boxed> {
+        None
+    }
+
+    /// Receives datagrams one at a time.
+    fn recv_from(_socket: UdpSocket) -> Option<Receive> {
+        None
+    }
+
+    /// Receives as many as wait at a time.
+    fn recv_batch(_socket: UdpSocket) -> Option<Receive> {
+        None
+    }
+
+    /// Has a protocol called for each datagram.
+    fn datagram_protocol(_socket: UdpSocket) -> Option<Receive> {
         None
     }
 

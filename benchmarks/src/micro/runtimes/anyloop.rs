@@ -1,11 +1,18 @@
 //! Ours, on each backend.
 
+use std::cell::Cell;
+use std::future::poll_fn;
 use std::io;
+use std::net::UdpSocket;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use anyloop::{EventLoopExt, LoopRef, RemoteHandle};
+use anyloop::{
+    DatagramEndpoint, DatagramProtocol, Datagrams, EventLoopExt, LoopRef, RemoteHandle, SockAddr,
+};
 
-use crate::micro::runtime::{Boxed, Post, Runtime};
+use crate::micro::runtime::{Boxed, Post, Receive, Runtime};
 
 fn current() -> LoopRef {
     LoopRef::current().expect("the suite runs on a loop")
@@ -75,6 +82,58 @@ macro_rules! runtimes {
                 }))
             }
 
+            fn recv_from(socket: UdpSocket) -> Option<Receive> {
+                let socket = anyloop::UdpSocket::from_fd(socket).ok()?;
+                let spare = Rc::new(Cell::new(vec![0; 2048]));
+                Some(Box::new(move |count| {
+                    let (socket, spare) = (socket.clone(), spare.clone());
+                    Box::pin(async move {
+                        let mut buffer = spare.take();
+                        for _ in 0..count {
+                            let received;
+                            (received, buffer) = socket.recv_from_into(buffer).await;
+                            assert_eq!(received.ok().map(|(length, _)| length), Some(64));
+                        }
+                        spare.set(buffer);
+                    })
+                }))
+            }
+
+            fn recv_batch(socket: UdpSocket) -> Option<Receive> {
+                let socket = anyloop::UdpSocket::from_fd(socket).ok()?;
+                let spare = Rc::new(Cell::new(Some(Datagrams::new(16, 2048))));
+                Some(Box::new(move |count| {
+                    let (socket, spare) = (socket.clone(), spare.clone());
+                    Box::pin(async move {
+                        let mut batch = spare.take().expect("one receive at a time");
+                        let mut received = 0;
+                        while received < count as usize {
+                            let some;
+                            (some, batch) = socket.recv_batch(batch).await;
+                            received += some.expect("nothing is refused");
+                            assert!(batch.iter().all(|(data, _)| data.len() == 64));
+                        }
+                        spare.set(Some(batch));
+                    })
+                }))
+            }
+
+            fn datagram_protocol(socket: UdpSocket) -> Option<Receive> {
+                let count = Rc::new(Count::default());
+                let (protocol, lp) = (count.clone(), current());
+                let factory = move || -> Rc<dyn DatagramProtocol> { protocol.clone() };
+                let at = DatagramEndpoint::socket(socket);
+                let opening = lp.create_datagram_endpoint(Rc::new(factory), at);
+                let opening = lp.create_task(async move { opening.await.is_ok() }).ok()?;
+                Some(Box::new(move |more| {
+                    let (count, opening) = (count.clone(), opening.clone());
+                    Box::pin(async move {
+                        assert_eq!((&opening).await.ok(), Some(true));
+                        count.received(more).await;
+                    })
+                }))
+            }
+
             fn poster() -> Option<impl Post> {
                 Some(current().remote())
             }
@@ -89,6 +148,41 @@ runtimes! {
     Mio = "mio";
     /// On polling.
     Polling = "polling";
+}
+
+/// A protocol that counts.
+#[derive(Default)]
+struct Count {
+    received: Cell<u32>,
+    wanted: Cell<u32>,
+    waker: Cell<Option<Waker>>,
+}
+
+impl Count {
+    /// Waits for so many more.
+    async fn received(&self, more: u32) {
+        self.wanted.set(self.wanted.get() + more);
+        poll_fn(|cx| {
+            if self.received.get() == self.wanted.get() {
+                return Poll::Ready(());
+            }
+            self.waker.set(Some(cx.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+impl DatagramProtocol for Count {
+    fn datagram_received(&self, data: &[u8], _: Option<&SockAddr>) {
+        assert_eq!(data.len(), 64);
+        self.received.set(self.received.get() + 1);
+        if self.received.get() == self.wanted.get()
+            && let Some(waker) = self.waker.take()
+        {
+            waker.wake();
+        }
+    }
 }
 
 impl Post for RemoteHandle {

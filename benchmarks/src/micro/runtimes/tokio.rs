@@ -1,12 +1,14 @@
 //! tokio, current-thread runtime.
 
 use std::io;
+use std::net::UdpSocket;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::micro::runtime::{Boxed, Post, Runtime};
+use crate::micro::runtime::{Boxed, Post, Receive, Runtime};
 
 /// The runtime. Its suite is the root future: tasks of this runtime must be `Send`.
 #[derive(Debug)]
@@ -65,6 +67,20 @@ impl Runtime for Tokio {
                 assert!(sender.send(number).await.is_ok());
                 assert_eq!(receiver.recv().await, Some(number));
             }
+        }))
+    }
+
+    fn recv_from(socket: UdpSocket) -> Option<Receive> {
+        let socket = Rc::new(tokio::net::UdpSocket::from_std(socket).ok()?);
+        Some(Box::new(move |count| {
+            let socket = Rc::clone(&socket);
+            Box::pin(async move {
+                let mut buffer = [0; 2048];
+                for _ in 0..count {
+                    let received = socket.recv_from(&mut buffer).await;
+                    assert_eq!(received.ok().map(|(length, _)| length), Some(64));
+                }
+            })
         }))
     }
 
