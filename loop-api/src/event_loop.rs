@@ -553,7 +553,7 @@ pub trait EventLoop: fmt::Debug {
         unsupported("sock_sendfile")
     }
 
-    // --- being embedded in another loop ---
+    // --- files ---
 
     /// Reads at most `size` bytes of a regular file from `offset` on, and none at its end; the file's
     /// position stays where it is. May read fewer than there are. The loop does not wait for the disk: the
@@ -587,6 +587,8 @@ pub trait EventLoop: fmt::Debug {
     ) -> Result<LoopFuture<io::Result<Vec<u8>>>> {
         crate::file::pread_in_executor(self, file, size, offset)
     }
+
+    // --- being embedded in another loop ---
 
     /// Becomes readable when [`EventLoop::turn`] has something to do, if the kernel interface has such
     /// a thing. With [`EventLoop::next_timeout`] it lets a foreign loop drive this one:
