@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`first_program`] | whoever begins: a server, a client, tasks, an error |
 //! | [`choosing_a_backend`] | mio, io_uring or polling, and who decides |
+//! | [`many_cores`] | servers on more than one core: a loop each, and who gets which connection |
 //! | [`from_asyncio`] | Python programmers: every name of asyncio and its name here |
 //! | [`from_tokio`] | tokio programmers: what is the same, what is not |
 //! | [`cancellation`] | what a cancelled task sees, and how to clean up |
@@ -15,6 +16,9 @@ pub mod first_program {}
 
 #[doc = include_str!("choosing_a_backend.md")]
 pub mod choosing_a_backend {}
+
+#[doc = include_str!("many_cores.md")]
+pub mod many_cores {}
 
 #[doc = include_str!("from_asyncio.md")]
 pub mod from_asyncio {}

@@ -3,9 +3,10 @@
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::thread;
 use std::time::Duration;
 
-use crate::common::{PATIENCE, assert_eof, borrow, each_config, key, listener, say};
+use crate::common::{PATIENCE, Rig, assert_eof, borrow, each_config, key, listener, say};
 use anyloop_core::driver::{Driver, Event};
 
 fn connect(to: &TcpListener) -> TcpStream {
@@ -130,6 +131,34 @@ fn what_is_no_listener_is_an_error() {
     });
 }
 
+fn what_one_ring_accepts_another_serves() {
+    each_config(|rig| {
+        let listener = listener();
+        rig.driver.accept_start(borrow(&listener), key(1)).unwrap();
+        let mut peer = connect(&listener);
+        let ours = rig.accepted(key(1));
+        // A ring belongs to a thread, as a loop does.
+        let serving = thread::spawn(move || {
+            let mut other = Rig::words("");
+            other.recv_start(&ours, key(1));
+            assert_eq!(other.bytes(key(1), 4), b"ping");
+            other.driver.send(borrow(&ours), key(1), b"pong".to_vec(), 0).unwrap();
+            assert_eq!(other.sent(key(1)).1.unwrap(), 4);
+            other.close(ours, key(1));
+            other.driver.shutdown();
+        });
+        say(&mut peer, b"ping");
+        let mut answer = [0; 4];
+        peer.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"pong");
+        assert_eof(&mut peer);
+        serving.join().unwrap();
+        // The first ring has nothing to do with it any more.
+        rig.silent();
+        rig.close(listener, key(1));
+    });
+}
+
 /// A TCP socket that neither listens nor is connected.
 fn idle_socket() -> OwnedFd {
     // SAFETY: the call takes no pointers.
@@ -146,4 +175,5 @@ trials! {
     no_connection_is_lost_or_leaked_by_stopping,
     a_closed_listener_frees_its_port_and_its_late_connections,
     what_is_no_listener_is_an_error,
+    what_one_ring_accepts_another_serves,
 }
