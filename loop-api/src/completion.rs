@@ -5,7 +5,7 @@ use crate::future::{CallbackId, LoopFuture};
 use crate::loop_ref::LoopRef;
 use crate::task::Task;
 
-/// What [`EventLoopExt::run_until_done`] can wait for: [`Task`] and [`LoopFuture`].
+/// What [`run_until_done`](crate::EventLoopExt::run_until_done) can wait for: [`Task`] and [`LoopFuture`].
 pub trait Completion {
     /// What a success gives.
     type Value;

@@ -41,7 +41,8 @@ pub type ProtocolFactory = Rc<dyn Fn() -> AnyProtocol>;
 
 /// An event loop: the mirror of asyncio's `AbstractEventLoop`, usable as `dyn`.
 ///
-/// Users hold a [`LoopRef`] and call the generic methods of [`EventLoopExt`] on it. A loop author
+/// Users hold a [`LoopRef`](crate::LoopRef) and call the generic methods of
+/// [`EventLoopExt`](crate::EventLoopExt) on it. A loop author
 /// either implements a driver for `anyloop-core` and gets all of this, or implements this trait;
 /// either way the conformance suite tells whether it was done right.
 ///
@@ -329,7 +330,8 @@ pub trait EventLoop: fmt::Debug {
     // --- child processes; a loop may leave them out, and then they fail with `Usage` ---
 
     /// Starts a child process and attaches a protocol to it; users call
-    /// [`EventLoopExt::subprocess_exec`] or [`EventLoopExt::subprocess_shell`].
+    /// [`subprocess_exec`](crate::EventLoopExt::subprocess_exec) or
+    /// [`subprocess_shell`](crate::EventLoopExt::subprocess_shell).
     ///
     /// The loop owns the child, reaps it when it ends, and touches no other. A child that still runs
     /// when the loop is closed is killed.
@@ -627,7 +629,7 @@ pub trait EventLoop: fmt::Debug {
     }
 
     /// Adds what only the loop knows to a dump of it: timers, watchers, operations, transports. For
-    /// [`EventLoopExt::dump`].
+    /// [`EventLoopExt::dump`](crate::EventLoopExt::dump).
     fn list(&self, dump: &mut Dump) {
         let _ = dump;
     }

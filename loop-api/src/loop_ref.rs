@@ -13,7 +13,7 @@ use crate::state;
 pub struct LoopRef(Rc<dyn EventLoop>);
 
 impl LoopRef {
-    /// Takes a loop into use; binds its [`LoopState`] to it.
+    /// Takes a loop into use; binds its [`LoopState`](crate::LoopState) to it.
     #[must_use]
     pub fn new(lp: Rc<dyn EventLoop>) -> Self {
         lp.state().bind(Rc::downgrade(&lp));

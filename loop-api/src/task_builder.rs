@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::loop_ref::LoopRef;
 use crate::task::{Task, TaskOptions, spawn};
 
-/// Creates a task with options; from [`EventLoopExt::task`].
+/// Creates a task with options; from [`EventLoopExt::task`](crate::EventLoopExt::task).
 #[derive(Debug)]
 #[must_use = "ends with `spawn`"]
 pub struct TaskBuilder {
@@ -41,7 +41,7 @@ impl TaskBuilder {
     /// Makes the task.
     ///
     /// # Errors
-    /// As [`EventLoopExt::create_task`].
+    /// As [`EventLoopExt::create_task`](crate::EventLoopExt::create_task).
     #[track_caller]
     pub fn spawn<F: Future + 'static>(self, future: F) -> Result<Task<F::Output>> {
         spawn(&self.lp, future, Ok, self.options)
@@ -51,7 +51,7 @@ impl TaskBuilder {
     /// failed, as a Python task has that raised, and [`Task::exception`] and all awaiters see it.
     ///
     /// # Errors
-    /// As [`EventLoopExt::create_task`].
+    /// As [`EventLoopExt::create_task`](crate::EventLoopExt::create_task).
     #[track_caller]
     pub fn spawn_settled<F, T>(
         self,
