@@ -9,6 +9,7 @@ mod clock;
 mod connect;
 mod datagram;
 mod debug;
+mod descriptor;
 pub mod driver;
 mod embed;
 #[cfg(target_os = "linux")]

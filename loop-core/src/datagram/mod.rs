@@ -11,7 +11,6 @@ mod send;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::{Rc, Weak};
 
 use anyloop_api::{
@@ -26,9 +25,9 @@ use self::receive::Held;
 use self::send::Outgoing;
 use crate::base::BaseLoop;
 use crate::begin::Begin;
-use crate::driver::{Event, Interest, Key, Readiness, Trigger};
+use crate::descriptor::Descriptor;
+use crate::driver::{Event, Interest, Readiness};
 use crate::flow::Flow;
-use crate::lend::lend;
 use crate::sources::Source;
 use crate::voice::Voice;
 
@@ -39,20 +38,17 @@ const READABLE: u8 = 1 << 1;
 const CLOSING: u8 = 1 << 2;
 /// `connection_lost` is scheduled or was called.
 const LOST: u8 = 1 << 3;
-const REGISTERED: u8 = 1 << 4;
 /// An attempt to send is scheduled.
-const RETRYING: u8 = 1 << 5;
+const RETRYING: u8 = 1 << 4;
 /// Several datagrams waited together when we last looked.
-const MANY: u8 = 1 << 6;
+const MANY: u8 = 1 << 5;
 
 pub(crate) struct Datagram {
     this: Weak<Self>,
     base: Weak<BaseLoop>,
-    key: Key,
-    socket: RefCell<Option<Rc<Socket>>>,
+    socket: Descriptor<Socket>,
     voice: Voice<Rc<dyn DatagramProtocol>>,
     flags: Cell<u8>,
-    interest: Cell<Interest>,
     held: Cell<Held>,
     out: Outgoing,
     flow: Flow,
@@ -77,19 +73,16 @@ impl Datagram {
         remote: Option<SockAddr>,
         protocol: Rc<dyn DatagramProtocol>,
     ) -> Result<Rc<Self>> {
-        base.sources.own(socket.as_raw_fd(), "create_datagram_endpoint")?;
         let connected = socket.peer_addr().is_ok();
         let domain = socket.domain().ok();
         let internet = matches!(domain, Some(Domain::IPV4 | Domain::IPV6));
-        let key = base.sources.reserve();
+        let socket = Descriptor::own(base, socket, "create_datagram_endpoint")?;
         let endpoint = Rc::new_cyclic(|this: &Weak<Self>| Self {
             this: this.clone(),
             base: base.weak(),
-            key,
-            socket: RefCell::new(Some(Rc::new(socket))),
+            socket,
             voice: Voice::new(base.weak(), protocol),
             flags: Cell::new(0),
-            interest: Cell::new(Interest::NONE),
             held: Cell::new(None),
             out: Outgoing::default(),
             flow: Flow::default(),
@@ -100,7 +93,7 @@ impl Datagram {
             blind: domain == Some(Domain::UNIX) && !connected,
             sockname: RefCell::new(None),
         });
-        base.sources.fill(key, endpoint.clone());
+        base.sources.fill(endpoint.socket.key(), endpoint.clone());
         Ok(endpoint)
     }
 
@@ -117,23 +110,14 @@ impl Datagram {
     }
 
     fn socket(&self) -> Option<Rc<Socket>> {
-        self.socket.borrow().clone()
+        self.socket.get()
     }
 
     // --- watching ---
 
     fn watch(&self, base: &BaseLoop) {
-        let Some(socket) = self.socket() else { return };
-        let interest = match base.caps().trigger {
-            Trigger::Edge => Interest::BOTH,
-            Trigger::Level => self.wanted(),
-        };
-        match base.with_driver(|driver| driver.register(lend(&*socket), self.key, interest)) {
-            Ok(()) => {
-                self.set(REGISTERED);
-                self.interest.set(interest);
-            }
-            Err(error) => self.fatal(Error::os("watching a datagram endpoint", error)),
+        if let Err(error) = self.socket.register(base, Interest::BOTH, || self.wanted()) {
+            self.fatal(Error::os("watching a datagram endpoint", error));
         }
     }
 
@@ -148,19 +132,10 @@ impl Datagram {
         }
     }
 
-    /// A level-triggered driver is told what we wait for; an edge-triggered one was told everything.
     fn update_interest(&self) {
         let Some(base) = self.base.upgrade() else { return };
-        if !self.has(REGISTERED) || base.caps().trigger == Trigger::Edge {
-            return;
-        }
-        let (wanted, Some(socket)) = (self.wanted(), self.socket()) else { return };
-        if wanted != self.interest.replace(wanted) {
-            let modified =
-                base.with_driver(|driver| driver.modify(lend(&*socket), self.key, wanted));
-            if let Err(error) = modified {
-                self.fatal(Error::os("watching a datagram endpoint", error));
-            }
+        if let Err(error) = self.socket.update(&base, || self.wanted()) {
+            self.fatal(Error::os("watching a datagram endpoint", error));
         }
     }
 
@@ -217,9 +192,7 @@ impl Datagram {
 
     fn set_closing(&self) {
         self.set(CLOSING);
-        if let (Some(base), Some(socket)) = (self.base.upgrade(), self.socket()) {
-            base.sources.closing(socket.as_raw_fd());
-        }
+        self.socket.closing(&self.base);
     }
 
     /// Drops what waits and ends the endpoint, with the error that did it.
@@ -252,16 +225,11 @@ impl Datagram {
     }
 
     fn release(&self) {
-        let Some(socket) = self.socket.take() else { return };
         drop(self.held.take());
-        *self.sockname.borrow_mut() = socket.local_addr().ok();
-        let Some(base) = self.base.upgrade() else { return };
-        base.disown(socket.as_raw_fd());
-        // Views hold the socket weakly, so this is the only owner.
-        if let Ok(socket) = Rc::try_unwrap(socket) {
-            base.with_driver(|driver| driver.close(OwnedFd::from(socket), self.key));
+        if let Some(socket) = self.socket() {
+            *self.sockname.borrow_mut() = socket.local_addr().ok();
         }
-        base.sources.remove(self.key);
+        self.socket.close(&self.base);
     }
 }
 
@@ -387,10 +355,7 @@ impl RawDatagramTransport for Datagram {
 impl fmt::Debug for Datagram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("<DatagramTransport")?;
-        match &*self.socket.borrow() {
-            Some(socket) => write!(f, " fd={}", socket.as_raw_fd())?,
-            None => f.write_str(" closed")?,
-        }
+        write!(f, "{}", self.socket)?;
         if let Some(remote) = &self.remote {
             write!(f, " to {}", crate::sockaddr::text(remote))?;
         }

@@ -53,7 +53,7 @@ impl Datagram {
             }
         }
         if self.wants_data() && self.has(READABLE) && base.caps().trigger == Trigger::Edge {
-            base.requeue_readable(self.key);
+            base.requeue_readable(self.socket.key());
         }
     }
 
@@ -66,7 +66,7 @@ impl Datagram {
             if base.state().interrupted() {
                 // The loop stops here, and may run again.
                 self.held.set(Some(Box::new((batch, index))));
-                base.requeue_readable(self.key);
+                base.requeue_readable(self.socket.key());
                 return;
             }
             if let Some((data, from)) = batch.get(index) {

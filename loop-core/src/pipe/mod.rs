@@ -15,7 +15,7 @@ mod write;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::{Rc, Weak};
 
 use anyloop_api::{
@@ -27,9 +27,9 @@ use rustix::io::Errno;
 
 use crate::base::BaseLoop;
 use crate::begin::{self, Begin};
-use crate::driver::{Event, Interest, Key, Trigger};
+use crate::descriptor::Descriptor;
+use crate::driver::{Event, Interest};
 use crate::flow::Flow;
-use crate::lend::lend;
 use crate::sources::Source;
 use crate::stream::WriteBuffer;
 use crate::voice::Voice;
@@ -44,13 +44,12 @@ const PAUSED: u16 = 1 << 3;
 const CLOSING: u16 = 1 << 4;
 /// `connection_lost` is scheduled or was called.
 const LOST: u16 = 1 << 5;
-const REGISTERED: u16 = 1 << 6;
 /// It cannot be watched, and is always ready.
-const UNPOLLABLE: u16 = 1 << 7;
+const UNPOLLABLE: u16 = 1 << 6;
 /// A try in the next iteration is scheduled.
-const TRYING: u16 = 1 << 8;
+const TRYING: u16 = 1 << 7;
 /// The peer of a write end sends something: its readability is no hang-up.
-const DEAF: u16 = 1 << 9;
+const DEAF: u16 = 1 << 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
@@ -77,14 +76,12 @@ enum Kind {
 pub(crate) struct Pipe {
     this: Weak<Self>,
     base: Weak<BaseLoop>,
-    key: Key,
     end: End,
     kind: Kind,
-    fd: RefCell<Option<Rc<OwnedFd>>>,
+    fd: Descriptor<OwnedFd>,
     voice: Voice<AnyProtocol>,
     user: RefCell<WeakTransport>,
     flags: Cell<u16>,
-    interest: Cell<Interest>,
     out: RefCell<WriteBuffer>,
     flow: Flow,
     dead_writes: Cell<u8>,
@@ -155,24 +152,21 @@ impl Pipe {
         if end == End::Write {
             crate::signals::ignore_sigpipe();
         }
-        base.sources.own(fd.as_raw_fd(), end.operation())?;
-        let key = base.sources.reserve();
+        let fd = Descriptor::own(base, fd, end.operation())?;
         let pipe = Rc::new_cyclic(|this: &Weak<Self>| Self {
             this: this.clone(),
             base: base.weak(),
-            key,
             end,
             kind,
-            fd: RefCell::new(Some(Rc::new(fd))),
+            fd,
             voice: Voice::new(base.weak(), protocol),
             user: RefCell::default(),
             flags: Cell::new(0),
-            interest: Cell::new(Interest::NONE),
             out: RefCell::default(),
             flow: Flow::default(),
             dead_writes: Cell::new(0),
         });
-        base.sources.fill(key, pipe.clone());
+        base.sources.fill(pipe.fd.key(), pipe.clone());
         Ok(pipe)
     }
 
@@ -189,7 +183,7 @@ impl Pipe {
     }
 
     fn fd(&self) -> Option<Rc<OwnedFd>> {
-        self.fd.borrow().clone()
+        self.fd.get()
     }
 
     fn transport(&self) -> Transport {
@@ -205,19 +199,12 @@ impl Pipe {
     // --- watching ---
 
     fn watch(&self, base: &BaseLoop) {
-        let Some(fd) = self.fd() else { return };
-        let interest = match (base.caps().trigger, self.end) {
-            (Trigger::Edge, End::Read) => Interest::READ,
-            (Trigger::Edge, End::Write) => {
-                Interest { readable: self.kind != Kind::Device, writable: true }
-            }
-            (Trigger::Level, _) => self.wanted(),
+        let edge = match self.end {
+            End::Read => Interest::READ,
+            End::Write => Interest { readable: self.kind != Kind::Device, writable: true },
         };
-        match base.with_driver(|driver| driver.register(lend(&*fd), self.key, interest)) {
-            Ok(()) => {
-                self.set(REGISTERED);
-                self.interest.set(interest);
-            }
+        match self.fd.register(base, edge, || self.wanted()) {
+            Ok(()) => {}
             // A device that never makes anybody wait, such as /dev/null.
             Err(error)
                 if self.kind == Kind::Device
@@ -240,18 +227,10 @@ impl Pipe {
         }
     }
 
-    /// A level-triggered driver is told what we wait for; an edge-triggered one was told everything.
     fn update_interest(&self) {
         let Some(base) = self.base.upgrade() else { return };
-        if !self.has(REGISTERED) || base.caps().trigger == Trigger::Edge {
-            return;
-        }
-        let (wanted, Some(fd)) = (self.wanted(), self.fd()) else { return };
-        if wanted != self.interest.replace(wanted) {
-            let modified = base.with_driver(|driver| driver.modify(lend(&*fd), self.key, wanted));
-            if let Err(error) = modified {
-                self.force(Some(Error::os("watching a pipe", error)));
-            }
+        if let Err(error) = self.fd.update(&base, || self.wanted()) {
+            self.force(Some(Error::os("watching a pipe", error)));
         }
     }
 
@@ -299,9 +278,7 @@ impl Pipe {
 
     fn set_closing(&self) {
         self.set(CLOSING);
-        if let (Some(base), Some(fd)) = (self.base.upgrade(), self.fd()) {
-            base.sources.closing(fd.as_raw_fd());
-        }
+        self.fd.closing(&self.base);
     }
 
     fn close_gracefully(&self) {
@@ -341,19 +318,8 @@ impl Pipe {
         if self.has(MADE) {
             self.tell("connection_lost panicked", |protocol| protocol.connection_lost(error));
         }
-        self.release();
+        self.fd.close(&self.base);
         self.voice.end();
-    }
-
-    fn release(&self) {
-        let Some(fd) = self.fd.take() else { return };
-        let Some(base) = self.base.upgrade() else { return };
-        base.disown(fd.as_raw_fd());
-        // Views hold the descriptor weakly, so this is the only owner.
-        if let Ok(fd) = Rc::try_unwrap(fd) {
-            base.with_driver(|driver| driver.close(fd, self.key));
-        }
-        base.sources.remove(self.key);
     }
 }
 
@@ -395,7 +361,7 @@ impl Source for Pipe {
 
     fn abandon(&self) {
         self.set(CLOSING | LOST);
-        self.release();
+        self.fd.close(&self.base);
         self.voice.end();
         drop(self.out.take());
     }
@@ -487,11 +453,7 @@ impl Protocol for Gone {}
 
 impl fmt::Debug for Pipe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "<{:?}PipeTransport", self.end)?;
-        match &*self.fd.borrow() {
-            Some(fd) => write!(f, " fd={}", fd.as_raw_fd())?,
-            None => f.write_str(" closed")?,
-        }
+        write!(f, "<{:?}PipeTransport{}", self.end, self.fd)?;
         if self.has(CLOSING) && !self.has(LOST) {
             f.write_str(" closing")?;
         }

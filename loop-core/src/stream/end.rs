@@ -1,8 +1,5 @@
 //! The end of a connection: `connection_lost` once, then the descriptor is closed, whatever happens.
 
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::rc::Rc;
-
 use anyloop_api::{Error, EventLoop, Report};
 
 use super::{CLOSING, EOF, LOST, MADE, PAUSED, Stream};
@@ -35,9 +32,7 @@ impl Stream {
 
     fn set_closing(&self) {
         self.set(CLOSING);
-        if let (Some(base), Some(socket)) = (self.base.upgrade(), self.socket()) {
-            base.sources.closing(socket.as_raw_fd());
-        }
+        self.socket.closing(&self.base);
     }
 
     pub(super) fn schedule_lost(&self, error: Option<Error>) {
@@ -76,18 +71,11 @@ impl Stream {
     }
 
     fn release(&self) {
-        let Some(socket) = self.socket.take() else { return };
         if self.user.borrow().upgrade().is_some() {
             // Whoever has the handle may still ask.
-            self.names.own(Some(&*socket));
+            self.names.own(self.socket().as_deref());
         }
-        let Some(base) = self.base.upgrade() else { return };
-        base.disown(socket.as_raw_fd());
-        // Views hold the socket weakly, so this is the only owner.
-        if let Ok(socket) = Rc::try_unwrap(socket) {
-            base.with_driver(|driver| driver.close(OwnedFd::from(socket), self.key));
-        }
-        base.sources.remove(self.key);
+        self.socket.close(&self.base);
     }
 
     /// While data may arrive or leave, the loop keeps the connection going for its protocol. Paused or at

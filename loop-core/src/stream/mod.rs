@@ -19,7 +19,6 @@ mod write;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::os::fd::AsRawFd;
 use std::rc::{Rc, Weak};
 
 use anyloop_api::{
@@ -35,8 +34,8 @@ use self::transfer::Wait;
 pub(crate) use self::write::WriteBuffer;
 use crate::base::BaseLoop;
 use crate::begin::Begin;
-use crate::driver::{Event, Interest, Key, Trigger};
-use crate::lend::lend;
+use crate::descriptor::Descriptor;
+use crate::driver::{Event, Interest};
 use crate::server::ServerState;
 use crate::sockaddr;
 use crate::sources::Source;
@@ -61,24 +60,21 @@ const WRITING_PAUSED: u32 = 1 << 9;
 const RECEIVING: u32 = 1 << 10;
 /// In the loop's list of streams to flush.
 const DIRTY: u32 = 1 << 11;
-/// Registered for readiness.
-const REGISTERED: u32 = 1 << 12;
 /// The kernel had no room when we last wrote.
-const FULL: u32 = 1 << 13;
+const FULL: u32 = 1 << 12;
 /// What arrives next is to be announced, not delivered.
-const ANNOUNCE: u32 = 1 << 14;
+const ANNOUNCE: u32 = 1 << 13;
 /// It was announced, and may be taken.
-const OFFERED: u32 = 1 << 15;
+const OFFERED: u32 = 1 << 14;
 /// The engine receives for others; this one's messages are large, and read from readiness.
-const LARGE: u32 = 1 << 16;
+const LARGE: u32 = 1 << 15;
 /// A file is being sent: nobody else may write.
-const TRANSFER: u32 = 1 << 17;
+const TRANSFER: u32 = 1 << 16;
 
 pub(crate) struct Stream {
     this: Weak<Self>,
     base: Weak<BaseLoop>,
-    key: Key,
-    socket: RefCell<Option<Rc<Socket>>>,
+    socket: Descriptor<Socket>,
     protocol: RefCell<Option<AnyProtocol>>,
     user: RefCell<WeakTransport>,
     context: Snapshot,
@@ -88,7 +84,6 @@ pub(crate) struct Stream {
     offered_at: Cell<u32>,
     /// Small reads in a row while `LARGE` is set.
     small_reads: Cell<u8>,
-    interest: Cell<Interest>,
     out: RefCell<WriteBuffer>,
     /// Bytes lent to the engine, and how many of that buffer it has sent before.
     in_flight: Cell<usize>,
@@ -110,14 +105,12 @@ impl Stream {
         context: Snapshot,
         server: Option<Rc<ServerState>>,
     ) -> Result<Rc<Self>> {
-        base.sources.own(socket.as_raw_fd(), "creating a transport")?;
-        let key = base.sources.reserve();
         let names = Names::of(&socket);
+        let socket = Descriptor::own(base, socket, "creating a transport")?;
         let stream = Rc::new_cyclic(|this: &Weak<Self>| Self {
             this: this.clone(),
             base: base.weak(),
-            key,
-            socket: RefCell::new(Some(Rc::new(socket))),
+            socket,
             protocol: RefCell::new(Some(protocol)),
             user: RefCell::default(),
             context,
@@ -125,7 +118,6 @@ impl Stream {
             dead_writes: Cell::new(0),
             offered_at: Cell::new(0),
             small_reads: Cell::new(0),
-            interest: Cell::new(Interest::NONE),
             out: RefCell::default(),
             in_flight: Cell::new(0),
             sent_before: Cell::new(0),
@@ -139,7 +131,7 @@ impl Stream {
                 (server, index)
             }),
         });
-        base.sources.fill(key, stream.clone());
+        base.sources.fill(stream.socket.key(), stream.clone());
         Ok(stream)
     }
 
@@ -168,19 +160,8 @@ impl Stream {
     }
 
     fn register(&self, base: &BaseLoop) {
-        let Some(socket) = self.socket() else { return };
-        let interest = match base.caps().trigger {
-            Trigger::Edge => Interest::BOTH,
-            Trigger::Level => self.wanted(),
-        };
-        let registered =
-            base.with_driver(|driver| driver.register(lend(&*socket), self.key, interest));
-        match registered {
-            Ok(()) => {
-                self.set(REGISTERED);
-                self.interest.set(interest);
-            }
-            Err(error) => self.force(Some(Error::os("registering a transport", error))),
+        if let Err(error) = self.socket.register(base, Interest::BOTH, || self.wanted()) {
+            self.force(Some(Error::os("registering a transport", error)));
         }
     }
 
@@ -197,7 +178,7 @@ impl Stream {
     }
 
     fn socket(&self) -> Option<Rc<Socket>> {
-        self.socket.borrow().clone()
+        self.socket.get()
     }
 
     fn protocol(&self) -> Option<AnyProtocol> {
@@ -206,7 +187,7 @@ impl Stream {
 
     /// Whether what arrives is pushed by the engine (else it is pulled when readiness says so).
     fn pushed(&self, base: &BaseLoop) -> bool {
-        self.engine(base) && !self.has(REGISTERED)
+        self.engine(base) && !self.socket.is_registered()
     }
 
     /// Receiving and sending are the driver's: only if it does both.
@@ -230,19 +211,10 @@ impl Stream {
         Interest { readable: self.wants_data(), writable: self.out.borrow().len() > 0 }
     }
 
-    /// A level-triggered driver is told what we wait for; an edge-triggered one was told everything.
     fn update_interest(&self) {
         let Some(base) = self.base.upgrade() else { return };
-        if !self.has(REGISTERED) || base.caps().trigger == Trigger::Edge {
-            return;
-        }
-        let (wanted, Some(socket)) = (self.wanted(), self.socket()) else { return };
-        if wanted != self.interest.replace(wanted) {
-            let modified =
-                base.with_driver(|driver| driver.modify(lend(&*socket), self.key, wanted));
-            if let Err(error) = modified {
-                self.force(Some(Error::os("modifying a transport's interest", error)));
-            }
+        if let Err(error) = self.socket.update(&base, || self.wanted()) {
+            self.force(Some(Error::os("modifying a transport's interest", error)));
         }
     }
 
@@ -368,10 +340,10 @@ impl RawTransport for Stream {
     }
 
     fn await_readable(&self) -> bool {
-        if self.has(REGISTERED) {
+        if self.socket.is_registered() {
             self.set(ANNOUNCE);
         }
-        self.has(REGISTERED)
+        self.socket.is_registered()
     }
 
     fn try_read(&self, buffer: &mut [u8]) -> Option<usize> {
@@ -438,11 +410,7 @@ impl anyloop_api::Protocol for Gone {}
 
 impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<StreamTransport")?;
-        match &*self.socket.borrow() {
-            Some(socket) => write!(f, " fd={}", socket.as_raw_fd())?,
-            None => f.write_str(" closed")?,
-        }
+        write!(f, "<StreamTransport{}", self.socket)?;
         if self.has(CLOSING) && !self.has(LOST) {
             f.write_str(" closing")?;
         }

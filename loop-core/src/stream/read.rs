@@ -8,8 +8,7 @@ use rustix::net::RecvFlags;
 use socket2::Socket;
 
 use super::{
-    ANNOUNCE, CLOSING, EOF, HANGUP, LARGE, LOST, MADE, OFFERED, PAUSED, READABLE, RECEIVING,
-    REGISTERED, Stream,
+    ANNOUNCE, CLOSING, EOF, HANGUP, LARGE, LOST, MADE, OFFERED, PAUSED, READABLE, RECEIVING, Stream,
 };
 use crate::base::{BaseLoop, READ_SIZE, Scratch};
 use crate::driver::{Chunk, Readiness, RecvEnd, Trigger};
@@ -42,7 +41,7 @@ impl Stream {
 
     /// Starts the engine's receiving, if it is wanted and not in force.
     pub(super) fn receive(&self, base: &BaseLoop) {
-        let in_force = self.has(RECEIVING | REGISTERED);
+        let in_force = self.has(RECEIVING) || self.socket.is_registered();
         if in_force || !self.wants_data() || self.held.borrow().is_some() {
             return;
         }
@@ -50,7 +49,7 @@ impl Stream {
             return self.register(base);
         }
         let Some(socket) = self.socket() else { return };
-        match base.with_driver(|driver| driver.recv_start(lend(&*socket), self.key)) {
+        match base.with_driver(|driver| driver.recv_start(lend(&*socket), self.socket.key())) {
             Ok(()) => self.set(RECEIVING),
             Err(error) => self.force(Some(Error::os("starting to receive", error))),
         }
@@ -62,7 +61,7 @@ impl Stream {
         if self.has(RECEIVING)
             && let Some(socket) = self.socket()
         {
-            base.with_driver(|driver| driver.recv_stop(lend(&*socket), self.key));
+            base.with_driver(|driver| driver.recv_stop(lend(&*socket), self.socket.key()));
         }
         self.update_interest();
     }
@@ -81,8 +80,8 @@ impl Stream {
         self.clear(PAUSED);
         let Some(base) = self.base.upgrade() else { return };
         // What is there already is delivered in the next iteration, never from inside this call.
-        if self.held.borrow().is_some() || (self.has(READABLE) && self.has(REGISTERED)) {
-            base.requeue_readable(self.key);
+        if self.held.borrow().is_some() || (self.has(READABLE) && self.socket.is_registered()) {
+            base.requeue_readable(self.socket.key());
         } else if self.pushed(&base) {
             self.receive(&base);
         }
@@ -94,7 +93,7 @@ impl Stream {
         if let Some(socket) = self.socket() {
             self.set(LARGE);
             self.small_reads.set(0);
-            base.with_driver(|driver| driver.recv_stop(lend(&*socket), self.key));
+            base.with_driver(|driver| driver.recv_stop(lend(&*socket), self.socket.key()));
         }
     }
 
@@ -105,11 +104,8 @@ impl Stream {
         }
         let small = if count < PUSH_BELOW { self.small_reads.get().saturating_add(1) } else { 0 };
         self.small_reads.set(small);
-        if small == PUSH_AFTER
-            && let Some(socket) = self.socket()
-            && base.with_driver(|driver| driver.deregister(lend(&*socket), self.key)).is_ok()
-        {
-            self.clear(LARGE | REGISTERED | READABLE | ANNOUNCE | OFFERED);
+        if small == PUSH_AFTER && self.socket.deregister(base).is_ok() {
+            self.clear(LARGE | READABLE | ANNOUNCE | OFFERED);
             self.receive(base);
         }
     }
@@ -138,7 +134,7 @@ impl Stream {
     /// Reads until drained or until others should have a turn.
     fn read(&self, base: &BaseLoop) {
         for _ in 0..READS_PER_EVENT {
-            if !self.wants_data() || !self.has(READABLE) || !self.has(REGISTERED) {
+            if !self.wants_data() || !self.has(READABLE) || !self.socket.is_registered() {
                 return;
             }
             // Where the end may be near, it is found here.
@@ -176,7 +172,7 @@ impl Stream {
             }
         }
         if self.wants_data() && self.has(READABLE) && base.caps().trigger == Trigger::Edge {
-            base.requeue_readable(self.key);
+            base.requeue_readable(self.socket.key());
         }
     }
 
@@ -211,13 +207,13 @@ impl Stream {
                 // Told in its turn, not from inside of this call.
                 self.clear(OFFERED);
                 self.set(HANGUP);
-                base.requeue_readable(self.key);
+                base.requeue_readable(self.socket.key());
                 None
             }
             Ok(count) if count < room => {
                 self.clear(OFFERED);
                 if self.has(HANGUP) {
-                    base.requeue_readable(self.key);
+                    base.requeue_readable(self.socket.key());
                 } else {
                     self.clear(READABLE);
                     self.note_size(&base, count);
@@ -247,7 +243,7 @@ impl Stream {
     pub(crate) fn withdraw(&self, base: &BaseLoop, poll: Option<u32>) {
         if self.has(OFFERED) && poll != Some(self.offered_at.get()) {
             self.clear(OFFERED);
-            base.requeue_readable(self.key);
+            base.requeue_readable(self.socket.key());
         }
     }
 

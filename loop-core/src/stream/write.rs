@@ -266,7 +266,7 @@ impl Stream {
         let Some(socket) = self.socket() else { return };
         let len = bytes.len() - offset;
         self.clear(FULL);
-        let (fd, key) = (lend(&*socket), self.key);
+        let (fd, key) = (lend(&*socket), self.socket.key());
         let lent = base.with_driver(|driver| {
             if lazily {
                 driver.send_lazily(fd, key, bytes, offset)
