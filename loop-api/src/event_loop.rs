@@ -8,7 +8,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_task::Runnable;
 use socket2::SockAddr;
 
 use crate::command::Command;
@@ -27,6 +26,7 @@ use crate::pipe::Rejected;
 use crate::protocol::AnyProtocol;
 use crate::remote::{RemoteHandle, Scheduler};
 use crate::report::{ExceptionHandler, Report};
+use crate::runnable::Runnable;
 use crate::sendfile::SendFile;
 use crate::server::{LocalBoxFuture, Server};
 use crate::sock::{Received, Sock};

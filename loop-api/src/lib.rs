@@ -40,6 +40,7 @@ mod policy;
 mod protocol;
 mod remote;
 mod report;
+mod runnable;
 mod scope;
 mod sendfile;
 mod server;
@@ -55,7 +56,6 @@ mod unix;
 mod waiter;
 mod yield_now;
 
-pub use async_task::Runnable;
 pub use backend::{BackendDescriptor, LoopConfig};
 pub use cancel::{
     CancelScope, CatchCancel, Ending, Shield, Shieldable, Uncancellable, catch_cancel, on_cancel,
@@ -91,6 +91,7 @@ pub use policy::{
 pub use protocol::{AnyProtocol, BufferedProtocol, Protocol};
 pub use remote::{JoinHandle, RemoteCall, RemoteHandle, RemoteLoop, Scheduler};
 pub use report::{ExceptionHandler, Report, Severity};
+pub use runnable::Runnable;
 pub use sendfile::SendFile;
 pub use server::{LocalBoxFuture, RawServer, Server};
 pub use sleep::{Sleep, sleep, sleep_until};

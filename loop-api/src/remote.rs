@@ -6,8 +6,6 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use async_task::Runnable;
-
 use crate::context::Snapshot;
 use crate::dump::{Activity, Dump, Executing};
 use crate::error::{Cancelled, Error, Panic, Result};
@@ -15,6 +13,7 @@ use crate::event_loop_ext::EventLoopExt;
 use crate::handle::Handle;
 use crate::loop_ref::LoopRef;
 use crate::report::Report;
+use crate::runnable::Runnable;
 use crate::task::AnyTask;
 
 /// Puts woken tasks into a loop's queue, from any thread. Held by every task of the loop.

@@ -8,6 +8,7 @@ use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::io::{self, Write as _};
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::event_loop::EventLoop;
 use crate::fork::fork_generation;
 use crate::loop_ref::{LoopRef, WeakLoop};
 use crate::report::{ExceptionHandler, Report};
+use crate::runnable::Runnable;
 use crate::server::LocalBoxFuture;
 use crate::task::{AnyTask, TaskFactory};
 use crate::task_core::{DynTask, TaskCore};
@@ -29,13 +31,38 @@ use crate::task_core::{DynTask, TaskCore};
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 thread_local! {
-    static RUNNING: RefCell<Option<LoopRef>> = const { RefCell::new(None) };
+    /// Empty between runs, so that it needs no destructor, nor a check whether it has run.
+    static RUNNING: ManuallyDrop<RefCell<Option<Running>>> =
+        const { ManuallyDrop::new(RefCell::new(None)) };
+}
+
+/// The running loop, and what of its state would cost a virtual call to ask for.
+struct Running {
+    lp: LoopRef,
+    id: u64,
+    born: u64,
 }
 
 /// The loop that is running on this thread; in a forked child, the parent's does not count (FORK-01).
+#[inline]
 pub(crate) fn running() -> Option<LoopRef> {
-    let lp = RUNNING.with(|running| running.borrow().clone())?;
-    (!lp.state().is_inherited()).then_some(lp)
+    RUNNING.with(|running| {
+        let running = running.borrow();
+        let running = running.as_ref().filter(|running| running.born == fork_generation());
+        running.map(|running| running.lp.clone())
+    })
+}
+
+/// Queues a woken task if its loop, the one with this number, is the one that runs here.
+#[inline]
+pub(crate) fn schedule_running(id: u64, runnable: Runnable) -> std::result::Result<(), Runnable> {
+    RUNNING.with(|running| match &*running.borrow() {
+        Some(running) if running.id == id => {
+            running.lp.schedule(runnable);
+            Ok(())
+        }
+        _ => Err(runnable),
+    })
 }
 
 /// Why a run ends before `stop`.
@@ -188,7 +215,8 @@ impl LoopState {
             return Err(Error::AlreadyRunning(text.into()));
         }
         let this = self.weak().upgrade();
-        RUNNING.set(this);
+        let this = this.map(|lp| Running { lp, id: self.id, born: self.born });
+        RUNNING.with(|running| running.replace(this));
         self.running.set(true);
         Ok(RunGuard { state: self })
     }
@@ -469,7 +497,7 @@ pub struct RunGuard<'a> {
 impl Drop for RunGuard<'_> {
     fn drop(&mut self) {
         self.state.running.set(false);
-        let old = RUNNING.replace(None);
+        let old = RUNNING.with(|running| running.take());
         drop(old);
     }
 }

@@ -19,11 +19,29 @@ use crate::future::{CallbackId, schedule};
 use crate::loop_ref::{LoopRef, WeakLoop};
 use crate::outcome::{self, Observer, Outcome};
 use crate::report::Report;
+use crate::runnable;
 use crate::task_core::{
     self, AnyOutcome, Cancellable, DynTask, StepGuard, TaskCell, TaskCore, with_current,
 };
 
-static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+thread_local! {
+    /// The numbers that this thread may still give away: in blocks, because a shared counter is an
+    /// atomic operation for every task.
+    static IDS: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
+}
+
+/// A number that no other task of the process has.
+fn new_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    const BLOCK: u64 = 1 << 10;
+    let (mut id, mut end) = IDS.get();
+    if id == end {
+        id = NEXT.fetch_add(BLOCK, Ordering::Relaxed);
+        end = id + BLOCK;
+    }
+    IDS.set((id + 1, end));
+    id
+}
 
 /// A future that the loop drives, and the handle to it.
 ///
@@ -727,22 +745,11 @@ where
     if let Some(factory) = lp.get_task_factory() {
         factory.new_task(lp, &mut options)?;
     }
-    let core = TaskCore::new(
-        NEXT_ID.fetch_add(1, Ordering::Relaxed),
-        options.name,
-        lp.downgrade(),
-        options.context,
-        created,
-    );
+    let core = TaskCore::new(new_id(), options.name, lp.downgrade(), options.context, created);
     let cell = Rc::new(TaskCell { core, outcome: Outcome::new() });
     lp.state().insert_task(cell.clone());
     let root = Root { future: Some(future), settle: Some(settle), cell: Some(cell.clone()) };
-    let scheduler = lp.scheduler();
-    let (runnable, handle) = async_task::spawn_local(
-        root,
-        async_task::WithInfo(move |runnable, _info| scheduler.schedule(runnable)),
-    );
-    handle.detach();
+    let runnable = runnable::make(lp, root);
     if options.eager && lp.is_running() {
         runnable.run();
     } else {
