@@ -34,7 +34,7 @@ thread_local! {
 
 /// Some request of [`Requests`] is there: one byte to look at in every step.
 const MUST_CANCEL: u8 = 1;
-const FORWARDED: u8 = 1 << 1;
+pub(crate) const FORWARDED: u8 = 1 << 1;
 const ASKED: u8 = 1 << 2;
 /// Some scope has a request of its own.
 const OWN: u8 = 1 << 3;
@@ -102,6 +102,12 @@ pub(crate) fn address(waiter: &Rc<dyn Cancellable>) -> *const () {
     }
 }
 
+/// Whether `waiter` is the one with this address.
+#[inline]
+pub(crate) fn is_at(waiter: &Rc<dyn Cancellable>, at: *const ()) -> bool {
+    Rc::as_ptr(waiter).cast() == at || address(waiter) == at
+}
+
 /// An await saw what it waited for, the one at `waiter`, end as cancelled. True if the current task's
 /// own request caused it: the cancellation then goes outwards from here, and the await stays pending.
 pub(crate) fn deliver_if_own(cancelled: &Cancelled, waiter: *const ()) -> bool {
@@ -146,15 +152,13 @@ pub(crate) fn answered(waiter: *const ()) {
 
 /// An await is gone before it saw the end of what is at `waiter`: a request that was passed on to
 /// that comes back.
-#[inline]
+#[cold]
 pub(crate) fn given_up(waiter: *const ()) {
-    if current_is_due(FORWARDED) {
-        with_current(|task| {
-            if let Some(request) = task.core.take_forwarded_to(waiter) {
-                task.core.give_back(request);
-            }
-        });
-    }
+    with_current(|task| {
+        if let Some(request) = task.core.take_forwarded_to(waiter) {
+            task.core.give_back(request);
+        }
+    });
 }
 
 /// The cancellation goes outwards from the await that calls this. False outside a task.

@@ -272,8 +272,8 @@ impl TimerHandle {
     }
 
     /// What is needed to tell the queue about a cancellation.
-    pub(crate) fn registration(&self) -> (u64, Rc<dyn TimerQueue>) {
-        (self.token, self.queue.clone())
+    pub(crate) fn into_registration(self) -> (u64, Rc<dyn TimerQueue>) {
+        (self.token, self.queue)
     }
 
     /// The callback part.

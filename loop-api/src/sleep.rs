@@ -76,7 +76,7 @@ impl Sleep {
         let cell = HandleCell::new(alarm);
         // A closed loop is about to drop this task.
         if let Ok(timer) = lp.call_at_handle(when, Handle::from_cell(cell.clone())) {
-            *cell.slot.timer.borrow_mut() = Some(timer.registration());
+            *cell.slot.timer.borrow_mut() = Some(timer.into_registration());
         }
         task_core::set_waiter(|| cell.clone());
         self.stage = Stage::Waiting(cell);

@@ -195,13 +195,17 @@ pub fn clear_waiter<C: Cancellable + ?Sized>(waiter: &Rc<C>) {
 
 /// The same for whatever is at `waiter`.
 pub(crate) fn give_up(waiter: *const ()) {
-    let old = CURRENT.with(|current| {
+    let given_up = CURRENT.with(|current| {
         let current = current.borrow();
         let core = &current.as_ref()?.core;
-        core.waiter.borrow_mut().take_if(|mine| delivery::address(&mine.what) == waiter)
+        let old = core.waiter.borrow_mut().take_if(|mine| delivery::is_at(&mine.what, waiter));
+        Some((old, core.is_due(delivery::FORWARDED)))
     });
+    let Some((old, forwarded)) = given_up else { return };
     drop(old);
-    delivery::given_up(waiter);
+    if forwarded {
+        delivery::given_up(waiter);
+    }
 }
 
 /// A task may only wait for things of its own loop (FUT-15).
