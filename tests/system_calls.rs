@@ -212,6 +212,60 @@ on_every_backend! {
         lp.close()
     }
 
+    fn a_spinning_loop_is_not_woken(backend) {
+        let config = LoopConfig::default().spin(Duration::from_secs(3600));
+        let (lp, counts) = counted_loop(backend, &config)?;
+        let (near, mut far) = UnixStream::pair().expect("a pair");
+        lp.run_until_complete(async move {
+            let lp = LoopRef::current()?;
+            // From another thread, from a timer, and from a descriptor.
+            for _ in 0..10 {
+                lp.run_in_executor(None, || ())?.await?;
+                sleep(Duration::from_micros(200)).await;
+            }
+            let readable = lp.create_future();
+            let r2 = readable.clone();
+            lp.add_reader(&near, move || _ = r2.set_unless_done(Ok(())))?;
+            let writer = thread::spawn(move || far.write_all(&[1]));
+            readable.await?;
+            lp.remove_reader(&near)?;
+            writer.join().expect("it ends").expect("room for a byte");
+            Ok::<_, anyloop::Error>(())
+        })??;
+        assert_eq!((counts.sleeps(), counts.wakes()), (0, 0), "sleeps and wake-ups");
+        lp.close()
+    }
+
+    fn a_loop_that_has_spun_sleeps(backend) {
+        let config = LoopConfig::default().spin(Duration::from_micros(50));
+        let (lp, counts) = counted_loop(backend, &config)?;
+        let (remote, c2) = (lp.remote(), counts.clone());
+        let early = lp.run_until_complete(async move {
+            let lp = LoopRef::current()?;
+            let due = lp.time() + Duration::from_millis(5);
+            anyloop::sleep_until(due).await;
+            let early = due.saturating_duration_since(lp.time());
+            // Woken from a sleep that has no end of its own.
+            let done = lp.create_future::<()>();
+            let (d2, before) = (done.clone(), c2.sleeps());
+            let key = lp.state().park(Rc::new(d2));
+            let thread = thread::spawn(move || {
+                await_sleep(&c2, before);
+                remote.call_soon_threadsafe(move || {
+                    let parked = LoopRef::current().ok().and_then(|lp| lp.state().unpark(key));
+                    let done = parked.and_then(|it| it.downcast::<anyloop::LoopFuture<()>>().ok());
+                    let _ = done.expect("it is parked").set_result(());
+                })
+            });
+            done.await?;
+            thread.join().expect("it ends")?;
+            Ok::<_, anyloop::Error>(early)
+        })??;
+        assert_eq!(early, Duration::ZERO, "a timer is never early");
+        assert!(counts.sleeps() >= 2, "{} sleeps", counts.sleeps());
+        lp.close()
+    }
+
     fn short_batches_share_a_poll(backend) {
         let (lp, counts) = counted_loop(backend, &LoopConfig::default())?;
         let c2 = counts.clone();

@@ -1,5 +1,7 @@
 //! The backends of anyloop as candidates, and each of them with its fallbacks forced.
 
+use std::time::Duration;
+
 use anyloop_api::LoopConfig;
 
 use crate::candidate::Candidate;
@@ -66,11 +68,13 @@ fn variants(candidate: &Candidate) -> Vec<Candidate> {
     let child_threads = LoopConfig::default().child_threads(true);
     let recvmmsg_fallback = LoopConfig::default().recvmmsg_fallback(true);
     let sendfile_fallback = LoopConfig::default().sendfile_fallback(true);
+    let spin = LoopConfig::default().spin(Duration::from_micros(50));
     let mut variants = vec![
         candidate.variant("poll-always", &[]).config(poll_always),
         candidate.variant("child-threads", &[]).config(child_threads),
         candidate.variant("recvmmsg-fallback", &[]).config(recvmmsg_fallback),
         candidate.variant("sendfile-fallback", &[]).config(sendfile_fallback),
+        candidate.variant("spin", &[]).config(spin),
     ];
     let forced =
         |(name, words): &(&str, &'static str)| candidate.variant(name, &[(variable, *words)]);

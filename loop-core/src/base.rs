@@ -68,6 +68,8 @@ pub struct BaseLoop {
     this: Weak<Self>,
     state: LoopState,
     config: LoopConfig,
+    /// How long it looks for work before it sleeps.
+    pub(crate) spins_for: Duration,
     driver: RefCell<Box<dyn Driver>>,
     caps: Caps,
     clock: Box<dyn Clock>,
@@ -135,10 +137,11 @@ impl BaseLoop {
     /// # Errors
     /// None today; kept for drivers that can only be checked here.
     pub fn open(driver: impl Driver, config: &LoopConfig) -> Result<LoopRef> {
-        Self::open_with_clock(driver, MonotonicClock::new(), config)
+        Self::build(driver, MonotonicClock::new(), config, config.spin)
     }
 
-    /// The same with another clock; for drivers with virtual time.
+    /// The same with another clock; for drivers with virtual time. It never spins: only the driver moves
+    /// such a clock.
     ///
     /// # Errors
     /// As [`BaseLoop::open`].
@@ -146,6 +149,15 @@ impl BaseLoop {
         driver: impl Driver,
         clock: impl Clock,
         config: &LoopConfig,
+    ) -> Result<LoopRef> {
+        Self::build(driver, clock, config, Duration::ZERO)
+    }
+
+    fn build(
+        driver: impl Driver,
+        clock: impl Clock,
+        config: &LoopConfig,
+        spins_for: Duration,
     ) -> Result<LoopRef> {
         fork::watch();
         let state = LoopState::new(driver.name());
@@ -162,6 +174,7 @@ impl BaseLoop {
             this: this.clone(),
             state,
             config: config.clone(),
+            spins_for,
             driver: RefCell::new(Box::new(driver)),
             caps,
             clock: Box::new(clock),
@@ -379,11 +392,8 @@ impl BaseLoop {
         self.flush_dirty();
         self.withdraw_offers();
         self.adapt_skip_budget();
-        let mut timeout = if self.is_busy() { Some(Duration::ZERO) } else { self.time_to_sleep() };
-        if timeout != Some(Duration::ZERO) && !self.inbox.prepare_sleep() {
-            timeout = Some(Duration::ZERO);
-        }
-        let polled = self.poll_driver(timeout);
+        let timeout = if self.is_busy() { Some(Duration::ZERO) } else { self.time_to_sleep() };
+        let polled = self.wait(timeout);
         if self.inbox.awake() {
             self.drain_inbox();
         }
@@ -396,6 +406,17 @@ impl BaseLoop {
             self.ready.push(Entry::Handle(handle));
         }
         Ok(())
+    }
+
+    fn wait(&self, mut timeout: Option<Duration>) -> Result<()> {
+        if timeout != Some(Duration::ZERO) && !self.spins_for.is_zero() {
+            let Some(left) = self.spin(timeout)? else { return Ok(()) };
+            timeout = left;
+        }
+        if timeout != Some(Duration::ZERO) && !self.inbox.prepare_sleep() {
+            timeout = Some(Duration::ZERO);
+        }
+        self.poll_driver(timeout)
     }
 
     /// Whether there is a reason not to sleep.
@@ -412,6 +433,14 @@ impl BaseLoop {
         polled.map_err(|error| {
             Error::os(format!("polling the {} driver", self.state.backend()), error)
         })
+    }
+
+    /// Whether the poll brought anything.
+    pub(crate) fn has_events(&self) -> bool {
+        let events = self.events.take();
+        let any = !events.is_empty();
+        self.events.set(events);
+        any
     }
 
     /// Gives what the poll brought its place in the ready queue.

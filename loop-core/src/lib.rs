@@ -34,6 +34,7 @@ mod signals;
 mod sock;
 mod sockaddr;
 mod sources;
+mod spin;
 mod stream;
 mod subprocess;
 pub mod switches;
