@@ -100,6 +100,7 @@
 //! | `uring` | yes | the backend on io_uring |
 //! | `polling` | yes | the backend on polling |
 //! | `hyper` | no | [`compat::hyper`](crate::compat): hyper's I/O, timers and executors |
+//! | `tls` | no | `tls`: TLS by rustls, asyncio's `ssl=` and `start_tls` |
 //! | `tracing` | no | reports, and which backend was chosen, as events of the tracing crate |
 //!
 //! Features add backends to the table; they never select one.
@@ -136,6 +137,8 @@ mod task_group;
 mod tasks;
 mod threads;
 mod timeouts;
+#[cfg(feature = "tls")]
+pub mod tls;
 mod udp;
 
 pub use anyloop_api::{

@@ -318,6 +318,8 @@ pub enum ExtraInfo {
     Number(i64),
     /// Bytes (a certificate, say).
     Bytes(Vec<u8>),
+    /// Something of a type that the transport's documentation names.
+    Object(Rc<dyn Any>),
 }
 
 impl ExtraInfo {
@@ -344,6 +346,33 @@ impl ExtraInfo {
     pub fn credentials(&self) -> Option<Credentials> {
         match self {
             Self::Credentials(credentials) => Some(*credentials),
+            _ => None,
+        }
+    }
+
+    /// The text, if it is one.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The bytes, if it is them.
+    #[must_use]
+    pub fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Bytes(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// The object, if it is one and a `T`.
+    #[must_use]
+    pub fn object<T: Any>(&self) -> Option<Rc<T>> {
+        match self {
+            Self::Object(object) => object.clone().downcast().ok(),
             _ => None,
         }
     }

@@ -51,22 +51,25 @@ pub(super) fn recycle(mut buffer: Vec<u8>) {
 
 /// A queue of bytes: in at the end, out at the front.
 #[derive(Debug, Default)]
-pub(super) struct Buffer {
+pub(crate) struct Buffer {
     bytes: Vec<u8>,
     /// Bytes before this were read already.
     start: usize,
 }
 
 impl Buffer {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.bytes.len() - self.start
     }
 
-    pub(super) fn as_slice(&self) -> &[u8] {
+    pub(crate) fn as_slice(&self) -> &[u8] {
         &self.bytes[self.start..]
     }
 
-    pub(super) fn push(&mut self, data: &[u8]) {
+    pub(crate) fn push(&mut self, data: &[u8]) {
+        if data.is_empty() {
+            return;
+        }
         if self.bytes.capacity() == 0 {
             self.bytes = fresh(data.len());
         } else if self.start > self.bytes.len() / 2
@@ -89,7 +92,7 @@ impl Buffer {
         taken
     }
 
-    pub(super) fn skip(&mut self, count: usize) {
+    pub(crate) fn skip(&mut self, count: usize) {
         self.start += count;
         if self.start == self.bytes.len() {
             self.release();

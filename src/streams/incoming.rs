@@ -121,6 +121,16 @@ impl Incoming {
         drop(old);
     }
 
+    /// What nobody has read, for a layer that is put below; afterwards there is nothing.
+    #[cfg(feature = "tls")]
+    pub(super) fn hand_over(&self) -> Vec<u8> {
+        self.paused.set(false);
+        self.offered.set(false);
+        let mut buffer = self.buffer.borrow_mut();
+        let count = buffer.len();
+        buffer.take(count)
+    }
+
     // --- reading ---
 
     pub(super) fn check(&self) -> Result<()> {

@@ -10,12 +10,14 @@
 //!                                                              └──────────────┘
 //! ```
 
-mod buffer;
+pub(crate) mod buffer;
 mod incoming;
 mod open;
 mod protocol;
 mod reader;
 mod tcp;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
 mod unix;
 mod waiters;
 mod writer;

@@ -147,7 +147,7 @@ where
     drop(StreamReader::new(limit)?);
     let weak = lp.downgrade();
     let connected: Rc<dyn Fn(StreamReader, StreamWriter)> = Rc::new(move |reader, writer| {
-        let transport = writer.transport().clone();
+        let transport = writer.transport();
         let outcome = callback(reader, writer);
         let Some(lp) = weak.upgrade() else { return };
         match outcome.start(&lp) {

@@ -36,6 +36,8 @@ pub struct StreamReaderProtocol {
     reader: StreamReader,
     connected: Cell<Option<Connected>>,
     writing_paused: Cell<bool>,
+    /// There is no half-close.
+    over_tls: Cell<bool>,
     /// Set once: how the connection ended.
     lost: RefCell<Option<Option<Error>>>,
     pub(super) resumed: Waiters,
@@ -64,6 +66,7 @@ impl StreamReaderProtocol {
             reader,
             connected: Cell::new(connected),
             writing_paused: Cell::new(false),
+            over_tls: Cell::new(false),
             lost: RefCell::default(),
             resumed: Waiters::default(),
             closed: Waiters::default(),
@@ -106,6 +109,13 @@ impl StreamReaderProtocol {
         }
     }
 
+    /// The connection goes on over TLS.
+    #[cfg(feature = "tls")]
+    pub(super) fn upgrade(&self, transport: Transport) {
+        self.over_tls.set(true);
+        self.reader.set_transport(Some(transport));
+    }
+
     /// How the connection ended, if it did.
     pub(super) fn ending(&self) -> Option<Result<()>> {
         self.lost.borrow().clone().map(|error| error.map_or(Ok(()), Err))
@@ -125,6 +135,7 @@ impl StreamReaderProtocol {
 
 impl Protocol for StreamReaderProtocol {
     fn connection_made(&self, transport: Transport) {
+        self.over_tls.set(transport.get_extra_info("sslcontext").is_some());
         self.reader.set_transport(Some(transport.clone()));
         if let (Some(connected), Some(this)) = (self.connected.take(), self.this.upgrade()) {
             connected(self.reader.clone(), StreamWriter::of_server(transport, this));
@@ -141,10 +152,10 @@ impl Protocol for StreamReaderProtocol {
         self.reader.offer()
     }
 
-    /// The write side stays open: half-closed connections are in order (STREAM-21).
+    /// The write side stays open: half-closed connections are in order, except over TLS (STREAM-21).
     fn eof_received(&self) -> bool {
         self.reader.feed_eof();
-        true
+        !self.over_tls.get()
     }
 
     fn connection_lost(&self, error: Option<Error>) {

@@ -243,6 +243,16 @@ impl StreamReader {
         !self.0.ended() && self.0.offer()
     }
 
+    #[cfg(feature = "tls")]
+    pub(super) fn ended(&self) -> bool {
+        self.0.ended()
+    }
+
+    #[cfg(feature = "tls")]
+    pub(super) fn hand_over(&self) -> Vec<u8> {
+        self.0.hand_over()
+    }
+
     /// Says that no more bytes will come.
     pub fn feed_eof(&self) {
         self.0.end();

@@ -40,7 +40,8 @@ const POLL_WRITE_MAX: usize = 128 * 1024;
 pub struct StreamWriter(Rc<Inner>);
 
 struct Inner {
-    transport: Transport,
+    /// Another one after `start_tls`.
+    transport: RefCell<Transport>,
     protocol: Rc<StreamReaderProtocol>,
     /// The first call that was not legal, for `drain` to tell.
     misuse: RefCell<Option<Error>>,
@@ -63,6 +64,7 @@ impl StreamWriter {
     fn build(transport: Transport, protocol: Rc<StreamReaderProtocol>, quiet: bool) -> Self {
         let lp = LoopRef::current().ok().map(|lp| lp.downgrade());
         let quiet = Cell::new(quiet);
+        let transport = RefCell::new(transport);
         Self(Rc::new(Inner { transport, protocol, misuse: RefCell::default(), quiet, lp }))
     }
 
@@ -70,23 +72,23 @@ impl StreamWriter {
     /// what is wrong (writing after [`StreamWriter::write_eof`]) is the next [`StreamWriter::drain`]'s
     /// error.
     pub fn write(&self, data: impl AsRef<[u8]>) {
-        self.remember(self.0.transport.write(data));
+        self.remember(self.transport().write(data));
     }
 
     /// The same with an owned buffer. The memory of a small one is used again for what arrives next; a
     /// big one is kept until it is sent, and not copied.
     pub fn write_vec(&self, data: Vec<u8>) {
         if buffer::recyclable(&data) {
-            self.remember(self.0.transport.write(&data));
+            self.remember(self.transport().write(&data));
             buffer::recycle(data);
         } else {
-            self.remember(self.0.transport.write_vec(data));
+            self.remember(self.transport().write_vec(data));
         }
     }
 
     /// As one write of the concatenation.
     pub fn writelines(&self, parts: &[&[u8]]) {
-        self.remember(self.0.transport.writelines(parts));
+        self.remember(self.transport().writelines(parts));
     }
 
     /// Half-closes once everything queued is sent; reading goes on. Idempotent.
@@ -94,13 +96,13 @@ impl StreamWriter {
     /// # Errors
     /// `Usage` if the transport cannot.
     pub fn write_eof(&self) -> Result<()> {
-        self.0.transport.write_eof()
+        self.transport().write_eof()
     }
 
     /// Whether [`StreamWriter::write_eof`] works.
     #[must_use]
     pub fn can_write_eof(&self) -> bool {
-        self.0.transport.can_write_eof()
+        self.transport().can_write_eof()
     }
 
     /// Waits while more than the high-water mark is queued, until it is down to the low-water mark.
@@ -119,7 +121,7 @@ impl StreamWriter {
         if let Some(error) = self.0.protocol.reader().exception() {
             return Err(error);
         }
-        if self.0.transport.is_closing() {
+        if self.transport().is_closing() {
             // Lets `connection_lost` come, so that a loop around write and drain ends (STREAM-16).
             yield_now().await;
         }
@@ -143,19 +145,19 @@ impl StreamWriter {
     /// # Cancel safety
     /// The connection can be used further. The file's position says how much was sent.
     pub async fn sendfile(&self, file: impl Into<SendFile>) -> Result<u64> {
-        let sending = LoopRef::current()?.sendfile(&self.0.transport, file.into());
+        let sending = LoopRef::current()?.sendfile(&self.transport(), file.into());
         sending.await
     }
 
     /// Sends what is queued, then closes. Reads see the end of the stream. Idempotent.
     pub fn close(&self) {
-        self.0.transport.close();
+        self.transport().close();
     }
 
     /// Whether the connection is closing or closed.
     #[must_use]
     pub fn is_closing(&self) -> bool {
-        self.0.transport.is_closing()
+        self.transport().is_closing()
     }
 
     /// Waits until the connection is closed; any number of tasks may, any number of times.
@@ -172,25 +174,36 @@ impl StreamWriter {
     /// See [`Transport::get_extra_info`].
     #[must_use]
     pub fn get_extra_info(&self, name: &str) -> Option<ExtraInfo> {
-        self.0.transport.get_extra_info(name)
+        self.transport().get_extra_info(name)
     }
 
     /// The peer's address, if it is an Internet address.
     #[must_use]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.0.transport.peer_addr()
+        self.transport().peer_addr()
     }
 
     /// Our address, if it is an Internet address.
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.0.transport.local_addr()
+        self.transport().local_addr()
     }
 
     /// The transport underneath.
     #[must_use]
-    pub fn transport(&self) -> &Transport {
-        &self.0.transport
+    pub fn transport(&self) -> Transport {
+        self.0.transport.borrow().clone()
+    }
+
+    #[cfg(feature = "tls")]
+    pub(super) fn protocol(&self) -> &Rc<StreamReaderProtocol> {
+        &self.0.protocol
+    }
+
+    #[cfg(feature = "tls")]
+    pub(super) fn replace_transport(&self, transport: Transport) {
+        let old = self.0.transport.replace(transport);
+        drop(old);
     }
 
     /// From now on dropping it unclosed is in order: for types that own the connection.
@@ -214,7 +227,7 @@ impl StreamWriter {
 
     /// Sends everything, then half-closes.
     fn poll_finish(&self, cx: &Context<'_>) -> Poll<Result<()>> {
-        let Inner { transport, protocol, .. } = &*self.0;
+        let (transport, protocol) = (self.transport(), &self.0.protocol);
         if let Some(ending) = protocol.ending() {
             return Poll::Ready(ending);
         }
@@ -233,15 +246,16 @@ impl StreamWriter {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if self.transport.is_closing() {
+        let transport = self.transport.get_mut();
+        if transport.is_closing() {
             return;
         }
-        self.transport.close();
+        transport.close();
         let Some(lp) = self.lp.as_ref().and_then(WeakLoop::upgrade) else { return };
         if !self.quiet.get() || lp.get_debug() {
             lp.call_exception_handler(
                 Report::warning("a stream was dropped without being closed")
-                    .transport(self.transport.clone()),
+                    .transport(transport.clone()),
             );
         }
     }
@@ -257,7 +271,7 @@ impl AsyncWrite for StreamWriter {
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_writable(cx))?;
         let count = buf.len().min(POLL_WRITE_MAX);
-        self.0.transport.write(&buf[..count])?;
+        self.transport().write(&buf[..count])?;
         Poll::Ready(Ok(count))
     }
 
@@ -274,7 +288,7 @@ impl AsyncWrite for StreamWriter {
             parts.push(part);
             count += part.len();
         }
-        self.0.transport.writelines(&parts)?;
+        self.transport().writelines(&parts)?;
         Poll::Ready(Ok(count))
     }
 
@@ -289,6 +303,6 @@ impl AsyncWrite for StreamWriter {
 
 impl fmt::Debug for StreamWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "<StreamWriter {:?}>", self.0.transport)
+        write!(f, "<StreamWriter {:?}>", self.transport())
     }
 }

@@ -37,6 +37,7 @@ mod task;
 mod tg;
 mod thr;
 mod timer;
+mod tls;
 mod tmo;
 mod tr;
 mod udp;
@@ -80,6 +81,7 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     stream::BACKPRESSURE,
     stream::ENDING,
     stream::SERVER,
+    stream::TLS,
     stream::PIPES,
     sub::CASES,
     sig::CASES,
@@ -88,6 +90,7 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     exc::CASES,
     dbg::CASES,
     sendfile::CASES,
+    tls::CASES,
     pol::CASES,
     fork::CASES,
     agen::CASES,

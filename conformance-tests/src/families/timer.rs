@@ -120,7 +120,12 @@ fn never_early_when_asleep(cx: &Context) -> Outcome {
             run_for(&lp, *delay)?;
         }
     }
-    ensure_eq!(*early.borrow(), [], "timers that fired early, of {}", delays.len());
+    ensure_eq!(
+        *early.borrow(),
+        [Duration::ZERO; 0],
+        "timers that fired early, of {}",
+        delays.len()
+    );
     Ok(())
 }
 
@@ -139,7 +144,7 @@ fn never_early_when_busy(cx: &Context) -> Outcome {
         seen.get() < 500
     })?;
     lp.run_forever()?;
-    ensure_eq!(*early.borrow(), [], "timers that fired early, of 500");
+    ensure_eq!(*early.borrow(), [Duration::ZERO; 0], "timers that fired early, of 500");
     Ok(())
 }
 

@@ -17,6 +17,7 @@ mod running;
 mod signals;
 mod sockets;
 mod temporary;
+mod tls;
 mod trace;
 
 pub use self::branches::{Gate, both, both_when_woken, first};
@@ -38,4 +39,5 @@ pub use self::running::{
 pub use self::signals::{Dispositions, SIGCHLD, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, raise};
 pub use self::sockets::{Clogged, clogged_pair, on_readable, socket_pair, tcp_pair};
 pub use self::temporary::TempDir;
+pub use self::tls::{Authority, Blocking, BlockingClient, BlockingServer, SERVER};
 pub use self::trace::Trace;

@@ -5,12 +5,14 @@ mod ending;
 mod pipes;
 mod reader;
 mod server;
+mod tls;
 
 pub(super) use self::backpressure::CASES as BACKPRESSURE;
 pub(super) use self::ending::CASES as ENDING;
 pub(super) use self::pipes::CASES as PIPES;
 pub(super) use self::reader::CASES as READER;
 pub(super) use self::server::CASES as SERVER;
+pub(super) use self::tls::CASES as TLS;
 
 use std::future::poll_fn;
 use std::os::fd::OwnedFd;
