@@ -16,6 +16,7 @@ suites:
   memory     resident memory per idle connection
   syscalls   system calls and context switches per request
   cores      one loop per core against one loop alone
+  files      CPU per read and write of a file, in memory or not
   all        every suite
 
 options:
@@ -43,6 +44,8 @@ pub(crate) enum Command {
     Syscalls,
     /// One loop per core.
     Cores,
+    /// Reads and writes of files.
+    Files,
     /// Every suite.
     All,
 }
@@ -114,6 +117,7 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Invocatio
         Some("memory") => Command::Memory,
         Some("syscalls") => Command::Syscalls,
         Some("cores") => Command::Cores,
+        Some("files") => Command::Files,
         Some("all") => Command::All,
         Some("serve") => {
             let name = words.next().ok_or("serve what?")?;

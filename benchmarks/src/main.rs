@@ -21,6 +21,7 @@ mod child;
 mod cli;
 mod cores;
 mod echo;
+mod files;
 mod growth;
 mod load;
 mod machine;
@@ -90,6 +91,9 @@ fn measure(command: Command, options: &cli::Options) -> io::Result<()> {
     }
     if command.includes(Command::Cores) {
         report.add(cores::run(options)?);
+    }
+    if command.includes(Command::Files) {
+        report.add(files::run(options)?);
     }
     report.write(options)
 }

@@ -52,8 +52,13 @@ impl Machine {
 
 /// Moves the calling thread, and all it starts, to one CPU.
 pub(crate) fn pin(cpu: usize) -> io::Result<()> {
+    spread(&[cpu])
+}
+
+/// Lets the calling thread, and all it starts, use these CPUs.
+pub(crate) fn spread(cpus: &[usize]) -> io::Result<()> {
     let mut set = CpuSet::new();
-    set.set(cpu);
+    cpus.iter().for_each(|cpu| set.set(*cpu));
     Ok(sched_setaffinity(None, &set)?)
 }
 
