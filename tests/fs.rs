@@ -535,6 +535,49 @@ on_every_backend! {
         })
     }
 
+    fn two_loops_share_a_file(backend) {
+        const PIECE: usize = 500;
+        for way in [Way::Best, Way::NoEngine, Way::Fallback] {
+            let scratch = Scratch::new();
+            // Each piece tells where it is from.
+            let piece = |number: u32| [&number.to_le_bytes()[..], &[7; PIECE - 4]].concat();
+            let bytes: Vec<u8> = (0..400).flat_map(piece).collect();
+            let disk = forgotten(&scratch.path("file"), &bytes);
+            let file = File::from_std(disk.try_clone().expect("a descriptor"));
+            let read = |file: File, disk: std::fs::File| -> Result<Vec<u32>> {
+                let lp = new_loop(backend, way)?;
+                let done = lp.run_until_complete(async move {
+                    let mut seen = Vec::new();
+                    loop {
+                        if seen.len() % 20 == 0 {
+                            forget(&disk);
+                        }
+                        let piece = file.read(PIECE).await?;
+                        if piece.is_empty() {
+                            return Ok(seen);
+                        }
+                        assert_eq!(piece.len(), PIECE);
+                        let number = piece.first_chunk().expect("it is long enough");
+                        seen.push(u32::from_le_bytes(*number));
+                    }
+                });
+                lp.close()?;
+                done?
+            };
+            let (f2, d2) = (file.clone(), disk.try_clone().expect("a descriptor"));
+            let (one, other) = std::thread::scope(|scope| {
+                let other = scope.spawn(move || read(f2, d2));
+                (read(file, disk), other.join().expect("no panic"))
+            });
+            let (one, other) = (one?, other?);
+            assert!(one.is_sorted() && other.is_sorted(), "{way:?}: against the order");
+            let mut all = [one, other].concat();
+            all.sort_unstable();
+            assert!(all == (0..400).collect::<Vec<_>>(), "{way:?}: {all:?}");
+        }
+        Ok(())
+    }
+
     fn a_loop_closes_with_reads_in_progress(backend) {
         for way in [Way::Best, Way::NoEngine, Way::Fallback] {
             let scratch = Scratch::new();

@@ -20,6 +20,9 @@
 //!   list that the next entry takes over.
 //! * With `DEFER_TASKRUN` (6.1) completions appear only during an entry that asks for them
 //!   (`GETEVENTS`), also one that does not wait; and the ring belongs to the thread that enabled it.
+//! * A file is read at once if its contents are in memory, during the submission. Else the kernel waits for the
+//!   disk without a thread where the file system lets it, and by a thread of its own where not. Everything
+//!   else that concerns files, writes included, is done by such a thread.
 //! * A wait is exact: it has no slack and counts nanoseconds.
 //! * Containers, seccomp filters and administrators forbid io_uring. [`probe`] says who.
 //!

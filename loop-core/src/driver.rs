@@ -1,9 +1,9 @@
 //! The contract between the loop core and the kernel interface under it.
 //!
 //! A backend is a [`Driver`]. Its first tier, readiness, is required and small: `poll`, `register`,
-//! `modify`, `deregister`, `waker`. The second tier, the *engine* (accepting, receiving and sending
-//! done by the kernel), is optional: it is advertised by [`Caps`], and what is not there the core
-//! does itself with readiness and plain system calls.
+//! `modify`, `deregister`, `waker`. The second tier, the *engine* (accepting, receiving, sending and
+//! reading files done by the kernel), is optional: it is advertised by [`Caps`], and what is not
+//! there the core does itself with readiness, plain system calls, and its pool of threads.
 //!
 //! ```text
 //!   BaseLoop ── poll(timeout) ──▶ Driver ── epoll_wait / io_uring_enter / poll ──▶ kernel
