@@ -30,6 +30,16 @@ impl Flow {
         Ok(())
     }
 
+    /// Above how many bytes the protocol is told to pause.
+    pub(crate) fn high(&self) -> usize {
+        self.high.get()
+    }
+
+    /// Whether it was told so, and not yet that it may go on.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.get()
+    }
+
     /// Whether the protocol is to be told now that it should pause (FLOW-01, -02, -04).
     pub(crate) fn should_pause(&self, pending: usize) -> bool {
         pending > self.high.get() && !self.paused.replace(true)

@@ -17,7 +17,12 @@ pub(crate) struct Voice<P> {
 impl<P: Clone> Voice<P> {
     /// For a protocol that was made in the current context.
     pub(crate) fn new(base: Weak<BaseLoop>, protocol: P) -> Self {
-        Self { base, context: Snapshot::current(), protocol: RefCell::new(Some(protocol)) }
+        Self::within(base, protocol, Snapshot::current())
+    }
+
+    /// For one that was made in another.
+    pub(crate) fn within(base: Weak<BaseLoop>, protocol: P, context: Snapshot) -> Self {
+        Self { base, context, protocol: RefCell::new(Some(protocol)) }
     }
 
     pub(crate) fn protocol(&self) -> Option<P> {

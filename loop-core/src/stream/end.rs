@@ -51,13 +51,7 @@ impl Stream {
         }
         self.release();
         drop(self.held.take());
-        let protocol = self.protocol.take();
-        if let Some(base) = self.base.upgrade() {
-            let _ = base.guard(
-                || drop(protocol),
-                |panic| Report::new("the destructor of a protocol panicked").exception(panic),
-            );
-        }
+        self.voice.end();
         if let Some((server, index)) = &self.server {
             server.detach(*index);
         }
@@ -67,7 +61,8 @@ impl Stream {
     pub(super) fn give_up(&self) {
         self.set(CLOSING | LOST);
         self.release();
-        drop((self.protocol.take(), self.out.take(), self.held.take()));
+        self.voice.end();
+        drop((self.out.take(), self.held.take()));
     }
 
     fn release(&self) {

@@ -23,7 +23,7 @@ use std::rc::{Rc, Weak};
 
 use anyloop_api::{
     AnyProtocol, Error, ExtraInfo, Panic, RawTransport, Report, Result, Snapshot, SocketView,
-    Transport, WeakTransport, write_buffer_limits,
+    Transport, WeakTransport,
 };
 use socket2::Socket;
 
@@ -36,9 +36,11 @@ use crate::base::BaseLoop;
 use crate::begin::Begin;
 use crate::descriptor::Descriptor;
 use crate::driver::{Event, Interest};
+use crate::flow::Flow;
 use crate::server::ServerState;
 use crate::sockaddr;
 use crate::sources::Source;
+use crate::voice::Voice;
 
 /// `connection_made` was called.
 const MADE: u32 = 1;
@@ -55,29 +57,27 @@ const LOST: u32 = 1 << 6;
 /// `write_eof` was called.
 const EOF_WANTED: u32 = 1 << 7;
 const EOF_SENT: u32 = 1 << 8;
-const WRITING_PAUSED: u32 = 1 << 9;
 /// The engine is receiving.
-const RECEIVING: u32 = 1 << 10;
+const RECEIVING: u32 = 1 << 9;
 /// In the loop's list of streams to flush.
-const DIRTY: u32 = 1 << 11;
+const DIRTY: u32 = 1 << 10;
 /// The kernel had no room when we last wrote.
-const FULL: u32 = 1 << 12;
+const FULL: u32 = 1 << 11;
 /// What arrives next is to be announced, not delivered.
-const ANNOUNCE: u32 = 1 << 13;
+const ANNOUNCE: u32 = 1 << 12;
 /// It was announced, and may be taken.
-const OFFERED: u32 = 1 << 14;
+const OFFERED: u32 = 1 << 13;
 /// The engine receives for others; this one's messages are large, and read from readiness.
-const LARGE: u32 = 1 << 15;
+const LARGE: u32 = 1 << 14;
 /// A file is being sent: nobody else may write.
-const TRANSFER: u32 = 1 << 16;
+const TRANSFER: u32 = 1 << 15;
 
 pub(crate) struct Stream {
     this: Weak<Self>,
     base: Weak<BaseLoop>,
     socket: Descriptor<Socket>,
-    protocol: RefCell<Option<AnyProtocol>>,
+    voice: Voice<AnyProtocol>,
     user: RefCell<WeakTransport>,
-    context: Snapshot,
     flags: Cell<u32>,
     dead_writes: Cell<u8>,
     /// The number of the poll after which the last offer was made.
@@ -88,8 +88,7 @@ pub(crate) struct Stream {
     /// Bytes lent to the engine, and how many of that buffer it has sent before.
     in_flight: Cell<usize>,
     sent_before: Cell<usize>,
-    high: Cell<usize>,
-    low: Cell<usize>,
+    flow: Flow,
     held: RefCell<Option<Box<Held>>>,
     transfer: RefCell<Option<Rc<Wait>>>,
     names: Names,
@@ -111,9 +110,8 @@ impl Stream {
             this: this.clone(),
             base: base.weak(),
             socket,
-            protocol: RefCell::new(Some(protocol)),
+            voice: Voice::within(base.weak(), protocol, context),
             user: RefCell::default(),
-            context,
             flags: Cell::new(0),
             dead_writes: Cell::new(0),
             offered_at: Cell::new(0),
@@ -121,8 +119,7 @@ impl Stream {
             out: RefCell::default(),
             in_flight: Cell::new(0),
             sent_before: Cell::new(0),
-            high: Cell::new(64 * 1024),
-            low: Cell::new(16 * 1024),
+            flow: Flow::default(),
             held: RefCell::default(),
             transfer: RefCell::default(),
             names,
@@ -181,10 +178,6 @@ impl Stream {
         self.socket.get()
     }
 
-    fn protocol(&self) -> Option<AnyProtocol> {
-        self.protocol.borrow().clone()
-    }
-
     /// Whether what arrives is pushed by the engine (else it is pulled when readiness says so).
     fn pushed(&self, base: &BaseLoop) -> bool {
         self.engine(base) && !self.socket.is_registered()
@@ -220,17 +213,14 @@ impl Stream {
 
     fn report(&self, what: &'static str, panic: Panic) -> Report {
         let mut report = Report::new(what).exception(panic).transport(self.transport());
-        report.protocol = self.protocol();
+        report.protocol = self.voice.protocol();
         report
     }
 
     /// Calls the protocol in the connection's context; a panic is reported and ends the connection
     /// (TR-08). `None`: it did.
     fn call<R>(&self, what: &'static str, f: impl FnOnce(&AnyProtocol) -> R) -> Option<R> {
-        let base = self.base.upgrade()?;
-        let protocol = self.protocol()?;
-        let call = || self.context.clone().run(|| f(&protocol));
-        match base.guard(call, |panic| self.report(what, panic)) {
+        match self.voice.call(f, |panic| self.report(what, panic))? {
             Ok(value) => Some(value),
             Err(panic) => {
                 self.force(Some(Error::Panicked(panic)));
@@ -241,9 +231,7 @@ impl Stream {
 
     /// The same for callbacks whose panic leaves the connection alone (FLOW-09).
     fn tell(&self, what: &'static str, f: impl FnOnce(&AnyProtocol)) {
-        let (Some(base), Some(protocol)) = (self.base.upgrade(), self.protocol()) else { return };
-        let call = || self.context.clone().run(|| f(&protocol));
-        let _ = base.guard(call, |panic| self.report(what, panic));
+        let _ = self.voice.call(f, |panic| self.report(what, panic));
     }
 }
 
@@ -355,13 +343,11 @@ impl RawTransport for Stream {
     }
 
     fn get_write_buffer_limits(&self) -> (usize, usize) {
-        (self.low.get(), self.high.get())
+        self.flow.limits()
     }
 
     fn set_write_buffer_limits(&self, high: Option<usize>, low: Option<usize>) -> Result<()> {
-        let (high, low) = write_buffer_limits(high, low)?;
-        self.high.set(high);
-        self.low.set(low);
+        self.flow.set_limits(high, low)?;
         self.maybe_pause();
         Ok(())
     }
@@ -370,13 +356,12 @@ impl RawTransport for Stream {
         if !self.has(LOST) {
             // An offer was made to the old one: it is withdrawn when it runs out.
             self.clear(ANNOUNCE);
-            let old = self.protocol.borrow_mut().replace(protocol);
-            drop(old);
+            self.voice.replace(protocol);
         }
     }
 
     fn get_protocol(&self) -> AnyProtocol {
-        self.protocol().unwrap_or_else(|| AnyProtocol::plain(Gone))
+        self.voice.protocol().unwrap_or_else(|| AnyProtocol::plain(Gone))
     }
 
     fn extra_info(&self, name: &str) -> Option<ExtraInfo> {

@@ -141,7 +141,9 @@ impl Stream {
             if self.has(ANNOUNCE | OFFERED) && !self.has(HANGUP) && self.offer(base) {
                 return;
             }
-            let (Some(socket), Some(protocol)) = (self.socket(), self.protocol()) else { return };
+            let (Some(socket), Some(protocol)) = (self.socket(), self.voice.protocol()) else {
+                return;
+            };
             let read = match protocol {
                 AnyProtocol::Plain(_) => self.read_shared(base, &socket),
                 AnyProtocol::Buffered(protocol) => self.read_into(base, &*protocol, &socket),
@@ -332,7 +334,7 @@ impl Stream {
             if !self.wants_data() {
                 return self.hold(rest);
             }
-            let Some(protocol) = self.protocol() else { return };
+            let Some(protocol) = self.voice.protocol() else { return };
             match protocol {
                 AnyProtocol::Plain(protocol) => {
                     let (piece, more) = rest.split_at(rest.len().min(READ_SIZE));

@@ -10,9 +10,7 @@ use anyloop_api::{AnyProtocol, Error, EventLoop, Report, Result};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 
-use super::{
-    CLOSING, DIRTY, EOF, EOF_SENT, EOF_WANTED, FULL, LOST, PAUSED, Stream, TRANSFER, WRITING_PAUSED,
-};
+use super::{CLOSING, DIRTY, EOF, EOF_SENT, EOF_WANTED, FULL, LOST, PAUSED, Stream, TRANSFER};
 use crate::base::BaseLoop;
 use crate::lend::lend;
 
@@ -123,7 +121,7 @@ impl Stream {
 
     /// Whether a write may wait for the end of the iteration: with an engine, as long as little waits.
     fn defers(&self, base: &BaseLoop, len: usize) -> bool {
-        self.engine(base) && self.pending() + len <= DEFERRABLE.min(self.high.get())
+        self.engine(base) && self.pending() + len <= DEFERRABLE.min(self.flow.high())
     }
 
     /// Tries to send what is buffered and then `data`, in order, by one system call: how much of `data`
@@ -246,7 +244,7 @@ impl Stream {
             return self.after_progress();
         }
         let out = std::mem::take(&mut *self.out.borrow_mut());
-        let lazily = !self.has(CLOSING | EOF_WANTED | EOF | PAUSED | WRITING_PAUSED);
+        let lazily = !self.has(CLOSING | EOF_WANTED | EOF | PAUSED) && !self.flow.is_paused();
         self.lend_to_engine(&base, out.bytes, out.head, lazily);
     }
 
@@ -357,18 +355,13 @@ impl Stream {
     }
 
     pub(super) fn maybe_pause(&self) {
-        if self.pending() > self.high.get() && !self.has(WRITING_PAUSED | LOST | TRANSFER) {
-            self.set(WRITING_PAUSED);
+        if !self.has(LOST | TRANSFER) && self.flow.should_pause(self.pending()) {
             self.tell("pause_writing panicked", AnyProtocol::pause_writing);
         }
     }
 
     fn maybe_resume(&self) {
-        if self.has(WRITING_PAUSED)
-            && self.pending() <= self.low.get()
-            && !self.has(LOST | TRANSFER)
-        {
-            self.clear(WRITING_PAUSED);
+        if !self.has(LOST | TRANSFER) && self.flow.should_resume(self.pending()) {
             self.tell("resume_writing panicked", AnyProtocol::resume_writing);
         }
     }
