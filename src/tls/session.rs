@@ -117,7 +117,10 @@ impl Session {
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "<Session {:?} {:?}", self.protocol_version(), self.cipher())?;
+        f.write_str("<Session")?;
+        if let (Some(version), Some(cipher)) = (self.protocol_version(), self.cipher()) {
+            write!(f, " {version:?} {cipher}")?;
+        }
         write!(f, " with {}>", self.0.peer())
     }
 }
