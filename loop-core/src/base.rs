@@ -659,6 +659,7 @@ impl EventLoop for BaseLoop {
         Ok(self.timers.insert(when, handle))
     }
 
+    #[inline]
     fn schedule(&self, runnable: Runnable) {
         if !self.state.is_closed() {
             self.ready.push(Entry::Task(runnable));

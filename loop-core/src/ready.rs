@@ -25,10 +25,12 @@ pub(crate) struct Ready {
 }
 
 impl Ready {
+    #[inline]
     pub(crate) fn push(&self, entry: Entry) {
         self.queue.borrow_mut().push_back(entry);
     }
 
+    #[inline]
     pub(crate) fn pop(&self) -> Option<Entry> {
         self.queue.borrow_mut().pop_front()
     }
