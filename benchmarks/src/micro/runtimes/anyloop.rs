@@ -9,7 +9,8 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use anyloop::{
-    DatagramEndpoint, DatagramProtocol, Datagrams, EventLoopExt, LoopRef, RemoteHandle, SockAddr,
+    DatagramEndpoint, DatagramProtocol, Datagrams, EventLoopExt, LoopConfig, LoopRef, RemoteHandle,
+    SockAddr,
 };
 
 use crate::micro::runtime::{Boxed, Post, Receive, Runtime};
@@ -18,16 +19,22 @@ fn current() -> LoopRef {
     LoopRef::current().expect("the suite runs on a loop")
 }
 
+fn open(backend: &str, spin: Duration) -> io::Result<LoopRef> {
+    let descriptor = anyloop::backends().into_iter().find(|descriptor| descriptor.name == backend);
+    let descriptor = descriptor.ok_or_else(|| io::Error::other(format!("no backend {backend}")))?;
+    Ok((descriptor.open)(&LoopConfig::default().spin(spin))?)
+}
+
 /// One type per backend: `Runtime` has no receiver.
 macro_rules! runtimes {
-    ($($(#[$doc:meta])* $name:ident = $backend:literal;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident = $backend:literal, spins $spin:literal;)*) => {$(
         $(#[$doc])*
         #[derive(Debug)]
         pub(crate) struct $name;
 
         impl Runtime for $name {
             fn run<T: 'static>(suite: impl Future<Output = T> + 'static) -> io::Result<T> {
-                let lp = anyloop::new_event_loop_with($backend)?;
+                let lp = open($backend, Duration::from_micros($spin))?;
                 let output = lp.run_until_complete(suite)?;
                 lp.close()?;
                 Ok(output)
@@ -143,11 +150,13 @@ macro_rules! runtimes {
 
 runtimes! {
     /// On io_uring.
-    Uring = "uring";
+    Uring = "uring", spins 0;
+    /// On io_uring, looking for work before each sleep.
+    Spinning = "uring", spins 50;
     /// On mio.
-    Mio = "mio";
+    Mio = "mio", spins 0;
     /// On polling.
-    Polling = "polling";
+    Polling = "polling", spins 0;
 }
 
 /// A protocol that counts.

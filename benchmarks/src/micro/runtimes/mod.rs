@@ -18,6 +18,7 @@ use crate::servers::Kind;
 pub(super) fn all() -> Vec<Subject> {
     vec![
         Subject::new::<anyloop::Uring>("anyloop-uring", Kind::Ours),
+        Subject::new::<anyloop::Spinning>("anyloop-uring-spin", Kind::Ours),
         Subject::new::<anyloop::Mio>("anyloop-mio", Kind::Ours),
         Subject::new::<anyloop::Polling>("anyloop-polling", Kind::Ours),
         Subject::new::<tokio::Tokio>("tokio", Kind::Peer),
