@@ -72,7 +72,9 @@ impl LoopConfig {
     /// another thread asks for meanwhile costs no system call and no waking of a thread, and timers are not
     /// late by what the kernel needs for that, which is 5 to 60 µs: 50 µs is a good value.
     ///
-    /// An idle loop then uses the CPU for so long before it sleeps. Loops with virtual time do not spin.
+    /// An idle loop then uses the CPU for so long before it sleeps. For loops that have a CPU for themselves:
+    /// among other threads that want the CPU it makes things worse, because the scheduler makes who has
+    /// used it wait. Loops with virtual time do not spin.
     ///
     /// ```
     /// use std::time::Duration;
