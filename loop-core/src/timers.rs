@@ -248,6 +248,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_cancelled_at_the_end_leaves_at_once() {
+        let timers = Rc::new(Timers::default());
+        let [keep, inner, last] = [1, 2, 3].map(|when| timers.insert(at(when), Handle::new(|| {})));
+        inner.cancel();
+        assert_eq!((timers.len(), timers.cancelled.get()), (3, 1), "it is in the middle");
+        last.cancel();
+        assert_eq!((timers.len(), timers.cancelled.get()), (1, 0), "both were at the end");
+        keep.cancel();
+        assert_eq!((timers.len(), timers.cancelled.get()), (0, 0));
+        last.cancel();
+        assert_eq!(timers.next_deadline(), None);
+    }
+
+    #[test]
     fn a_cancelled_front_is_no_deadline() {
         let timers = Rc::new(Timers::default());
         let first = timers.insert(at(1), Handle::new(|| {}));
