@@ -72,11 +72,9 @@ impl Layer {
         if handshaking {
             self.end_handshake(Err(error));
         }
-        self.send();
-        if self.state.get() != State::Closed {
-            self.arm(self.tls.shutdown_timeout(), Self::shutdown_timed_out);
-            self.close_below();
-        }
+        // The alert is on its way already.
+        self.arm(self.tls.shutdown_timeout(), Self::shutdown_timed_out);
+        self.close_below();
     }
 
     /// The first reason counts.

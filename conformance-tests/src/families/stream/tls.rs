@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use anyloop::tls::rustls::ClientConnection;
 use anyloop::tls::rustls::pki_types::ServerName;
 use anyloop::tls::{self, Session};
-use anyloop::{open_connection, start_server};
+use anyloop::{StreamReaderProtocol, open_connection, start_server};
 use anyloop_api::Server;
 
 use super::super::prelude::*;
@@ -128,7 +128,9 @@ pub(super) fn what_was_written_before_goes_ahead(cx: &Context) -> Outcome {
             yield_now().await;
         }
         // It drains first: nothing of TLS is queued behind that.
-        ensure!(Session::of(&writer.transport()).is_none() && !starting.done(), "too early");
+        let protocol = writer.transport().get_protocol();
+        ensure!(protocol.downcast::<StreamReaderProtocol>().is_some(), "TLS is there already");
+        ensure!(!starting.done(), "done with a peer that does not read");
         ensure!(writer.transport().get_write_buffer_size() > mark, "nothing is to be drained");
         let length = plain.len();
         let peer = thread::spawn(move || {
