@@ -62,6 +62,14 @@ pub trait RawTransport: fmt::Debug {
         let _ = buffer;
         None
     }
+    /// See [`Transport::try_read_vec`].
+    fn try_read_vec(&self, buffer: &mut Vec<u8>) -> Option<usize> {
+        let filled = buffer.len();
+        buffer.resize(buffer.capacity(), 0);
+        let count = self.try_read(&mut buffer[filled..]);
+        buffer.truncate(filled + count.unwrap_or(0));
+        count
+    }
     /// See [`Transport::get_write_buffer_size`].
     fn get_write_buffer_size(&self) -> usize;
     /// See [`Transport::get_write_buffer_limits`].
@@ -200,6 +208,12 @@ impl Transport {
     #[must_use]
     pub fn try_read(&self, buffer: &mut [u8]) -> Option<usize> {
         self.raw().try_read(buffer)
+    }
+
+    /// The same, behind what is in `buffer`, as far as it has room without growing.
+    #[must_use]
+    pub fn try_read_vec(&self, buffer: &mut Vec<u8>) -> Option<usize> {
+        self.raw().try_read_vec(buffer)
     }
 
     /// Bytes accepted by `write` that the operating system has not taken yet.

@@ -57,6 +57,8 @@ const SKIP_HANDLES: u64 = 64;
 const SKIP_NANOS: u64 = 100_000;
 /// Size of the read buffer that all streams share: the largest chunk a protocol is handed.
 pub(crate) const READ_SIZE: usize = 256 * 1024;
+/// Events for which there is room, whatever was brought lately.
+const EVENTS_KEPT: usize = 1024;
 /// Buffers kept for deferred writes, and the largest one worth keeping.
 const POOLED_BUFFERS: usize = 64;
 const POOLED_CAPACITY: usize = 64 * 1024;
@@ -264,11 +266,11 @@ impl BaseLoop {
     }
 
     /// A stream offers its protocol something to read. Returns the number of the last poll.
-    pub(crate) fn offered(&self, stream: Rc<Stream>) -> u32 {
+    pub(crate) fn offered(&self, stream: Rc<Stream>) -> u16 {
         let mut offers = self.offers[0].take();
         offers.push(stream);
         self.offers[0].set(offers);
-        self.polls.get() as u32
+        self.polls.get() as u16
     }
 
     /// An offer stands until the poll after the next: by then whoever was woken for it has run. If nobody
@@ -284,7 +286,7 @@ impl BaseLoop {
             spent.append(&mut standing);
         }
         // A stream that is listed twice has taken the first offer, and the second one stands.
-        let poll = (!idle).then_some(self.polls.get() as u32);
+        let poll = (!idle).then_some(self.polls.get() as u16);
         for stream in spent.drain(..) {
             stream.withdraw(self, poll);
         }
@@ -505,6 +507,7 @@ impl BaseLoop {
 
     fn dispatch(&self) {
         let mut events = self.events.take();
+        let few = events.len() < events.capacity() / 8;
         let mut rest = events.drain(..);
         while let Some(event) = rest.next() {
             if let Some(source) = self.sources.get(event.key()) {
@@ -524,6 +527,10 @@ impl BaseLoop {
             }
         }
         drop(rest);
+        if few && events.capacity() > EVENTS_KEPT {
+            // There was a burst once.
+            events = Vec::new();
+        }
         self.events.set(events);
     }
 

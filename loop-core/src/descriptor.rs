@@ -5,7 +5,7 @@
 //!  the number is ours           the user may watch it again    it is closed
 //! ```
 
-use std::cell::{Cell, Ref, RefCell};
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -14,16 +14,46 @@ use std::rc::{Rc, Weak};
 use anyloop_api::Result;
 
 use crate::base::BaseLoop;
-use crate::driver::{Interest, Key, Trigger};
+use crate::driver::{Fd, Interest, Key, Trigger};
 use crate::lend::lend;
 
 /// The descriptor of one transport, and its registration with the driver.
 pub(crate) struct Descriptor<F> {
     key: Key,
-    /// Only lent out for a moment, and weakly by views: who closes it has the only one.
-    file: RefCell<Option<Rc<F>>>,
+    file: RefCell<Option<Own<F>>>,
     /// What the driver was told; `None` while it is not registered.
     armed: Cell<Option<Interest>>,
+}
+
+/// Only lent out for a moment, and weakly by views: who closes it has the only one.
+enum Own<F> {
+    /// As long as nobody has asked for a view: most are small things in large numbers.
+    Alone(F),
+    Shared(Rc<F>),
+}
+
+impl<F> Own<F> {
+    fn get(&self) -> &F {
+        match self {
+            Self::Alone(file) => file,
+            Self::Shared(file) => file,
+        }
+    }
+
+    fn into_shared(self) -> Rc<F> {
+        match self {
+            Self::Alone(file) => Rc::new(file),
+            Self::Shared(file) => file,
+        }
+    }
+
+    /// `None` if somebody else has it.
+    fn into_alone(self) -> Option<F> {
+        match self {
+            Self::Alone(file) => Some(file),
+            Self::Shared(file) => Rc::into_inner(file),
+        }
+    }
 }
 
 impl<F: AsRawFd + Into<OwnedFd>> Descriptor<F> {
@@ -31,16 +61,29 @@ impl<F: AsRawFd + Into<OwnedFd>> Descriptor<F> {
     pub(crate) fn own(base: &BaseLoop, file: F, operation: &str) -> Result<Self> {
         base.sources.own(file.as_raw_fd(), operation)?;
         let key = base.sources.reserve();
-        Ok(Self { key, file: RefCell::new(Some(Rc::new(file))), armed: Cell::new(None) })
+        Ok(Self { key, file: RefCell::new(Some(Own::Alone(file))), armed: Cell::new(None) })
     }
 
     pub(crate) fn key(&self) -> Key {
         self.key
     }
 
-    /// `None` once it is closed.
+    /// For views and other rare guests. `None` once it is closed.
     pub(crate) fn get(&self) -> Option<Rc<F>> {
-        self.file.borrow().clone()
+        let mut file = self.file.borrow_mut();
+        let shared = file.take()?.into_shared();
+        *file = Some(Own::Shared(shared.clone()));
+        Some(shared)
+    }
+
+    /// Until user code is called. `None` once it is closed.
+    pub(crate) fn lent(&self) -> Option<Fd> {
+        self.with(|file| lend(file))
+    }
+
+    /// No user code runs inside `f`. `None` once it is closed.
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&F) -> R) -> Option<R> {
+        self.file.borrow().as_ref().map(|own| f(own.get()))
     }
 
     pub(crate) fn is_registered(&self) -> bool {
@@ -59,7 +102,7 @@ impl<F: AsRawFd + Into<OwnedFd>> Descriptor<F> {
             Trigger::Edge => edge,
             Trigger::Level => wanted(),
         };
-        base.with_driver(|driver| driver.register(lend(&**file), self.key, interest))?;
+        base.with_driver(|driver| driver.register(file, self.key, interest))?;
         self.armed.set(Some(interest));
         Ok(())
     }
@@ -79,13 +122,13 @@ impl<F: AsRawFd + Into<OwnedFd>> Descriptor<F> {
             return Ok(());
         }
         self.armed.set(Some(wanted));
-        base.with_driver(|driver| driver.modify(lend(&**file), self.key, wanted))
+        base.with_driver(|driver| driver.modify(file, self.key, wanted))
     }
 
     /// Has the driver watch it no more.
     pub(crate) fn deregister(&self, base: &BaseLoop) -> io::Result<()> {
         let Some(file) = self.lent() else { return Ok(()) };
-        base.with_driver(|driver| driver.deregister(lend(&**file), self.key))?;
+        base.with_driver(|driver| driver.deregister(file, self.key))?;
         self.armed.set(None);
         Ok(())
     }
@@ -101,16 +144,11 @@ impl<F: AsRawFd + Into<OwnedFd>> Descriptor<F> {
     pub(crate) fn close(&self, base: &Weak<BaseLoop>) {
         let Some(file) = self.file.take() else { return };
         let Some(base) = base.upgrade() else { return };
-        base.disown(file.as_raw_fd());
-        if let Ok(file) = Rc::try_unwrap(file) {
+        base.disown(file.get().as_raw_fd());
+        if let Some(file) = file.into_alone() {
             base.with_driver(|driver| driver.close(file.into(), self.key));
         }
         base.sources.remove(self.key);
-    }
-
-    /// Without another count: nobody calls back meanwhile.
-    fn lent(&self) -> Option<Ref<'_, Rc<F>>> {
-        Ref::filter_map(self.file.borrow(), Option::as_ref).ok()
     }
 }
 
@@ -118,7 +156,7 @@ impl<F: AsRawFd + Into<OwnedFd>> Descriptor<F> {
 impl<F: AsRawFd> fmt::Display for Descriptor<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.file.borrow() {
-            Some(file) => write!(f, " fd={}", file.as_raw_fd()),
+            Some(own) => write!(f, " fd={}", own.get().as_raw_fd()),
             None => f.write_str(" closed"),
         }
     }

@@ -13,11 +13,15 @@ pub(crate) struct Flow {
 
 impl Default for Flow {
     fn default() -> Self {
-        Self { high: Cell::new(64 * 1024), low: Cell::new(16 * 1024), paused: Cell::new(false) }
+        let (low, high) = Self::LIMITS;
+        Self { high: Cell::new(high), low: Cell::new(low), paused: Cell::new(false) }
     }
 }
 
 impl Flow {
+    /// Until they are set: `(low, high)`.
+    pub(crate) const LIMITS: (usize, usize) = (16 * 1024, 64 * 1024);
+
     /// `(low, high)`.
     pub(crate) fn limits(&self) -> (usize, usize) {
         (self.low.get(), self.high.get())
@@ -28,11 +32,6 @@ impl Flow {
         self.high.set(high);
         self.low.set(low);
         Ok(())
-    }
-
-    /// Above how many bytes the protocol is told to pause.
-    pub(crate) fn high(&self) -> usize {
-        self.high.get()
     }
 
     /// Whether it was told so, and not yet that it may go on.

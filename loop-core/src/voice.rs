@@ -25,6 +25,10 @@ impl<P: Clone> Voice<P> {
         Self { base, context, protocol: RefCell::new(Some(protocol)) }
     }
 
+    pub(crate) fn base(&self) -> &Weak<BaseLoop> {
+        &self.base
+    }
+
     pub(crate) fn protocol(&self) -> Option<P> {
         self.protocol.borrow().clone()
     }
@@ -46,7 +50,17 @@ impl<P: Clone> Voice<P> {
     ) -> Option<Result<R, Panic>> {
         let base = self.base.upgrade()?;
         let protocol = self.protocol()?;
-        Some(base.guard(|| self.context.clone().run(|| f(&protocol)), report))
+        Some(self.run(&base, || f(&protocol), report))
+    }
+
+    /// Runs `f` as a call of the protocol; a panic is reported and returned.
+    pub(crate) fn run<R>(
+        &self,
+        base: &BaseLoop,
+        f: impl FnOnce() -> R,
+        report: impl FnOnce(Panic) -> Report,
+    ) -> Result<R, Panic> {
+        base.guard(|| self.context.clone().run(f), report)
     }
 
     /// The last call was made: lets go of the protocol.

@@ -32,11 +32,13 @@ impl Stream {
 
     fn set_closing(&self) {
         self.set(CLOSING);
-        self.socket.closing(&self.base);
+        self.socket.closing(self.voice.base());
     }
 
     pub(super) fn schedule_lost(&self, error: Option<Error>) {
-        let (Some(base), Some(this)) = (self.base.upgrade(), self.this.upgrade()) else { return };
+        let (Some(base), Some(this)) = (self.voice.base().upgrade(), self.this.upgrade()) else {
+            return;
+        };
         if self.has(LOST) {
             return;
         }
@@ -50,7 +52,7 @@ impl Stream {
             self.tell("connection_lost panicked", |protocol| protocol.connection_lost(error));
         }
         self.release();
-        drop(self.held.take());
+        drop(self.take_held());
         self.voice.end();
         if let Some((server, index)) = &self.server {
             server.detach(*index);
@@ -62,15 +64,15 @@ impl Stream {
         self.set(CLOSING | LOST);
         self.release();
         self.voice.end();
-        drop((self.out.take(), self.held.take()));
+        drop((self.out.take(), self.take_held()));
     }
 
     fn release(&self) {
         if self.user.borrow().upgrade().is_some() {
             // Whoever has the handle may still ask.
-            self.names.own(self.socket().as_deref());
+            self.own_name();
         }
-        self.socket.close(&self.base);
+        self.socket.close(self.voice.base());
     }
 
     /// While data may arrive or leave, the loop keeps the connection going for its protocol. Paused or at
@@ -80,7 +82,7 @@ impl Stream {
         if !stuck || self.pending() > 0 || self.user.borrow().upgrade().is_some() {
             return;
         }
-        let Some(base) = self.base.upgrade() else { return };
+        let Some(base) = self.voice.base().upgrade() else { return };
         let text = format!("an open transport was dropped: {self:?}");
         self.force(None);
         base.call_exception_handler(Report::warning(text));

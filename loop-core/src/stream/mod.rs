@@ -13,6 +13,7 @@
 
 mod end;
 mod names;
+mod rare;
 mod read;
 mod transfer;
 mod write;
@@ -27,16 +28,15 @@ use anyloop_api::{
 };
 use socket2::Socket;
 
-use self::names::Names;
-use self::read::Held;
+use self::names::Name;
+use self::rare::Rare;
+use self::read::{recv_behind, recv_into};
 pub(crate) use self::transfer::Transfer;
-use self::transfer::Wait;
 pub(crate) use self::write::WriteBuffer;
 use crate::base::BaseLoop;
 use crate::begin::Begin;
 use crate::descriptor::Descriptor;
-use crate::driver::{Event, Interest};
-use crate::flow::Flow;
+use crate::driver::{Event, Fd, Interest};
 use crate::server::ServerState;
 use crate::sockaddr;
 use crate::sources::Source;
@@ -71,27 +71,25 @@ const OFFERED: u32 = 1 << 13;
 const LARGE: u32 = 1 << 14;
 /// A file is being sent: nobody else may write.
 const TRANSFER: u32 = 1 << 15;
+/// Something arrived while nobody wanted it.
+const HELD: u32 = 1 << 16;
 
 pub(crate) struct Stream {
     this: Weak<Self>,
-    base: Weak<BaseLoop>,
     socket: Descriptor<Socket>,
     voice: Voice<AnyProtocol>,
     user: RefCell<WeakTransport>,
     flags: Cell<u32>,
-    dead_writes: Cell<u8>,
-    /// The number of the poll after which the last offer was made.
-    offered_at: Cell<u32>,
+    /// The number of the poll after which the last offer was made; it is compared with the next few only.
+    offered_at: Cell<u16>,
     /// Small reads in a row while `LARGE` is set.
     small_reads: Cell<u8>,
     out: RefCell<WriteBuffer>,
-    /// Bytes lent to the engine, and how many of that buffer it has sent before.
+    /// Bytes lent to the engine: the end of a buffer, of which it has sent before what is in front.
     in_flight: Cell<usize>,
-    sent_before: Cell<usize>,
-    flow: Flow,
-    held: RefCell<Option<Box<Held>>>,
-    transfer: RefCell<Option<Rc<Wait>>>,
-    names: Names,
+    rare: RefCell<Option<Box<Rare>>>,
+    /// Asked for at the beginning, for a reset makes the kernel forget it.
+    peer: Name,
     server: Option<(Rc<ServerState>, usize)>,
 }
 
@@ -104,25 +102,20 @@ impl Stream {
         context: Snapshot,
         server: Option<Rc<ServerState>>,
     ) -> Result<Rc<Self>> {
-        let names = Names::of(&socket);
+        let peer = Name::new(socket.peer_addr().ok());
         let socket = Descriptor::own(base, socket, "creating a transport")?;
         let stream = Rc::new_cyclic(|this: &Weak<Self>| Self {
             this: this.clone(),
-            base: base.weak(),
             socket,
             voice: Voice::within(base.weak(), protocol, context),
             user: RefCell::default(),
             flags: Cell::new(0),
-            dead_writes: Cell::new(0),
             offered_at: Cell::new(0),
             small_reads: Cell::new(0),
             out: RefCell::default(),
             in_flight: Cell::new(0),
-            sent_before: Cell::new(0),
-            flow: Flow::default(),
-            held: RefCell::default(),
-            transfer: RefCell::default(),
-            names,
+            rare: RefCell::default(),
+            peer,
             server: server.map(|server| {
                 let index = server.attach(this.clone());
                 (server, index)
@@ -134,7 +127,7 @@ impl Stream {
 
     /// `connection_made`, then reading begins (TR-01).
     pub(crate) fn begin(&self) {
-        let Some(base) = self.base.upgrade() else { return };
+        let Some(base) = self.voice.base().upgrade() else { return };
         if self.has(LOST) {
             // Whoever wanted the connection has given it up before it began.
             return;
@@ -174,8 +167,9 @@ impl Stream {
         self.flags.set(self.flags.get() & !flag);
     }
 
-    fn socket(&self) -> Option<Rc<Socket>> {
-        self.socket.get()
+    /// The socket, until user code is called.
+    fn socket(&self) -> Option<Fd> {
+        self.socket.lent()
     }
 
     /// Whether what arrives is pushed by the engine (else it is pulled when readiness says so).
@@ -205,7 +199,7 @@ impl Stream {
     }
 
     fn update_interest(&self) {
-        let Some(base) = self.base.upgrade() else { return };
+        let Some(base) = self.voice.base().upgrade() else { return };
         if let Err(error) = self.socket.update(&base, || self.wanted()) {
             self.force(Some(Error::os("modifying a transport's interest", error)));
         }
@@ -220,7 +214,13 @@ impl Stream {
     /// Calls the protocol in the connection's context; a panic is reported and ends the connection
     /// (TR-08). `None`: it did.
     fn call<R>(&self, what: &'static str, f: impl FnOnce(&AnyProtocol) -> R) -> Option<R> {
-        match self.voice.call(f, |panic| self.report(what, panic))? {
+        let (base, protocol) = (self.voice.base().upgrade()?, self.voice.protocol()?);
+        self.call_in(&base, what, || f(&protocol))
+    }
+
+    /// The same for a protocol that is at hand.
+    fn call_in<R>(&self, base: &BaseLoop, what: &'static str, f: impl FnOnce() -> R) -> Option<R> {
+        match self.voice.run(base, f, |panic| self.report(what, panic)) {
             Ok(value) => Some(value),
             Err(panic) => {
                 self.force(Some(Error::Panicked(panic)));
@@ -253,7 +253,7 @@ impl Begin for Stream {
 
 impl Source for Stream {
     fn on_event(self: Rc<Self>, event: Event) {
-        let Some(base) = self.base.upgrade() else { return };
+        let Some(base) = self.voice.base().upgrade() else { return };
         match event {
             Event::Ready { readiness, .. } => self.on_ready(&base, readiness),
             Event::Data { chunk, .. } => self.on_data(&base, &chunk),
@@ -335,7 +335,14 @@ impl RawTransport for Stream {
     }
 
     fn try_read(&self, buffer: &mut [u8]) -> Option<usize> {
-        self.read_offered(buffer)
+        self.read_offered(buffer.len(), |base, socket, room| {
+            recv_into(base, socket, &mut buffer[..room])
+        })
+    }
+
+    fn try_read_vec(&self, buffer: &mut Vec<u8>) -> Option<usize> {
+        let room = buffer.capacity() - buffer.len();
+        self.read_offered(room, |base, socket, room| recv_behind(base, socket, buffer, room))
     }
 
     fn get_write_buffer_size(&self) -> usize {
@@ -343,11 +350,11 @@ impl RawTransport for Stream {
     }
 
     fn get_write_buffer_limits(&self) -> (usize, usize) {
-        self.flow.limits()
+        self.limits()
     }
 
     fn set_write_buffer_limits(&self, high: Option<usize>, low: Option<usize>) -> Result<()> {
-        self.flow.set_limits(high, low)?;
+        self.rare(|rare| rare.flow.set_limits(high, low))?;
         self.maybe_pause();
         Ok(())
     }
@@ -365,13 +372,15 @@ impl RawTransport for Stream {
     }
 
     fn extra_info(&self, name: &str) -> Option<ExtraInfo> {
-        let socket = self.socket();
         let address = match name {
-            "sockname" => self.names.own(socket.as_deref()),
-            "peername" => self.names.peer(),
-            "peercred" => return sockaddr::credentials(&*socket?).map(ExtraInfo::Credentials),
+            "sockname" => self.own_name(),
+            "peername" => self.peer.get(),
+            "peercred" => {
+                return self.socket.with(sockaddr::credentials)?.map(ExtraInfo::Credentials);
+            }
             "socket" => {
-                let view = socket.as_ref().map_or_else(SocketView::closed, SocketView::new);
+                let view =
+                    self.socket.get().as_ref().map_or_else(SocketView::closed, SocketView::new);
                 return Some(ExtraInfo::Socket(view));
             }
             _ => None,
@@ -416,6 +425,6 @@ mod tests {
     /// before it, the socket, the user's handle and the places in the tables.
     #[test]
     fn an_idle_stream_is_small() {
-        assert!(size_of::<Stream>() <= 336, "{} bytes", size_of::<Stream>());
+        assert!(size_of::<Stream>() <= 232, "{} bytes", size_of::<Stream>());
     }
 }

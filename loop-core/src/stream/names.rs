@@ -1,26 +1,22 @@
 //! The two addresses of a connection. They outlive it (TR-36).
 
-use std::cell::RefCell;
 use std::net::SocketAddr;
 
-use socket2::{SockAddr, Socket};
+use socket2::SockAddr;
 
-/// The peer's address is asked for at the beginning, for a reset makes the kernel forget it; our own when
-/// somebody wants it or the connection ends.
-pub(super) struct Names {
-    peer: Name,
-    own: RefCell<Name>,
-}
+use super::Stream;
 
 /// An address in few bytes: a [`SockAddr`] has room for the longest there is.
+#[derive(Default)]
 pub(super) enum Name {
+    #[default]
     Unknown,
     Internet(SocketAddr),
     Other(Box<SockAddr>),
 }
 
 impl Name {
-    fn new(address: Option<SockAddr>) -> Self {
+    pub(super) fn new(address: Option<SockAddr>) -> Self {
         let Some(address) = address else { return Self::Unknown };
         match address.as_socket() {
             Some(address) => Self::Internet(address),
@@ -28,7 +24,7 @@ impl Name {
         }
     }
 
-    fn get(&self) -> Option<SockAddr> {
+    pub(super) fn get(&self) -> Option<SockAddr> {
         match self {
             Self::Unknown => None,
             Self::Internet(address) => Some((*address).into()),
@@ -37,21 +33,15 @@ impl Name {
     }
 }
 
-impl Names {
-    pub(super) fn of(socket: &Socket) -> Self {
-        Self { peer: Name::new(socket.peer_addr().ok()), own: RefCell::new(Name::Unknown) }
-    }
-
-    pub(super) fn peer(&self) -> Option<SockAddr> {
-        self.peer.get()
-    }
-
-    /// Asks the socket, if there still is one, and remembers the answer.
-    pub(super) fn own(&self, socket: Option<&Socket>) -> Option<SockAddr> {
-        let mut own = self.own.borrow_mut();
-        if let (Name::Unknown, Some(socket)) = (&*own, socket) {
-            *own = Name::new(socket.local_addr().ok());
-        }
-        own.get()
+impl Stream {
+    /// Our own address: asked for when somebody wants it or the connection ends, and remembered.
+    pub(super) fn own_name(&self) -> Option<SockAddr> {
+        self.rare(|rare| {
+            if let Name::Unknown = rare.own_name {
+                let asked = self.socket.with(|socket| socket.local_addr().ok());
+                rare.own_name = Name::new(asked.flatten());
+            }
+            rare.own_name.get()
+        })
     }
 }

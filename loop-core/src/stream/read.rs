@@ -1,18 +1,18 @@
 //! Reading: from readiness (pull) or from the engine's chunks (push), in order, never while paused.
 
-use std::collections::VecDeque;
 use std::io;
 
 use anyloop_api::{AnyProtocol, BufferedProtocol, Error, EventLoop, Panic};
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
 use rustix::net::RecvFlags;
-use socket2::Socket;
 
 use super::{
-    ANNOUNCE, CLOSING, EOF, HANGUP, LARGE, LOST, MADE, OFFERED, PAUSED, READABLE, RECEIVING, Stream,
+    ANNOUNCE, CLOSING, EOF, HANGUP, HELD, LARGE, LOST, MADE, OFFERED, PAUSED, READABLE, RECEIVING,
+    Stream,
 };
 use crate::base::{BaseLoop, READ_SIZE, Scratch};
-use crate::driver::{Chunk, Readiness, RecvEnd, Trigger};
-use crate::lend::lend;
+use crate::driver::{Chunk, Fd, Readiness, RecvEnd, Trigger};
 
 /// Reads of one connection per event, so that a loud peer cannot starve the others.
 const READS_PER_EVENT: usize = 4;
@@ -27,13 +27,6 @@ const PULL_FROM: usize = 8 * 1024;
 const PUSH_BELOW: usize = 2 * 1024;
 const PUSH_AFTER: u8 = 64;
 
-/// What arrived while nobody wanted it (TR-32).
-#[derive(Default)]
-pub(super) struct Held {
-    data: VecDeque<Vec<u8>>,
-    end: Option<Option<io::Error>>,
-}
-
 impl Stream {
     pub(super) fn wants_data(&self) -> bool {
         self.flags.get() & (MADE | PAUSED | EOF | CLOSING | LOST) == MADE
@@ -42,14 +35,14 @@ impl Stream {
     /// Starts the engine's receiving, if it is wanted and not in force.
     pub(super) fn receive(&self, base: &BaseLoop) {
         let in_force = self.has(RECEIVING) || self.socket.is_registered();
-        if in_force || !self.wants_data() || self.held.borrow().is_some() {
+        if in_force || !self.wants_data() || self.has(HELD) {
             return;
         }
         if self.has(LARGE) {
             return self.register(base);
         }
         let Some(socket) = self.socket() else { return };
-        match base.with_driver(|driver| driver.recv_start(lend(&*socket), self.socket.key())) {
+        match base.with_driver(|driver| driver.recv_start(socket, self.socket.key())) {
             Ok(()) => self.set(RECEIVING),
             Err(error) => self.force(Some(Error::os("starting to receive", error))),
         }
@@ -57,11 +50,11 @@ impl Stream {
 
     /// What still comes is held, or thrown away if the connection is closing.
     pub(super) fn stop_receiving(&self) {
-        let Some(base) = self.base.upgrade() else { return };
+        let Some(base) = self.voice.base().upgrade() else { return };
         if self.has(RECEIVING)
             && let Some(socket) = self.socket()
         {
-            base.with_driver(|driver| driver.recv_stop(lend(&*socket), self.socket.key()));
+            base.with_driver(|driver| driver.recv_stop(socket, self.socket.key()));
         }
         self.update_interest();
     }
@@ -78,9 +71,9 @@ impl Stream {
             return;
         }
         self.clear(PAUSED);
-        let Some(base) = self.base.upgrade() else { return };
+        let Some(base) = self.voice.base().upgrade() else { return };
         // What is there already is delivered in the next iteration, never from inside this call.
-        if self.held.borrow().is_some() || (self.has(READABLE) && self.socket.is_registered()) {
+        if self.has(HELD) || (self.has(READABLE) && self.socket.is_registered()) {
             base.requeue_readable(self.socket.key());
         } else if self.pushed(&base) {
             self.receive(&base);
@@ -93,7 +86,7 @@ impl Stream {
         if let Some(socket) = self.socket() {
             self.set(LARGE);
             self.small_reads.set(0);
-            base.with_driver(|driver| driver.recv_stop(lend(&*socket), self.socket.key()));
+            base.with_driver(|driver| driver.recv_stop(socket, self.socket.key()));
         }
     }
 
@@ -121,7 +114,7 @@ impl Stream {
         }
         // Reading comes first: a write that finds the connection broken ends it, and what the peer had
         // sent before would be lost (TR-13).
-        if self.held.borrow().is_some() {
+        if self.has(HELD) {
             self.deliver_held(base);
         } else {
             self.read(base);
@@ -145,8 +138,8 @@ impl Stream {
                 return;
             };
             let read = match protocol {
-                AnyProtocol::Plain(_) => self.read_shared(base, &socket),
-                AnyProtocol::Buffered(protocol) => self.read_into(base, &*protocol, &socket),
+                AnyProtocol::Plain(_) => self.read_shared(base, socket),
+                AnyProtocol::Buffered(protocol) => self.read_into(base, &*protocol, socket),
             };
             match read {
                 None => return,
@@ -195,16 +188,20 @@ impl Stream {
         wanted
     }
 
-    /// Takes what was offered.
-    pub(super) fn read_offered(&self, buffer: &mut [u8]) -> Option<usize> {
-        let base = self.base.upgrade()?;
+    /// Takes what was offered: `recv` reads at most as many bytes as it is told.
+    pub(super) fn read_offered(
+        &self,
+        room: usize,
+        recv: impl FnOnce(&BaseLoop, Fd, usize) -> io::Result<usize>,
+    ) -> Option<usize> {
+        let base = self.voice.base().upgrade()?;
         let may = self.has(OFFERED) && self.wants_data() && self.has(READABLE);
-        if !may || buffer.is_empty() {
+        if !may || room == 0 {
             return None;
         }
         let socket = self.socket()?;
-        let room = buffer.len().min(READ_SIZE);
-        match recv_into(&base, &socket, &mut buffer[..room]) {
+        let room = room.min(READ_SIZE);
+        match recv(&base, socket, room) {
             Ok(0) => {
                 // Told in its turn, not from inside of this call.
                 self.clear(OFFERED);
@@ -242,7 +239,7 @@ impl Stream {
 
     /// The offer runs out if it was made before the last poll, which was number `poll`: what was not taken
     /// is read in this iteration.
-    pub(crate) fn withdraw(&self, base: &BaseLoop, poll: Option<u32>) {
+    pub(crate) fn withdraw(&self, base: &BaseLoop, poll: Option<u16>) {
         if self.has(OFFERED) && poll != Some(self.offered_at.get()) {
             self.clear(OFFERED);
             base.requeue_readable(self.socket.key());
@@ -250,11 +247,11 @@ impl Stream {
     }
 
     /// One read into the loop's buffer: how much came, and how much could have.
-    fn read_shared(&self, base: &BaseLoop, socket: &Socket) -> Option<io::Result<(usize, usize)>> {
+    fn read_shared(&self, base: &BaseLoop, socket: Fd) -> Option<io::Result<(usize, usize)>> {
         let mut scratch = base.take_scratch();
         let count = recv(socket, scratch.bytes());
         if let Ok(count @ 1..) = count {
-            self.deliver(&scratch.bytes()[..count]);
+            self.deliver(base, &scratch.bytes()[..count]);
         }
         base.give_scratch(scratch);
         Some(count.map(|count| (count, READ_SIZE)))
@@ -265,16 +262,16 @@ impl Stream {
         &self,
         base: &BaseLoop,
         protocol: &dyn BufferedProtocol,
-        socket: &Socket,
+        socket: Fd,
     ) -> Option<io::Result<(usize, usize)>> {
-        let mut buffer = self.get_buffer(protocol, READ_SIZE)?;
+        let mut buffer = self.get_buffer(base, protocol, READ_SIZE)?;
         if !self.wants_data() {
-            self.give_back(protocol, buffer, 0);
+            self.give_back(base, protocol, buffer, 0);
             return None;
         }
         let room = buffer.len().min(READ_SIZE);
         let count = recv_into(base, socket, &mut buffer[..room]);
-        self.give_back(protocol, buffer, *count.as_ref().unwrap_or(&0));
+        self.give_back(base, protocol, buffer, *count.as_ref().unwrap_or(&0));
         Some(count.map(|count| (count, room)))
     }
 
@@ -285,8 +282,8 @@ impl Stream {
         if large && base.caps().trigger == Trigger::Edge {
             self.pull(base);
         }
-        if self.wants_data() && self.held.borrow().is_none() {
-            self.deliver(chunk);
+        if self.wants_data() && !self.has(HELD) {
+            self.deliver(base, chunk);
         } else {
             self.hold(chunk);
         }
@@ -299,19 +296,23 @@ impl Stream {
             RecvEnd::Error(error) => Some(error),
             RecvEnd::Stopped | RecvEnd::Exhausted => return self.receive(base),
         };
-        if self.wants_data() && self.held.borrow().is_none() {
+        if self.wants_data() && !self.has(HELD) {
             self.on_end(end);
         } else if !self.has(CLOSING | LOST | EOF) {
-            self.held.borrow_mut().get_or_insert_default().end = Some(end);
+            self.held(|held| held.end = Some(end));
         }
     }
 
     // --- to the protocol ---
 
-    fn get_buffer(&self, protocol: &dyn BufferedProtocol, hint: usize) -> Option<Vec<u8>> {
-        let buffer = self.call("get_buffer panicked", |_| protocol.get_buffer(hint))?;
+    fn get_buffer(
+        &self,
+        base: &BaseLoop,
+        protocol: &dyn BufferedProtocol,
+        hint: usize,
+    ) -> Option<Vec<u8>> {
+        let buffer = self.call_in(base, "get_buffer panicked", || protocol.get_buffer(hint))?;
         if buffer.is_empty() {
-            let base = self.base.upgrade()?;
             // As an error raised by the method (TR-35).
             let panic = Panic::new(Box::new("get_buffer returned an empty buffer"));
             let report = self.report("get_buffer returned an empty buffer", panic.clone());
@@ -323,12 +324,19 @@ impl Stream {
     }
 
     /// The buffer goes back to the protocol it came from, whichever is the current one by now.
-    fn give_back(&self, protocol: &dyn BufferedProtocol, buffer: Vec<u8>, filled: usize) {
-        self.call("buffer_updated panicked", |_| protocol.buffer_updated(buffer, filled));
+    fn give_back(
+        &self,
+        base: &BaseLoop,
+        protocol: &dyn BufferedProtocol,
+        buffer: Vec<u8>,
+        filled: usize,
+    ) {
+        let updated = || protocol.buffer_updated(buffer, filled);
+        self.call_in(base, "buffer_updated panicked", updated);
     }
 
     /// Hands received bytes to the protocol, in pieces of the promised size.
-    fn deliver(&self, data: &[u8]) {
+    fn deliver(&self, base: &BaseLoop, data: &[u8]) {
         let mut rest = data;
         while !rest.is_empty() {
             if !self.wants_data() {
@@ -339,18 +347,21 @@ impl Stream {
                 AnyProtocol::Plain(protocol) => {
                     let (piece, more) = rest.split_at(rest.len().min(READ_SIZE));
                     rest = more;
-                    self.call("data_received panicked", |_| protocol.data_received(piece));
+                    let received = || protocol.data_received(piece);
+                    self.call_in(base, "data_received panicked", received);
                 }
                 AnyProtocol::Buffered(protocol) => {
-                    let Some(mut buffer) = self.get_buffer(&*protocol, rest.len()) else { return };
+                    let Some(mut buffer) = self.get_buffer(base, &*protocol, rest.len()) else {
+                        return;
+                    };
                     if !self.wants_data() {
-                        self.give_back(&*protocol, buffer, 0);
+                        self.give_back(base, &*protocol, buffer, 0);
                         return self.hold(rest);
                     }
                     let (piece, more) = rest.split_at(rest.len().min(buffer.len()));
                     rest = more;
                     buffer[..piece.len()].copy_from_slice(piece);
-                    self.give_back(&*protocol, buffer, piece.len());
+                    self.give_back(base, &*protocol, buffer, piece.len());
                 }
             }
         }
@@ -359,24 +370,22 @@ impl Stream {
     /// Keeps what arrived while the protocol does not want it; nobody wants it after close.
     fn hold(&self, data: &[u8]) {
         if !self.has(CLOSING | LOST | EOF) {
-            let mut held = self.held.borrow_mut();
-            held.get_or_insert_default().data.push_back(data.to_vec());
+            self.held(|held| held.data.push_back(data.to_vec()));
         }
     }
 
     fn deliver_held(&self, base: &BaseLoop) {
         while self.wants_data() {
-            let (data, end) = {
-                let mut slot = self.held.borrow_mut();
-                let Some(held) = &mut *slot else { break };
-                let data = held.data.pop_front();
-                let end = if data.is_none() { slot.take().and_then(|held| held.end) } else { None };
-                (data, end)
-            };
-            match (data, end) {
-                (Some(data), _) => self.deliver_front(&data),
-                (None, Some(end)) => self.on_end(end),
-                (None, None) => break,
+            if !self.has(HELD) {
+                break;
+            }
+            if let Some(data) = self.held(|held| held.data.pop_front()) {
+                self.deliver_front(base, &data);
+                continue;
+            }
+            match self.take_held().end {
+                Some(end) => self.on_end(end),
+                None => break,
             }
         }
         if self.pushed(base) {
@@ -387,18 +396,13 @@ impl Stream {
     }
 
     /// As `deliver`, but what is not wanted goes back to the front.
-    fn deliver_front(&self, data: &[u8]) {
-        let mut behind = self.held.borrow_mut().take();
-        self.deliver(data);
-        let mut slot = self.held.borrow_mut();
-        match (&mut *slot, &mut behind) {
-            (Some(returned), Some(behind)) => {
-                returned.data.append(&mut behind.data);
-                returned.end = behind.end.take();
-            }
-            (slot @ None, behind) => *slot = behind.take(),
-            (Some(_), None) => {}
-        }
+    fn deliver_front(&self, base: &BaseLoop, data: &[u8]) {
+        let mut behind = self.take_held();
+        self.deliver(base, data);
+        self.held(|held| {
+            held.data.append(&mut behind.data);
+            held.end = behind.end;
+        });
     }
 
     fn on_end(&self, end: Option<io::Error>) {
@@ -423,27 +427,62 @@ impl Stream {
 
 /// Reads into memory that is not ours. Where the kernel's copy would be slow (see [`Scratch`]) the detour
 /// over the shared buffer is several times faster. Large allocations are such memory.
-fn recv_into(base: &BaseLoop, socket: &Socket, buffer: &mut [u8]) -> io::Result<usize> {
-    let slow = (1..32).contains(&(buffer.as_ptr().addr() % Scratch::PAGE));
-    if !slow || buffer.len() < Scratch::PAGE {
+pub(super) fn recv_into(base: &BaseLoop, socket: Fd, buffer: &mut [u8]) -> io::Result<usize> {
+    if !is_slow(buffer.as_ptr(), buffer.len()) {
         return recv(socket, buffer);
     }
-    let mut scratch = base.take_scratch();
     let room = buffer.len();
+    recv_by_way(base, socket, room, |bytes| buffer[..bytes.len()].copy_from_slice(bytes))
+}
+
+/// The same, behind what is in `buffer`, where there is room for `room` bytes.
+pub(super) fn recv_behind(
+    base: &BaseLoop,
+    socket: Fd,
+    buffer: &mut Vec<u8>,
+    room: usize,
+) -> io::Result<usize> {
+    let spare = buffer.spare_capacity_mut();
+    if spare.len() > room || is_slow(spare.as_ptr().cast(), room) {
+        return recv_by_way(base, socket, room, |bytes| buffer.extend_from_slice(bytes));
+    }
+    retry(|| {
+        let spare = spare_capacity(buffer);
+        rustix::net::recv(socket, spare, RecvFlags::DONTWAIT).map(|(count, _)| count)
+    })
+}
+
+/// Whether the kernel's copy to there would be slow.
+fn is_slow(begin: *const u8, room: usize) -> bool {
+    room >= Scratch::PAGE && (1..32).contains(&(begin.addr() % Scratch::PAGE))
+}
+
+/// Reads into the shared buffer, and has `copy` fetch it from there.
+fn recv_by_way(
+    base: &BaseLoop,
+    socket: Fd,
+    room: usize,
+    copy: impl FnOnce(&[u8]),
+) -> io::Result<usize> {
+    let mut scratch = base.take_scratch();
     let count = recv(socket, &mut scratch.bytes()[..room]);
     if let Ok(count) = count {
-        buffer[..count].copy_from_slice(&scratch.bytes()[..count]);
+        copy(&scratch.bytes()[..count]);
     }
     base.give_scratch(scratch);
     count
 }
 
-fn recv(socket: &Socket, buffer: &mut [u8]) -> io::Result<usize> {
+fn recv(socket: Fd, buffer: &mut [u8]) -> io::Result<usize> {
+    retry(|| rustix::net::recv(socket, &mut *buffer, RecvFlags::DONTWAIT).map(|(count, _)| count))
+}
+
+/// Calls again what a signal interrupted.
+fn retry(mut call: impl FnMut() -> rustix::io::Result<usize>) -> io::Result<usize> {
     loop {
-        match rustix::net::recv(socket, &mut *buffer, RecvFlags::DONTWAIT) {
-            Ok((count, _)) => return Ok(count),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+        match call() {
+            Err(Errno::INTR) => {}
+            done => return Ok(done?),
         }
     }
 }

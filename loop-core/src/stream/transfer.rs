@@ -40,7 +40,7 @@ impl Transfer {
     pub(crate) fn begin(base: &Weak<BaseLoop>, transport: &Transport) -> Result<Option<Self>> {
         let stream = transport.raw().as_any().downcast_ref::<Stream>();
         let Some(stream) = stream.and_then(|stream| stream.this.upgrade()) else { return Ok(None) };
-        if !stream.base.ptr_eq(base) {
+        if !stream.voice.base().ptr_eq(base) {
             return Err(Error::invalid_arg(
                 "sendfile: the transport belongs to another event loop",
             ));
@@ -57,7 +57,7 @@ impl Transfer {
             error: RefCell::default(),
         });
         stream.set(TRANSFER);
-        *stream.transfer.borrow_mut() = Some(wait.clone());
+        stream.rare(|rare| rare.transfer = Some(wait.clone()));
         let was_reading = stream.is_reading();
         stream.pause();
         Ok(Some(Self { stream, _transport: transport.clone(), wait, was_reading }))
@@ -90,10 +90,9 @@ impl Transfer {
     /// registered.
     pub(crate) fn duplicate(&self) -> Result<Sock> {
         self.check()?;
-        let Some(socket) = self.stream.socket() else {
+        let Some(duplicate) = self.stream.socket.with(Socket::try_clone) else {
             return Err(Error::closed("sendfile: the transport is closed"));
         };
-        let duplicate: io::Result<Socket> = socket.try_clone();
         let duplicate = duplicate.map_err(|error| Error::os("sendfile: dup", error))?;
         Ok(Sock::from_nonblocking(duplicate))
     }
@@ -125,7 +124,7 @@ impl Drop for Transfer {
     fn drop(&mut self) {
         let stream = &self.stream;
         stream.clear(TRANSFER);
-        drop(stream.transfer.take());
+        drop(stream.rare(|rare| rare.transfer.take()));
         self.wait.waiter.borrow().reset();
         if stream.has(CLOSING | LOST) {
             return;
@@ -134,7 +133,7 @@ impl Drop for Transfer {
             stream.resume();
         }
         // The protocol and the half-close waited. No user code is called from here.
-        if let Some(base) = stream.base.upgrade()
+        if let Some(base) = stream.voice.base().upgrade()
             && !base.is_closed()
         {
             let stream = stream.clone();
@@ -149,7 +148,7 @@ impl Drop for Transfer {
 impl Stream {
     /// Nothing is buffered any more.
     pub(super) fn wake_transfer(&self) {
-        let wait = self.transfer.borrow().clone();
+        let wait = self.transfer();
         if let Some(wait) = wait {
             wait.waiter.borrow().notify();
         }
@@ -157,7 +156,7 @@ impl Stream {
 
     /// The connection is closing, with an error perhaps.
     pub(super) fn end_transfer(&self, error: Option<&Error>) {
-        let wait = self.transfer.borrow().clone();
+        let wait = self.transfer();
         if let Some(wait) = wait {
             wait.ended.set(true);
             *wait.error.borrow_mut() = error.cloned();

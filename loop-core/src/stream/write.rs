@@ -4,15 +4,13 @@
 //! send before the next poll. One send is in flight at a time; its bytes count as buffered (FLOW-11).
 
 use std::io::{self, IoSlice};
-use std::net::Shutdown;
 
 use anyloop_api::{AnyProtocol, Error, EventLoop, Report, Result};
 use rustix::io::Errno;
-use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
+use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown, send, sendmsg, shutdown};
 
 use super::{CLOSING, DIRTY, EOF, EOF_SENT, EOF_WANTED, FULL, LOST, PAUSED, Stream, TRANSFER};
 use crate::base::BaseLoop;
-use crate::lend::lend;
 
 /// Up to so much may wait for the end of the iteration; more is sent at once: copying it would cost more
 /// than the system call.
@@ -70,10 +68,12 @@ impl Stream {
     }
 
     fn count_dead_write(&self) {
-        let writes = self.dead_writes.get().saturating_add(1);
-        self.dead_writes.set(writes);
+        let writes = self.rare(|rare| {
+            rare.dead_writes = rare.dead_writes.saturating_add(1);
+            rare.dead_writes
+        });
         if writes >= DEAD_WRITES
-            && let Some(base) = self.base.upgrade()
+            && let Some(base) = self.voice.base().upgrade()
         {
             let report = Report::warning("writing to a connection that is lost");
             base.call_exception_handler(report.transport(self.transport()));
@@ -90,7 +90,7 @@ impl Stream {
 
     /// Sends or queues bytes, without the checks of a write.
     pub(super) fn put(&self, data: &[u8]) {
-        let Some(base) = self.base.upgrade() else { return };
+        let Some(base) = self.voice.base().upgrade() else { return };
         if !self.defers(&base, data.len())
             && let Some(sent) = self.write_at_once(data)
         {
@@ -110,7 +110,7 @@ impl Stream {
         if !self.writable(data.len())? {
             return Ok(());
         }
-        let Some(base) = self.base.upgrade() else { return Ok(()) };
+        let Some(base) = self.voice.base().upgrade() else { return Ok(()) };
         if let Some(head) = self.write_at_once(&data)
             && head < data.len()
         {
@@ -121,7 +121,7 @@ impl Stream {
 
     /// Whether a write may wait for the end of the iteration: with an engine, as long as little waits.
     fn defers(&self, base: &BaseLoop, len: usize) -> bool {
-        self.engine(base) && self.pending() + len <= DEFERRABLE.min(self.flow.high())
+        self.engine(base) && self.pending() + len <= DEFERRABLE.min(self.limits().1)
     }
 
     /// Tries to send what is buffered and then `data`, in order, by one system call: how much of `data`
@@ -159,10 +159,10 @@ impl Stream {
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         loop {
             let sent = match parts {
-                [data] => send(&*socket, data, flags),
+                [data] => send(socket, data, flags),
                 parts => {
                     let parts: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
-                    sendmsg(&*socket, &parts, &mut SendAncillaryBuffer::default(), flags)
+                    sendmsg(socket, &parts, &mut SendAncillaryBuffer::default(), flags)
                 }
             };
             match sent {
@@ -235,7 +235,7 @@ impl Stream {
     /// Before a poll: lends what is buffered to the engine.
     pub(crate) fn flush_deferred(&self) {
         self.clear(DIRTY);
-        let Some(base) = self.base.upgrade() else { return };
+        let Some(base) = self.voice.base().upgrade() else { return };
         if self.in_flight.get() > 0 || self.has(LOST) {
             return;
         }
@@ -244,14 +244,14 @@ impl Stream {
             return self.after_progress();
         }
         let out = std::mem::take(&mut *self.out.borrow_mut());
-        let lazily = !self.has(CLOSING | EOF_WANTED | EOF | PAUSED) && !self.flow.is_paused();
+        let lazily = !self.has(CLOSING | EOF_WANTED | EOF | PAUSED) && !self.is_writing_paused();
         self.lend_to_engine(&base, out.bytes, out.head, lazily);
     }
 
     /// At the end of a run, with no poll to follow: sends what the kernel takes, and calls nobody.
     pub(crate) fn flush_at_rest(&self) {
         self.clear(DIRTY);
-        let Some(base) = self.base.upgrade() else { return };
+        let Some(base) = self.voice.base().upgrade() else { return };
         if self.in_flight.get() == 0 && !self.has(LOST) {
             // An error is found again by the next run.
             let _ = self.send_buffered();
@@ -264,18 +264,17 @@ impl Stream {
         let Some(socket) = self.socket() else { return };
         let len = bytes.len() - offset;
         self.clear(FULL);
-        let (fd, key) = (lend(&*socket), self.socket.key());
+        let key = self.socket.key();
         let lent = base.with_driver(|driver| {
             if lazily {
-                driver.send_lazily(fd, key, bytes, offset)
+                driver.send_lazily(socket, key, bytes, offset)
             } else {
-                driver.send(fd, key, bytes, offset)
+                driver.send(socket, key, bytes, offset)
             }
         });
         match lent {
             Ok(()) => {
                 self.in_flight.set(len);
-                self.sent_before.set(offset);
             }
             Err(bytes) => {
                 // It cannot take it now: by system call, and the rest in the next iteration.
@@ -295,7 +294,7 @@ impl Stream {
     }
 
     pub(super) fn on_sent(&self, base: &BaseLoop, buffer: Vec<u8>, result: io::Result<usize>) {
-        self.in_flight.set(0);
+        let lent = self.in_flight.take();
         if self.has(LOST) {
             return base.give_buffer(buffer);
         }
@@ -305,7 +304,7 @@ impl Stream {
                 self.force(Some(Error::os("writing to a connection", error)));
             }
             Ok(count) => {
-                let sent = self.sent_before.get() + count;
+                let sent = buffer.len() - lent + count;
                 if sent < buffer.len() {
                     self.lend_to_engine(base, buffer, sent, false);
                 } else {
@@ -329,7 +328,7 @@ impl Stream {
                 // The file comes next; what follows the last byte waits until it is sent.
                 return self.wake_transfer();
             }
-            if let Some(base) = self.base.upgrade() {
+            if let Some(base) = self.voice.base().upgrade() {
                 let out = std::mem::take(&mut *self.out.borrow_mut());
                 base.give_buffer(out.bytes);
             }
@@ -349,19 +348,19 @@ impl Stream {
             self.set(EOF_SENT);
             if let Some(socket) = self.socket() {
                 // A connection that is gone already will say so when it is read.
-                let _ = socket.shutdown(Shutdown::Write);
+                let _ = shutdown(socket, Shutdown::Write);
             }
         }
     }
 
     pub(super) fn maybe_pause(&self) {
-        if !self.has(LOST | TRANSFER) && self.flow.should_pause(self.pending()) {
+        if !self.has(LOST | TRANSFER) && self.should_pause() {
             self.tell("pause_writing panicked", AnyProtocol::pause_writing);
         }
     }
 
     fn maybe_resume(&self) {
-        if !self.has(LOST | TRANSFER) && self.flow.should_resume(self.pending()) {
+        if !self.has(LOST | TRANSFER) && self.should_resume() {
             self.tell("resume_writing panicked", AnyProtocol::resume_writing);
         }
     }
