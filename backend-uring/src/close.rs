@@ -16,7 +16,7 @@ use io_uring::types::CancelBuilder;
 use io_uring::{opcode, squeue};
 
 use crate::driver::UringDriver;
-use crate::slot::{Kind, OpId, State};
+use crate::slot::{KeyOps, Kind, OpId, State};
 
 /// How long the end of the driver waits for the kernel to let go of memory.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -42,6 +42,20 @@ impl UringDriver {
             State::Orphan => {}
         }
         before.in_kernel()
+    }
+
+    /// Gives up what a key with this slot has, or had; whether the kernel has something to do.
+    pub(crate) fn abandon_all(&mut self, slot: u32, left: KeyOps) -> bool {
+        if left.hangup {
+            self.cancel(Kind::Hangup.of_key(left.key(slot)), Kind::Ignore.alone());
+        }
+        let mut cancelled = left.hangup;
+        for op in left.all() {
+            if let Some((id, _)) = self.ops.at(op) {
+                cancelled |= self.abandon(id);
+            }
+        }
+        cancelled
     }
 
     /// Takes an operation back that was never submitted, or queues its cancellation; whether the
@@ -79,11 +93,7 @@ impl UringDriver {
         self.stash.retain(|event| event.key() != key);
         let mut cancelled = mem::take(&mut self.replaced);
         if let Some(ops) = self.keys.take(key) {
-            for op in ops.all() {
-                if let Some((id, _)) = self.ops.at(op) {
-                    cancelled |= self.abandon(id);
-                }
-            }
+            cancelled |= self.abandon_all(key.slot, ops);
         }
         // If there is nothing to submit, the cancellation was submitted before and has been worked off.
         if cancelled && self.ring.has_business() && !self.flush() {

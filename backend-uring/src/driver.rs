@@ -167,11 +167,7 @@ impl UringDriver {
     pub(crate) fn key_entry(&mut self, key: Key) -> &mut KeyOps {
         let (_, left) = self.keys.entry(key);
         if let Some(left) = left {
-            for op in left.all() {
-                if let Some((id, _)) = self.ops.at(op) {
-                    self.abandon(id);
-                }
-            }
+            self.abandon_all(key.slot, left);
         }
         self.keys.entry(key).0
     }
@@ -249,7 +245,7 @@ impl UringDriver {
                     Kind::Recv => self.on_recv(id, result, flags, events),
                     Kind::Send => self.on_send(id, result, events),
                     Kind::Read => self.on_read(id, result, events),
-                    Kind::Hangup => self.on_hangup(id),
+                    Kind::Hangup => self.on_hangup(Key::from_u64(user_data)),
                     Kind::Kick => self.on_kick_missed(id),
                     Kind::Poll => self.on_poll(id, result, flags, events),
                     Kind::Accept => self.on_accept(id, result, flags, events),
@@ -484,7 +480,7 @@ impl Driver for UringDriver {
             self.ops.count(Kind::Recv),
             self.ops.count(Kind::Send),
             self.ops.count(Kind::Read),
-            self.ops.count(Kind::Hangup),
+            self.keys.hangups(),
             self.starved.len(),
             counters.enters,
             counters.backlogged,

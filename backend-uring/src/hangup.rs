@@ -13,10 +13,11 @@
 //!
 //! The companion stays when receiving is stopped, for it may be started again. Closing the key ends it.
 
+use anyloop_core::driver::Key;
 use io_uring::{opcode, types};
 
 use crate::driver::UringDriver;
-use crate::slot::{Kind, OpId, OpRef, State};
+use crate::slot::{Kind, OpId, State};
 
 const MASK: u32 = (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) as u32;
 
@@ -30,27 +31,22 @@ impl UringDriver {
         }
         op.watched = true;
         let (key, fd) = (op.key, op.fd);
-        if self.key_ops(key).is_none_or(|ops| !ops.hangup.is_none()) {
+        let Some(ops) = self.key_ops(key) else { return };
+        if std::mem::replace(&mut ops.hangup, true) {
             return;
         }
-        let hangup = self.ops.insert(Kind::Hangup, key, fd, 0);
-        self.key_entry(key).hangup = hangup.into();
-        let entry = opcode::PollAdd::new(types::Fd(fd), MASK)
-            .build()
-            .user_data(hangup.user_data(Kind::Hangup));
+        let entry =
+            opcode::PollAdd::new(types::Fd(fd), MASK).build().user_data(Kind::Hangup.of_key(key));
         // SAFETY: the request points to no memory.
         unsafe { self.ring.push(entry) };
-        self.ops.departed(hangup);
     }
 
-    pub(crate) fn on_hangup(&mut self, id: OpId) {
-        let state = self.ops.landed(id);
-        let Some(op) = self.ops.remove(id) else { return };
-        if state == State::Orphan {
+    pub(crate) fn on_hangup(&mut self, key: Key) {
+        let Some(ops) = self.key_ops(key) else { return };
+        if !std::mem::take(&mut ops.hangup) {
+            // Its key was closed.
             return;
         }
-        let Some(ops) = self.key_ops(op.key) else { return };
-        ops.hangup = OpRef::NONE;
         let inward = ops.inward;
         if let Some((id, op)) = self.ops.at(inward) {
             op.hung_up = true;

@@ -13,14 +13,14 @@ use anyloop_core::driver::{Event, Key};
 use io_uring::{opcode, types};
 
 use crate::driver::UringDriver;
-use crate::slot::{Kind, OpId, State};
+use crate::slot::{Kind, Lent, OpId, State};
 
 impl UringDriver {
     pub(crate) fn read_begin(
         &mut self,
         file: Arc<File>,
         key: Key,
-        buffer: Vec<u8>,
+        mut buffer: Vec<u8>,
         offset: u64,
     ) -> Result<(), Vec<u8>> {
         // Larger offsets mean something else.
@@ -29,13 +29,11 @@ impl UringDriver {
             return Err(buffer);
         }
         let fd = file.as_raw_fd();
-        let id = self.ops.insert(Kind::Read, key, fd, 0);
-        let Some(op) = self.ops.get(id) else { return Err(buffer) };
-        op.buffer = buffer;
-        op.file = Some(file);
-        let (room, length) = (op.buffer.as_mut_ptr(), op.buffer.len() as u32);
+        let (room, length) = (buffer.as_mut_ptr(), buffer.len() as u32);
+        let lent = Lent { buffer, begin: 0, _file: Some(file) };
+        let id = self.ops.insert_lent(Kind::Read, key, fd, lent);
         let read = opcode::Read::new(types::Fd(fd), room, length).offset(offset);
-        // SAFETY: the room is the heap memory of `op.buffer`, and `fd` is kept open by `op.file`. Nobody
+        // SAFETY: the room is the heap memory of `lent.buffer`, and `fd` is kept open by `lent._file`. Nobody
         // touches either until the operation is over and they are taken out of the slot; slots that are
         // never over are leaked.
         unsafe { self.ring.push(read.build().user_data(id.user_data(Kind::Read))) };
@@ -48,11 +46,11 @@ impl UringDriver {
             return;
         }
         let state = self.ops.landed(id);
-        let Some(op) = self.ops.remove(id) else { return };
+        let Some((op, lent)) = self.ops.remove_lent(id) else { return };
         if state == State::Orphan {
             return;
         }
         let result = usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result));
-        events.push(Event::Read { key: op.key, buffer: op.buffer, result });
+        events.push(Event::Read { key: op.key, buffer: lent.buffer, result });
     }
 }

@@ -18,6 +18,9 @@ use crate::slot::Kind;
 /// Completions that are taken out at a time.
 pub(crate) const BATCH: usize = 64;
 
+/// Requests for which there is room besides the submission queue; memory for more is given back.
+const KEPT: usize = 1024;
+
 /// Longer waits are cut to this, which the kernel's clock can hold; the loop just polls again.
 const LONGEST: Duration = Duration::from_secs(1 << 30);
 
@@ -176,6 +179,9 @@ impl Ring {
                 break;
             }
             self.backlog.pop_front();
+        }
+        if self.backlog.is_empty() && self.backlog.capacity() > KEPT {
+            self.backlog = VecDeque::new();
         }
         queue.len() as u32
     }

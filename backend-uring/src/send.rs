@@ -12,7 +12,7 @@ use anyloop_core::driver::{Event, Fd, Key};
 use io_uring::{opcode, squeue, types};
 
 use crate::driver::UringDriver;
-use crate::slot::{Kind, OpId, OpRef, State};
+use crate::slot::{Kind, Lent, Op, OpId, OpRef, State};
 
 /// The most that one call sends, as for `send(2)`.
 const MOST: usize = 0x7fff_f000;
@@ -27,17 +27,17 @@ impl UringDriver {
         silent: bool,
     ) -> Result<(), Vec<u8>> {
         let busy = self.key_ops(key).is_some_and(|ops| !ops.send.is_none());
-        let fits = offset <= buffer.len() && u32::try_from(offset).is_ok();
-        if busy || !fits || !self.features.send {
+        if busy || offset > buffer.len() || !self.features.send {
             debug_assert!(!busy, "one send at a time");
             return Err(buffer);
         }
-        let id = self.ops.insert(Kind::Send, key, fd.as_raw_fd(), offset as u32);
+        let silent = silent && self.features.silent_send && buffer.len() - offset <= MOST;
+        let lent = Lent { buffer, begin: offset, _file: None };
+        let id = self.ops.insert_lent(Kind::Send, key, fd.as_raw_fd(), lent);
         self.key_entry(key).send = id.into();
-        let Some(op) = self.ops.get(id) else { return Err(buffer) };
-        op.silent = silent && self.features.silent_send && buffer.len() - offset <= MOST;
-        op.buffer = buffer;
-        let silent = op.silent;
+        if let Some(op) = self.ops.get(id) {
+            op.silent = silent;
+        }
         self.send_arm(id);
         if silent {
             self.silent.push_back((id, self.ring.queued()));
@@ -46,18 +46,19 @@ impl UringDriver {
     }
 
     fn send_arm(&mut self, id: OpId) {
-        let Some(op) = self.ops.get(id) else { return };
-        let bytes = &op.buffer[op.word as usize..];
+        let Some(&mut Op { fd, word, silent, .. }) = self.ops.get(id) else { return };
+        let Some(lent) = self.ops.lent(word) else { return };
+        let bytes = &lent.buffer[lent.begin..];
         let length = bytes.len().min(MOST) as u32;
-        let send = opcode::Send::new(types::Fd(op.fd), bytes.as_ptr(), length);
+        let send = opcode::Send::new(types::Fd(fd), bytes.as_ptr(), length);
         let flags = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
-        let entry = if op.silent {
+        let entry = if silent {
             let send = send.flags(flags | libc::MSG_DONTWAIT).build();
             send.flags(squeue::Flags::SKIP_SUCCESS)
         } else {
             send.flags(flags).build()
         };
-        // SAFETY: the bytes are the heap memory of `op.buffer`, which nobody touches until the
+        // SAFETY: the bytes are the heap memory of `lent.buffer`, which nobody touches until the
         // operation is over and they are taken out of the slot; slots that are never over are leaked.
         unsafe { self.ring.push(entry.user_data(id.user_data(Kind::Send))) };
         self.ops.departed(id);
@@ -75,7 +76,8 @@ impl UringDriver {
         {
             self.silent.pop_front();
             if let Some(op) = self.ops.get(id) {
-                let sent = op.buffer.len() - op.word as usize;
+                let word = op.word;
+                let sent = self.ops.lent(word).map_or(0, |lent| lent.buffer.len() - lent.begin);
                 let state = self.ops.landed(id);
                 self.send_end(id, state, Ok(sent), events);
             }
@@ -106,13 +108,13 @@ impl UringDriver {
         result: io::Result<usize>,
         events: &mut Vec<Event>,
     ) {
-        let Some(op) = self.ops.remove(id) else { return };
+        let Some((op, lent)) = self.ops.remove_lent(id) else { return };
         if state == State::Orphan {
             return;
         }
         if let Some(ops) = self.key_ops(op.key) {
             ops.send = OpRef::NONE;
         }
-        events.push(Event::Sent { key: op.key, buffer: op.buffer, result });
+        events.push(Event::Sent { key: op.key, buffer: lent.buffer, result });
     }
 }

@@ -17,9 +17,12 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use anyloop_core::driver::Key;
+use slab::Slab;
 
 const GENERATION: u32 = 0x00ff_ffff;
 const NO_SLOT: u32 = u32::MAX;
+/// Sends at a time for which there is room; memory for more is given back.
+const KEPT: usize = 1024;
 
 /// What an operation is, as far as the completion loop must know before it looks at memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +42,7 @@ pub(crate) enum Kind {
     Recv = 5,
     /// Sending.
     Send = 6,
-    /// The companion of a receive.
+    /// The companion of a receive. It has no slot: the rest of its number is its key.
     Hangup = 7,
     /// The cancellation that kicks a receive.
     Kick = 8,
@@ -51,6 +54,11 @@ impl Kind {
     /// The number of a request that has no slot.
     pub(crate) const fn alone(self) -> u64 {
         (self as u64) << 56
+    }
+
+    /// The number of a request of which a key has one.
+    pub(crate) const fn of_key(self, key: Key) -> u64 {
+        self.alone() | key.to_u64()
     }
 
     pub(crate) fn of(user_data: u64) -> Self {
@@ -133,19 +141,28 @@ pub(crate) struct Op {
     pub(crate) kicked: bool,
     pub(crate) key: Key,
     pub(crate) fd: RawFd,
-    /// Poll: the mask that is waited for. Send: where in `buffer` it starts.
-    /// Accept: connections that failed in a row.
+    /// Poll: the mask that is waited for. Accept: connections that failed in a row.
+    /// Send, read: where in [`Slots`] its memory is.
     pub(crate) word: u32,
+}
+
+/// The memory of a request.
+#[derive(Debug)]
+pub(crate) struct Lent {
     /// Send: the bytes the kernel reads. Read: where it writes.
     pub(crate) buffer: Vec<u8>,
+    /// Send: where in `buffer` it starts.
+    pub(crate) begin: usize,
     /// Read: keeps the descriptor open.
-    pub(crate) file: Option<Arc<File>>,
+    pub(crate) _file: Option<Arc<File>>,
 }
 
 /// All operations of one driver.
 #[derive(Debug, Default)]
 pub(crate) struct Slots {
     entries: Vec<Entry>,
+    /// Apart, for most operations are receives that wait, and are to be small.
+    lent: Slab<Lent>,
     free: Option<u32>,
     live: usize,
     in_kernel: usize,
@@ -162,11 +179,10 @@ impl Slots {
     pub(crate) fn insert(&mut self, kind: Kind, key: Key, fd: RawFd, word: u32) -> OpId {
         self.live += 1;
         let op = |generation| {
-            let (state, buffer) = (State::Idle, Vec::new());
             Entry::Used(Op {
                 generation,
                 kind,
-                state,
+                state: State::Idle,
                 silent: false,
                 watched: false,
                 hung_up: false,
@@ -174,8 +190,6 @@ impl Slots {
                 key,
                 fd,
                 word,
-                buffer,
-                file: None,
             })
         };
         if let Some(slot) = self.free {
@@ -190,6 +204,17 @@ impl Slots {
         let slot = self.entries.len() as u32;
         self.entries.push(op(0));
         OpId { slot, generation: 0 }
+    }
+
+    /// The same with memory: for a send or a read.
+    pub(crate) fn insert_lent(&mut self, kind: Kind, key: Key, fd: RawFd, lent: Lent) -> OpId {
+        let place = self.lent.insert(lent);
+        self.insert(kind, key, fd, place as u32)
+    }
+
+    /// The memory of a send or a read.
+    pub(crate) fn lent(&self, place: u32) -> Option<&Lent> {
+        self.lent.get(place as usize)
     }
 
     /// The operation, if `id` still names one.
@@ -226,8 +251,26 @@ impl Slots {
         before
     }
 
-    /// Frees the slot of an operation that the kernel does not have.
+    /// Frees the slot of an operation that the kernel does not have, and its memory.
     pub(crate) fn remove(&mut self, id: OpId) -> Option<Op> {
+        let op = self.take(id)?;
+        if matches!(op.kind, Kind::Send | Kind::Read) {
+            self.lent.try_remove(op.word as usize);
+        }
+        Some(op)
+    }
+
+    /// The same for a send or a read, with its memory.
+    pub(crate) fn remove_lent(&mut self, id: OpId) -> Option<(Op, Lent)> {
+        let op = self.take(id)?;
+        let lent = self.lent.try_remove(op.word as usize)?;
+        if self.lent.is_empty() && self.lent.capacity() > KEPT {
+            self.lent = Slab::new();
+        }
+        Some((op, lent))
+    }
+
+    fn take(&mut self, id: OpId) -> Option<Op> {
         let entry = self.entries.get_mut(id.slot as usize)?;
         match entry {
             Entry::Used(op) if op.generation == id.generation => {
@@ -303,18 +346,28 @@ pub(crate) struct KeyOps {
     /// Accepting or receiving.
     pub(crate) inward: OpRef,
     pub(crate) send: OpRef,
-    pub(crate) hangup: OpRef,
+    /// Whether the companion of the receive is in the kernel.
+    pub(crate) hangup: bool,
 }
 
 impl KeyOps {
     const fn new(generation: u32) -> Self {
         let none = OpRef::NONE;
-        Self { generation, poll: none, inward: none, send: none, hangup: none }
+        Self { generation, poll: none, inward: none, send: none, hangup: false }
     }
 
-    /// All of them.
-    pub(crate) fn all(self) -> [OpRef; 4] {
-        [self.poll, self.inward, self.send, self.hangup]
+    /// Whose they are, if it is a key with this slot.
+    pub(crate) fn key(self, slot: u32) -> Key {
+        Key { slot, generation: self.generation }
+    }
+
+    /// All that have a slot.
+    pub(crate) fn all(self) -> [OpRef; 3] {
+        [self.poll, self.inward, self.send]
+    }
+
+    fn is_empty(self) -> bool {
+        !self.hangup && self.all().iter().all(|op| op.is_none())
     }
 }
 
@@ -338,9 +391,14 @@ impl Keys {
         let mut left = None;
         if ops.generation != key.generation {
             let old = std::mem::replace(ops, KeyOps::new(key.generation));
-            left = old.all().iter().any(|op| !op.is_none()).then_some(old);
+            left = (!old.is_empty()).then_some(old);
         }
         (ops, left)
+    }
+
+    /// How many companions of receives the kernel has.
+    pub(crate) fn hangups(&self) -> usize {
+        self.0.iter().filter(|ops| ops.hangup).count()
     }
 
     /// Forgets a key.
