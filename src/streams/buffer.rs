@@ -8,6 +8,8 @@ use std::io::BufRead;
 const SPARE_TOTAL: usize = 2 * 1024 * 1024;
 /// The biggest buffer that is kept.
 const SPARE_MAX: usize = 256 * 1024;
+/// Among how many of them one is looked for that fits.
+const LOOKED_AT: usize = 8;
 
 #[derive(Default)]
 struct Spare {
@@ -28,6 +30,22 @@ fn fresh(wanted: usize) -> Vec<u8> {
         }
         // Exact, so that the whole can be handed to the reader without wasting memory.
         None => Vec::with_capacity(wanted),
+    })
+}
+
+/// An empty buffer with room for at least `least` bytes and for at most `most`, `least` if it is new.
+pub(super) fn fitting(least: usize, most: usize) -> Vec<u8> {
+    SPARE.with_borrow_mut(|spare| {
+        // The last ones are the ones that are still in the cache.
+        let fits = |buffer: &Vec<u8>| (least..=most).contains(&buffer.capacity());
+        match spare.buffers.iter().rev().take(LOOKED_AT).position(fits) {
+            Some(back) => {
+                let buffer = spare.buffers.swap_remove(spare.buffers.len() - 1 - back);
+                spare.total -= buffer.capacity();
+                buffer
+            }
+            None => Vec::with_capacity(least),
+        }
     })
 }
 

@@ -8,22 +8,27 @@ use std::task::{Context, Poll, Waker};
 
 use anyloop_api::{Cancellable, Cancelled, Error, Result, Transport, clear_waiter, set_waiter};
 
-use super::buffer::{Buffer, find};
+use super::buffer::{self, Buffer, find};
 
 /// The smallest buffer into which bytes are read directly; for smaller ones they are read in bulk first.
 const DIRECT: usize = 4096;
+/// The most room that is made for a read of which nobody can tell how much it is going to bring. From
+/// 128 KiB on, what the C library allocates begins where the kernel's copy is slow.
+const MOST_ROOM: usize = 120 * 1024;
 
 /// The state that all handles of one reader share.
 pub(super) struct Incoming {
     limit: usize,
     buffer: RefCell<Buffer>,
     eof: Cell<bool>,
-    error: RefCell<Option<Error>>,
+    error: Cell<Option<Box<Error>>>,
     transport: RefCell<Option<Transport>>,
     paused: Cell<bool>,
     waiter: RefCell<Option<Waiter>>,
     /// The transport has something that can be read without a detour over `buffer`.
     offered: Cell<bool>,
+    /// The logarithm of the room to make for the next read: zero while little arrives at a time.
+    room: Cell<u8>,
     last_id: Cell<u32>,
 }
 
@@ -43,11 +48,12 @@ impl Incoming {
             limit,
             buffer: RefCell::default(),
             eof: Cell::new(false),
-            error: RefCell::default(),
+            error: Cell::default(),
             transport: RefCell::default(),
             paused: Cell::new(false),
             waiter: RefCell::default(),
             offered: Cell::new(false),
+            room: Cell::new(0),
             last_id: Cell::new(0),
         })
     }
@@ -66,7 +72,7 @@ impl Incoming {
     }
 
     pub(super) fn error(&self) -> Option<Error> {
-        self.error.borrow().clone()
+        self.check().err()
     }
 
     pub(super) fn paused(&self) -> bool {
@@ -112,7 +118,7 @@ impl Incoming {
     }
 
     pub(super) fn fail(&self, error: Error) {
-        *self.error.borrow_mut() = Some(error);
+        self.error.set(Some(Box::new(error)));
         self.wake_if(|_| true);
     }
 
@@ -133,11 +139,12 @@ impl Incoming {
 
     // --- reading ---
 
+    #[inline]
     pub(super) fn check(&self) -> Result<()> {
-        match &*self.error.borrow() {
-            Some(error) => Err(error.clone()),
-            None => Ok(()),
-        }
+        let Some(error) = self.error.take() else { return Ok(()) };
+        let copy = (*error).clone();
+        self.error.set(Some(error));
+        Err(copy)
     }
 
     /// Waits until `need` bytes are buffered, or the stream ends.
@@ -152,6 +159,16 @@ impl Incoming {
         room: usize,
     ) -> Wait<'a> {
         Wait { incoming: self, operation, need: 1, direct: room >= DIRECT, id: 0 }
+    }
+
+    /// Waits until [`Incoming::take_some`] is worth a try. Where little arrives at a time, it is read in
+    /// bulk and copied once; where much does, it is read directly.
+    pub(super) fn wait_to_take<'a>(
+        self: &'a Rc<Self>,
+        operation: &'static str,
+        at_most: usize,
+    ) -> Wait<'a> {
+        self.wait_to_fill(operation, if self.room.get() == 0 { 0 } else { at_most })
     }
 
     /// [`Incoming::wait_to_fill`] for poll functions.
@@ -289,6 +306,56 @@ impl Incoming {
             self.offered.set(false);
         }
         self.eof.get().then_some(0)
+    }
+
+    /// At most so much of what is there; empty at the end of the stream. `None`: there is nothing after
+    /// all.
+    pub(super) fn take_some(&self, at_most: usize) -> Option<Vec<u8>> {
+        let mut bytes = None;
+        if self.len() > 0 {
+            bytes = Some(self.take(at_most));
+        } else if self.offered.get() {
+            bytes = self.read_anew(at_most);
+            if bytes.is_none() {
+                self.offered.set(false);
+            }
+        }
+        match &bytes {
+            Some(bytes) => self.note(bytes.len()),
+            None if self.eof.get() => bytes = Some(Vec::new()),
+            None => {}
+        }
+        bytes
+    }
+
+    /// Room for twice as much as came is enough for the next time, and tells by a short read that there
+    /// is no more. It grows at once and shrinks by halves, for messages have ends.
+    fn note(&self, count: usize) {
+        let (room, wanted) = (self.room.get(), (count * 2).next_power_of_two());
+        let room = match wanted.clamp(DIRECT / 2, MOST_ROOM.next_power_of_two()).ilog2() as u8 {
+            wanted if wanted > room => wanted,
+            wanted => wanted.max(room - 1),
+        };
+        self.room.set(if room < DIRECT.ilog2() as u8 { 0 } else { room });
+    }
+
+    fn read_anew(&self, at_most: usize) -> Option<Vec<u8>> {
+        let transport = self.transport.borrow().clone()?;
+        let room = (1 << self.room.get()).clamp(DIRECT, MOST_ROOM).min(at_most);
+        let mut memory = buffer::fitting(room, at_most.min(room * 2));
+        let Some(count) = transport.try_read_vec(&mut memory) else {
+            buffer::recycle(memory);
+            return None;
+        };
+        if count < memory.capacity() {
+            self.offered.set(false);
+        }
+        if memory.capacity() <= count.saturating_mul(2) {
+            return Some(memory);
+        }
+        let bytes = memory.clone();
+        buffer::recycle(memory);
+        Some(bytes)
     }
 
     fn read_directly(&self, into: &mut [u8]) -> Option<usize> {

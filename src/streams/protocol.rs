@@ -39,7 +39,7 @@ pub struct StreamReaderProtocol {
     /// There is no half-close.
     over_tls: Cell<bool>,
     /// Set once: how the connection ended.
-    lost: RefCell<Option<Option<Error>>>,
+    lost: RefCell<Option<Option<Box<Error>>>>,
     pub(super) resumed: Waiters,
     pub(super) closed: Waiters,
 }
@@ -118,13 +118,16 @@ impl StreamReaderProtocol {
 
     /// How the connection ended, if it did.
     pub(super) fn ending(&self) -> Option<Result<()>> {
-        self.lost.borrow().clone().map(|error| error.map_or(Ok(()), Err))
+        self.lost.borrow().as_ref().map(|error| match error {
+            None => Ok(()),
+            Some(error) => Err((**error).clone()),
+        })
     }
 
     pub(super) fn check_connected(&self, operation: &'static str) -> Result<()> {
         match &*self.lost.borrow() {
             None => Ok(()),
-            Some(Some(error)) => Err(error.clone()),
+            Some(Some(error)) => Err((**error).clone()),
             Some(None) => {
                 let operation = format!("{operation}: the connection is lost");
                 Err(Error::os(operation, io::ErrorKind::ConnectionReset.into()))
@@ -164,7 +167,7 @@ impl Protocol for StreamReaderProtocol {
             Some(error) => self.reader.set_exception(error.clone()),
         }
         self.reader.set_transport(None);
-        *self.lost.borrow_mut() = Some(error);
+        *self.lost.borrow_mut() = Some(error.map(Box::new));
         self.writing_paused.set(false);
         self.closed.release();
         self.resumed.release();

@@ -63,18 +63,26 @@ impl StreamReader {
 
     /// At most `n` bytes, as soon as there is one; empty at the end of the stream (or if `n` is 0).
     ///
+    /// The memory is reserved when there is something to put into it: a connection that waits holds none.
+    /// Give it back with [`StreamWriter::write_vec`](crate::StreamWriter::write_vec) if that is where it
+    /// goes.
+    ///
     /// # Errors
     /// The connection's error; `Usage` if another task is waiting for data.
     ///
     /// # Cancel safety
     /// Nothing is lost.
     pub async fn read(&self, n: usize) -> Result<Vec<u8>> {
-        self.0.check()?;
         if n == 0 {
+            self.0.check()?;
             return Ok(Vec::new());
         }
-        self.0.wait("read", 1).await?;
-        Ok(self.0.take(n))
+        loop {
+            self.0.wait_to_take("read", n).await?;
+            if let Some(bytes) = self.0.take_some(n) {
+                return Ok(bytes);
+            }
+        }
     }
 
     /// Reads into `buf` as soon as there is a byte; 0 at the end of the stream (or if `buf` is empty).
@@ -86,8 +94,8 @@ impl StreamReader {
     /// # Cancel safety
     /// Nothing is lost.
     pub async fn read_into(&self, buf: &mut [u8]) -> Result<usize> {
-        self.0.check()?;
         if buf.is_empty() {
+            self.0.check()?;
             return Ok(0);
         }
         loop {
@@ -204,6 +212,12 @@ impl StreamReader {
     #[must_use]
     pub fn at_eof(&self) -> bool {
         self.0.ended() && self.0.len() == 0
+    }
+
+    /// Fails with the error of the connection, if it had one.
+    #[inline]
+    pub(super) fn check(&self) -> Result<()> {
+        self.0.check()
     }
 
     /// The error of the connection, if it had one.

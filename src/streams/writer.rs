@@ -44,7 +44,7 @@ struct Inner {
     transport: RefCell<Transport>,
     protocol: Rc<StreamReaderProtocol>,
     /// The first call that was not legal, for `drain` to tell.
-    misuse: RefCell<Option<Error>>,
+    misuse: Cell<Option<Box<Error>>>,
     /// Dropping it unclosed is in order.
     quiet: Cell<bool>,
     lp: Option<WeakLoop>,
@@ -65,7 +65,7 @@ impl StreamWriter {
         let lp = LoopRef::current().ok().map(|lp| lp.downgrade());
         let quiet = Cell::new(quiet);
         let transport = RefCell::new(transport);
-        Self(Rc::new(Inner { transport, protocol, misuse: RefCell::default(), quiet, lp }))
+        Self(Rc::new(Inner { transport, protocol, misuse: Cell::default(), quiet, lp }))
     }
 
     /// Queues bytes and sends what the operating system takes at once. Never waits and never fails:
@@ -115,12 +115,10 @@ impl StreamWriter {
     /// # Cancel safety
     /// Dropping it changes nothing: what is queued is sent all the same.
     pub async fn drain(&self) -> Result<()> {
-        if let Some(error) = self.0.misuse.borrow_mut().take() {
-            return Err(error);
+        if let Some(error) = self.0.misuse.take() {
+            return Err(*error);
         }
-        if let Some(error) = self.0.protocol.reader().exception() {
-            return Err(error);
-        }
+        self.0.protocol.reader().check()?;
         if self.transport().is_closing() {
             // Lets `connection_lost` come, so that a loop around write and drain ends (STREAM-16).
             yield_now().await;
@@ -213,7 +211,8 @@ impl StreamWriter {
 
     fn remember(&self, written: Result<()>) {
         if let Err(error) = written {
-            self.0.misuse.borrow_mut().get_or_insert(error);
+            let first = self.0.misuse.take().unwrap_or_else(|| Box::new(error));
+            self.0.misuse.set(Some(first));
         }
     }
 

@@ -60,6 +60,73 @@ on_every_backend! {
         })?
     }
 
+    /// However messages of all sizes follow each other: they arrive whole, and nobody is handed twice the
+    /// memory that the bytes need.
+    fn owned_reads_adapt_to_what_arrives(backend) {
+        support::run(backend, async {
+            let (_server, client, accepted) = pair(64 * 1024).await?;
+            let sizes = [1, 64, 3_000, 200_000, 70_000, 9, 16_384, 16_384, 16_384, 131_072, 1, 1, 300_000];
+            let echo = create_task(async move {
+                for most in [100, 5_000, 64 << 10, usize::MAX].into_iter().cycle() {
+                    let bytes = accepted.0.read(most).await?;
+                    assert!(bytes.len() <= most);
+                    if bytes.is_empty() {
+                        break;
+                    }
+                    assert!(bytes.capacity() <= 2 * bytes.len(), "{}", bytes.capacity());
+                    accepted.1.write_vec(bytes);
+                    accepted.1.drain().await?;
+                }
+                accepted.1.close();
+                Ok::<_, Error>(accepted.0.at_eof())
+            })?;
+            for size in sizes {
+                let message = &pattern()[..size];
+                client.1.write(message);
+                assert!(client.0.read_exact(size).await? == message, "{size}");
+            }
+            client.1.write_eof()?;
+            assert!(echo.await??);
+            client.1.close();
+            Ok(())
+        })?
+    }
+
+    /// Also where it has been found that reading directly pays.
+    fn what_a_dropped_owned_read_leaves_is_buffered(backend) {
+        support::run(backend, async {
+            let (_server, client, accepted) = pair(64 * 1024).await?;
+            client.1.write(pattern());
+            let mut received = 0;
+            while received < LEN {
+                received += accepted.0.read(64 << 10).await?.len();
+            }
+            {
+                let mut reading = pin!(accepted.0.read(64 << 10));
+                poll_fn(|cx| {
+                    assert!(reading.as_mut().poll(cx).is_pending());
+                    Poll::Ready(())
+                })
+                .await;
+                client.1.write("left");
+                // Woken, but not polled again.
+                settle().await;
+            }
+            for _ in 0..1_000 {
+                if accepted.0.buffered() == 4 {
+                    break;
+                }
+                settle().await;
+            }
+            assert_eq!(accepted.0.buffered(), 4);
+            client.1.close();
+            assert_eq!(accepted.0.read(64 << 10).await?, b"left");
+            assert_eq!(accepted.0.read(64 << 10).await?, b"");
+            accepted.1.close();
+            Ok(())
+        })?
+    }
+
     /// What was announced to a read that was given up is read all the same: the reader's buffer fills,
     /// and the end of the connection is seen, although nobody reads (STREAM-09, STREAM-11).
     fn what_a_dropped_read_leaves_is_buffered(backend) {
