@@ -38,7 +38,8 @@ pub(crate) fn run(options: &Options) -> io::Result<Section> {
     let head = vec!["KiB per connection".to_owned(), "KiB at rest".to_owned()];
     let text = format!(
         "{connections} idle connections, each of which has echoed one message of 64 bytes; resident \
-         memory of the process above what it had at rest.\n\n{}",
+         memory of the process above what it had at rest. `-futures` and the peers keep a buffer of \
+         4 KiB for each connection.\n\n{}",
         markdown::table(head, rows.collect())
     );
     let measured =

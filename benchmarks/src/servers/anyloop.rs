@@ -104,32 +104,19 @@ impl BufferedProtocol for Buffered {
     }
 }
 
-/// Serves by a [`StreamReader`] and a [`StreamWriter`] in a task per connection, with a buffer per
-/// connection as every peer has one.
-pub(crate) fn streams(
-    backend: &'static str,
-    listener: TcpListener,
-    buffer: usize,
-) -> io::Result<()> {
-    run(backend, move |_| {
-        anyloop::start_server(Bind::socket(listener), move |reader, writer| {
-            echo(reader, writer, vec![0; buffer])
-        })
-    })
+/// Serves by a [`StreamReader`] and a [`StreamWriter`] in a task per connection: asyncio's echo.
+pub(crate) fn streams(backend: &'static str, listener: TcpListener) -> io::Result<()> {
+    run(backend, |_| anyloop::start_server(Bind::socket(listener), echo))
 }
 
-async fn echo(
-    reader: StreamReader,
-    writer: StreamWriter,
-    mut buffer: Vec<u8>,
-) -> anyloop::Result<()> {
+async fn echo(reader: StreamReader, writer: StreamWriter) -> anyloop::Result<()> {
     loop {
-        let received = reader.read_into(&mut buffer).await?;
-        if received == 0 {
+        let received = reader.read(256 << 10).await?;
+        if received.is_empty() {
             writer.close();
             return Ok(());
         }
-        writer.write(&buffer[..received]);
+        writer.write_vec(received);
         writer.drain().await?;
     }
 }
