@@ -54,7 +54,7 @@ pub struct UringDriver {
     process: Process,
     failure: Option<&'static str>,
     config: Config,
-    caps: Caps,
+    pub(crate) caps: Caps,
 }
 
 /// What is in use. Begins as configured; what turns out to be missing is switched off.
@@ -63,9 +63,7 @@ pub(crate) struct Features {
     pub(crate) multishot_accept: bool,
     pub(crate) multishot_recv: bool,
     pub(crate) poll_before_accept: bool,
-    pub(crate) send: bool,
     pub(crate) silent_send: bool,
-    pub(crate) pread: bool,
 }
 
 /// What taking completions out brought.
@@ -95,9 +93,7 @@ impl UringDriver {
             multishot_accept: config.multishot_accept,
             multishot_recv: config.multishot_recv,
             poll_before_accept: config.poll_before_accept,
-            send: config.send,
             silent_send: config.silent_send && ring.keeps_partial_results(),
-            pread: config.pread,
         };
         let caps = Caps {
             trigger: Trigger::Edge,
@@ -427,7 +423,7 @@ impl Driver for UringDriver {
     }
 
     fn send(&mut self, fd: Fd, key: Key, buffer: Vec<u8>, offset: usize) -> Result<(), Vec<u8>> {
-        if self.is_ours() { self.send_begin(fd, key, buffer, offset, false) } else { Err(buffer) }
+        self.send_begin(fd, key, buffer, offset, false)
     }
 
     fn send_lazily(
@@ -437,7 +433,7 @@ impl Driver for UringDriver {
         buffer: Vec<u8>,
         offset: usize,
     ) -> Result<(), Vec<u8>> {
-        if self.is_ours() { self.send_begin(fd, key, buffer, offset, true) } else { Err(buffer) }
+        self.send_begin(fd, key, buffer, offset, true)
     }
 
     fn pread(
@@ -447,7 +443,7 @@ impl Driver for UringDriver {
         buffer: Vec<u8>,
         offset: u64,
     ) -> Result<(), Vec<u8>> {
-        if self.is_ours() { self.read_begin(file, key, buffer, offset) } else { Err(buffer) }
+        self.read_begin(file, key, buffer, offset)
     }
 
     fn close(&mut self, fd: OwnedFd, key: Key) {

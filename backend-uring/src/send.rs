@@ -26,8 +26,11 @@ impl UringDriver {
         offset: usize,
         silent: bool,
     ) -> Result<(), Vec<u8>> {
+        if !self.is_ours() || !self.caps.send {
+            return Err(buffer);
+        }
         let busy = self.key_ops(key).is_some_and(|ops| !ops.send.is_none());
-        if busy || offset > buffer.len() || !self.features.send {
+        if busy || offset > buffer.len() {
             debug_assert!(!busy, "one send at a time");
             return Err(buffer);
         }
