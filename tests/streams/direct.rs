@@ -17,6 +17,17 @@ async fn settle() {
     }
 }
 
+/// Waits until so many bytes are in the reader's buffer.
+async fn until_buffered(reader: &StreamReader, count: usize) {
+    for _ in 0..1_000 {
+        if reader.buffered() == count {
+            break;
+        }
+        settle().await;
+    }
+    assert_eq!(reader.buffered(), count);
+}
+
 on_every_backend! {
     /// Whatever the size of the buffers, and however reads of several kinds alternate.
     fn order_is_kept_between_reads_of_all_kinds(backend) {
@@ -103,22 +114,12 @@ on_every_backend! {
             }
             {
                 let mut reading = pin!(accepted.0.read(64 << 10));
-                poll_fn(|cx| {
-                    assert!(reading.as_mut().poll(cx).is_pending());
-                    Poll::Ready(())
-                })
-                .await;
+                assert!(once(reading.as_mut()).await.is_none());
                 client.1.write("left");
                 // Woken, but not polled again.
                 settle().await;
             }
-            for _ in 0..1_000 {
-                if accepted.0.buffered() == 4 {
-                    break;
-                }
-                settle().await;
-            }
-            assert_eq!(accepted.0.buffered(), 4);
+            until_buffered(&accepted.0, 4).await;
             client.1.close();
             assert_eq!(accepted.0.read(64 << 10).await?, b"left");
             assert_eq!(accepted.0.read(64 << 10).await?, b"");
@@ -135,22 +136,12 @@ on_every_backend! {
             let mut buffer = vec![0; 8192];
             {
                 let mut reading = pin!(accepted.0.read_into(&mut buffer));
-                poll_fn(|cx| {
-                    assert!(reading.as_mut().poll(cx).is_pending());
-                    Poll::Ready(())
-                })
-                .await;
+                assert!(once(reading.as_mut()).await.is_none());
                 client.1.write("left");
                 // Woken, but not polled again.
                 settle().await;
             }
-            for _ in 0..1_000 {
-                if accepted.0.buffered() == 4 {
-                    break;
-                }
-                settle().await;
-            }
-            assert_eq!(accepted.0.buffered(), 4);
+            until_buffered(&accepted.0, 4).await;
             client.1.close();
             assert_eq!(accepted.0.read(10).await?, b"left");
             assert_eq!(accepted.0.read_into(&mut buffer).await?, 0);
@@ -225,11 +216,7 @@ on_every_backend! {
             let mut buffer = vec![0; 8192];
             let mut reading = pin!(accepted.0.read_into(&mut buffer));
             for _ in 0..10 {
-                poll_fn(|cx| {
-                    assert!(reading.as_mut().poll(cx).is_pending());
-                    Poll::Ready(())
-                })
-                .await;
+                assert!(once(reading.as_mut()).await.is_none());
                 settle().await;
             }
             accepted.1.transport().resume_reading();

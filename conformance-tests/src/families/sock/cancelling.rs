@@ -154,11 +154,17 @@ pub(super) fn a_cancelled_accept_loses_no_connection(cx: &Context) -> Outcome {
     })
 }
 
-pub(super) fn a_cancelled_recvfrom_loses_no_datagram(cx: &Context) -> Outcome {
-    let lp = cx.new_loop()?;
+/// Two UDP sockets, of which the second sends to the first.
+fn udp_pair() -> Result<(UdpSocket, UdpSocket), Failure> {
     let near = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     let far = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     far.connect(near.local_addr()?)?;
+    Ok((near, far))
+}
+
+pub(super) fn a_cancelled_recvfrom_loses_no_datagram(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (near, far) = udp_pair()?;
     let sender = far.local_addr()?;
     let near = Sock::new(near)?;
     let inner = lp.clone();
@@ -196,9 +202,7 @@ pub(super) fn a_cancelled_recvfrom_loses_no_datagram(cx: &Context) -> Outcome {
 
 pub(super) fn a_cancelled_recvmmsg_loses_none(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
-    let near = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let far = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-    far.connect(near.local_addr()?)?;
+    let (near, far) = udp_pair()?;
     let near = Sock::new(near)?;
     let inner = lp.clone();
     run(&lp, async move {

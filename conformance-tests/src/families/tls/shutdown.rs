@@ -53,17 +53,25 @@ pub(super) fn close_sends_everything_and_waits(cx: &Context) -> Outcome {
     record.expect(["made", "lost"])
 }
 
-pub(super) fn a_peer_that_does_not_answer(cx: &Context) -> Outcome {
-    let lp = cx.new_loop()?;
+/// A loop's client that does not wait long for a close-notify, and the other end, which does nothing.
+fn impatient(
+    lp: &LoopRef,
+    record: &Record,
+) -> Result<(Transport, Blocking<rustls::ServerConnection>), Failure> {
     let authority = Authority::new()?;
     let (near, far) = half_blocking()?;
-    let record = Script::new().record();
     let client = authority.client()?.ssl_shutdown_timeout(SHORT);
-    let dialling = dial(&lp, record.plain(), near, client)?;
+    let dialling = dial(lp, record.plain(), near, client)?;
     let server = authority.blocking_server()?;
     let peer = thread::spawn(move || server.accept(far));
-    let transport = made(&lp, &dialling)?;
-    let mut stream = join(peer)??;
+    let transport = made(lp, &dialling)?;
+    Ok((transport, join(peer)??))
+}
+
+pub(super) fn a_peer_that_does_not_answer(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let record = Script::new().record();
+    let (transport, mut stream) = impatient(&lp, &record)?;
     let begin = Instant::now();
     transport.close();
     record.until_lost(&lp)?;
@@ -75,15 +83,8 @@ pub(super) fn a_peer_that_does_not_answer(cx: &Context) -> Outcome {
 
 pub(super) fn a_peer_that_takes_nothing(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
-    let authority = Authority::new()?;
-    let (near, far) = half_blocking()?;
     let record = Script::new().record();
-    let client = authority.client()?.ssl_shutdown_timeout(SHORT);
-    let dialling = dial(&lp, record.plain(), near, client)?;
-    let server = authority.blocking_server()?;
-    let peer = thread::spawn(move || server.accept(far));
-    let transport = made(&lp, &dialling)?;
-    let _stream = join(peer)??;
+    let (transport, _stream) = impatient(&lp, &record)?;
     // More than the two kernels' ends can hold.
     transport.write(vec![0; 30_000_000])?;
     transport.close();
