@@ -27,16 +27,23 @@ pub fn run_times(lp: &LoopRef, iterations: usize) -> Result<()> {
 
 /// Runs for `span`, in one run, and sleeps when nothing is to be done.
 ///
+/// The span begins after the first iteration, and some more follow it: a process that was not given a
+/// processor meanwhile finds everything due at once, and what is to happen within the span, with what
+/// follows from it, happens all the same.
+///
 /// # Errors
 /// Those of the run.
 pub fn run_for(lp: &LoopRef, span: Duration) -> Result<()> {
     let weak = lp.downgrade();
-    let stop = move || {
-        if let Some(lp) = weak.upgrade() {
-            lp.stop();
-        }
-    };
-    lp.call_later(span, stop)?;
+    lp.call_soon(move || {
+        let Some(lp) = weak.upgrade() else { return };
+        // A loop that was closed meanwhile does not run any more.
+        let _ = lp.call_later(span, move || {
+            if let Some(lp) = weak.upgrade() {
+                let _ = stop_after(&lp, 4);
+            }
+        });
+    })?;
     lp.run_forever()
 }
 
