@@ -58,7 +58,7 @@ fn enter(context: Option<Context>) -> Restore {
 
 /// The same for user code that may be in the middle of a step.
 #[inline]
-fn enter_nested(context: Option<Context>) -> Restore {
+pub(crate) fn enter_nested(context: Option<Context>) -> Restore {
     enter(if task_core::in_step() { Some(nested(context)) } else { context })
 }
 
@@ -69,7 +69,8 @@ fn nested(context: Option<Context>) -> Context {
     context.unwrap_or_default()
 }
 
-struct Restore(Option<Context>);
+/// The context further out, which is the current one again when this goes.
+pub(crate) struct Restore(Option<Context>);
 
 impl Drop for Restore {
     #[inline]

@@ -1,11 +1,12 @@
 //! Handles: a callback that waits for its turn, and may be cancelled.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
-use crate::context::{Context, Snapshot};
+use crate::context::{Context, Restore, Snapshot, enter_nested};
 use crate::error::Panic;
 use crate::instant::LoopInstant;
 use crate::loop_ref::LoopRef;
@@ -16,7 +17,7 @@ use crate::report::Report;
 /// Dropping the handle does not cancel the callback (SCHED-14).
 #[derive(Clone)]
 pub struct Handle {
-    cell: Rc<HandleCell<dyn Slot>>,
+    cell: Rc<dyn Callback>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,11 +27,16 @@ pub(crate) enum State {
     Done,
 }
 
-pub(crate) struct HandleCell<S: ?Sized> {
+/// What every handle has, whatever it calls.
+pub(crate) struct Head {
     pub(crate) state: Cell<State>,
     /// One word; nothing for the empty context, which is the usual one.
     context: Cell<Option<Box<Captured>>>,
     created: &'static Location<'static>,
+}
+
+pub(crate) struct HandleCell<S> {
+    pub(crate) head: Head,
     pub(crate) slot: S,
 }
 
@@ -44,12 +50,12 @@ impl<S: Slot> HandleCell<S> {
     #[track_caller]
     #[inline]
     fn in_context(slot: S, context: Option<Box<Captured>>) -> Rc<Self> {
-        Rc::new(Self {
+        let head = Head {
             state: Cell::new(State::Pending),
             context: Cell::new(context),
             created: Location::caller(),
-            slot,
-        })
+        };
+        Rc::new(Self { head, slot })
     }
 }
 
@@ -64,23 +70,25 @@ impl Captured {
         if snapshot.is_empty() { None } else { Some(Box::new(Self::Snapshot(snapshot))) }
     }
 
-    fn run(&self, f: impl FnOnce()) {
-        match self {
-            Self::Snapshot(snapshot) => snapshot.clone().run(f),
-            Self::Shared(context) => context.run(f),
-        }
+    #[inline(never)]
+    fn enter(&self) -> Restore {
+        enter_nested(match self {
+            Self::Snapshot(snapshot) => snapshot.clone().into_context(),
+            Self::Shared(context) => Some(context.clone()),
+        })
     }
 }
 
 /// A closure that can be called or dropped through a shared reference.
-pub(crate) trait Slot {
+pub(crate) trait Slot: 'static {
     fn call(&self);
     fn clear(&self);
 }
 
 struct OnceSlot<F>(Cell<Option<F>>);
 
-impl<F: FnOnce()> Slot for OnceSlot<F> {
+impl<F: FnOnce() + 'static> Slot for OnceSlot<F> {
+    #[inline]
     fn call(&self) {
         if let Some(callback) = self.0.take() {
             callback();
@@ -90,6 +98,55 @@ impl<F: FnOnce()> Slot for OnceSlot<F> {
     fn clear(&self) {
         drop(self.0.take());
     }
+}
+
+/// A cell whose closure is forgotten.
+trait Callback {
+    fn head(&self) -> &Head;
+    /// [`Handle::run`], in one piece with what it calls and with the end of the cell.
+    fn run(self: Rc<Self>) -> Result<(), (Panic, Handle)>;
+    fn clear(&self);
+}
+
+impl<S: Slot> Callback for HandleCell<S> {
+    fn head(&self) -> &Head {
+        &self.head
+    }
+
+    fn run(self: Rc<Self>) -> Result<(), (Panic, Handle)> {
+        if self.head.state.get() != State::Pending {
+            return Ok(());
+        }
+        self.head.state.set(State::Done);
+        let captured = self.head.context.take();
+        let call = AssertUnwindSafe(|| {
+            let guard = match &captured {
+                None => enter_nested(None),
+                Some(captured) => captured.enter(),
+            };
+            self.slot.call();
+            drop(guard);
+        });
+        match catch_unwind(call) {
+            Ok(()) => Ok(()),
+            Err(payload) => Err(panicked(Handle { cell: self }, captured, payload)),
+        }
+    }
+
+    fn clear(&self) {
+        self.slot.clear();
+    }
+}
+
+#[cold]
+fn panicked(
+    handle: Handle,
+    context: Option<Box<Captured>>,
+    payload: Box<dyn Any + Send>,
+) -> (Panic, Handle) {
+    // A report wants to know the context (CTX-08).
+    handle.head().context.set(context);
+    (Panic::new(payload), handle)
 }
 
 impl Handle {
@@ -121,18 +178,21 @@ impl Handle {
     /// Of a callback that ran, but not through a handle.
     pub(crate) fn done(context: Snapshot, created: &'static Location<'static>) -> Self {
         let callback: Option<fn()> = None;
-        let cell = HandleCell {
+        let head = Head {
             state: Cell::new(State::Done),
             context: Cell::new(Captured::snapshot(context)),
             created,
-            slot: OnceSlot(Cell::new(callback)),
         };
-        Self { cell: Rc::new(cell) }
+        Self { cell: Rc::new(HandleCell { head, slot: OnceSlot(Cell::new(callback)) }) }
     }
 
     /// Shares a cell that somebody keeps.
-    pub(crate) fn from_cell<S: Slot + 'static>(cell: Rc<HandleCell<S>>) -> Self {
+    pub(crate) fn from_cell<S: Slot>(cell: Rc<HandleCell<S>>) -> Self {
         Self { cell }
+    }
+
+    fn head(&self) -> &Head {
+        self.cell.head()
     }
 
     /// Prevents the call and drops the callback with all it captured, now (SCHED-09). Idempotent;
@@ -141,13 +201,14 @@ impl Handle {
     /// A panic in a destructor of what it captured is reported to the running loop; without one it
     /// is the caller's.
     pub fn cancel(&self) {
-        if self.cell.state.get() != State::Pending {
+        let head = self.head();
+        if head.state.get() != State::Pending {
             return;
         }
-        self.cell.state.set(State::Cancelled);
+        head.state.set(State::Cancelled);
         let destroy = || {
-            drop(self.cell.context.take());
-            self.cell.slot.clear();
+            drop(head.context.take());
+            self.cell.clear();
         };
         if let Err(payload) = catch_unwind(AssertUnwindSafe(destroy)) {
             let Ok(lp) = LoopRef::current() else { resume_unwind(payload) };
@@ -162,31 +223,31 @@ impl Handle {
     /// Whether [`Handle::cancel`] prevented the call. False after a normal run (SCHED-10).
     #[must_use]
     pub fn cancelled(&self) -> bool {
-        self.cell.state.get() == State::Cancelled
+        self.head().state.get() == State::Cancelled
     }
 
     /// Whether it still waits for its turn.
     #[must_use]
     pub fn is_pending(&self) -> bool {
-        self.cell.state.get() == State::Pending
+        self.head().state.get() == State::Pending
     }
 
     /// Where it was created.
     #[must_use]
     pub fn created(&self) -> &'static Location<'static> {
-        self.cell.created
+        self.head().created
     }
 
     /// The context in which it will run.
     #[must_use]
     pub fn get_context(&self) -> Context {
-        let captured = self.cell.context.take();
+        let captured = self.head().context.take();
         let context = match captured.as_deref() {
             None => Context::new(),
             Some(Captured::Snapshot(snapshot)) => Context::from(snapshot.clone()),
             Some(Captured::Shared(context)) => context.clone(),
         };
-        self.cell.context.set(captured);
+        self.head().context.set(captured);
         context
     }
 
@@ -194,29 +255,16 @@ impl Handle {
     /// ran before.
     ///
     /// # Errors
-    /// The panic, if the callback panicked.
-    pub fn run(&self) -> Result<(), Panic> {
-        if self.cell.state.get() != State::Pending {
-            return Ok(());
-        }
-        self.cell.state.set(State::Done);
-        let captured = self.cell.context.take();
-        let call = AssertUnwindSafe(|| match &captured {
-            None => Snapshot::default().run(|| self.cell.slot.call()),
-            Some(captured) => captured.run(|| self.cell.slot.call()),
-        });
-        let result = catch_unwind(call).map_err(Panic::new);
-        if result.is_err() {
-            // A report wants to know the context (CTX-08).
-            self.cell.context.set(captured);
-        }
-        result
+    /// The panic, if the callback panicked, and the handle again, for the report.
+    #[inline]
+    pub fn run(self) -> Result<(), (Panic, Self)> {
+        self.cell.run()
     }
 }
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "<Handle {:?} created at {}>", self.cell.state.get(), self.cell.created)
+        write!(f, "<Handle {:?} created at {}>", self.head().state.get(), self.head().created)
     }
 }
 

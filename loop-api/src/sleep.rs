@@ -100,7 +100,7 @@ impl Future for Sleep {
                 self.start(cx, &lp, when);
                 Poll::Pending
             }
-            Stage::Waiting(cell) => match cell.state.get() {
+            Stage::Waiting(cell) => match cell.head.state.get() {
                 State::Pending => {
                     cell.slot.refresh(cx.waker());
                     task_core::set_waiter(|| cell.clone());
@@ -188,10 +188,10 @@ impl Slot for Alarm {
 impl HandleCell<Alarm> {
     /// Cancels the timer, if it is pending. Says whether it was.
     fn disarm(&self) -> bool {
-        if self.state.get() != State::Pending {
+        if self.head.state.get() != State::Pending {
             return false;
         }
-        self.state.set(State::Cancelled);
+        self.head.state.set(State::Cancelled);
         self.slot.clear();
         let timer = self.slot.timer.borrow_mut().take();
         if let Some((token, queue)) = timer {
@@ -212,7 +212,7 @@ impl Cancellable for HandleCell<Alarm> {
     }
 
     fn cancelled(&self) -> bool {
-        self.state.get() == State::Cancelled
+        self.head.state.get() == State::Cancelled
     }
 
     fn describe(&self) -> String {

@@ -363,7 +363,7 @@ impl BaseLoop {
     pub(crate) fn run_entry(&self, entry: Entry) {
         match entry {
             Entry::Handle(handle) => {
-                if let Err(panic) = handle.run() {
+                if let Err((panic, handle)) = handle.run() {
                     self.callback_panicked(panic, || handle);
                 }
             }

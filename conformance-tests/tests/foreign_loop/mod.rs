@@ -198,7 +198,7 @@ impl TokioLoop {
     fn run_entry(&self, entry: Entry) {
         match entry {
             Entry::Handle(handle) => {
-                if let Err(panic) = handle.run() {
+                if let Err((panic, handle)) = handle.run() {
                     self.panicked(panic, |report| report.handle(handle));
                 }
             }
