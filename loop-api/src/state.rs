@@ -187,17 +187,23 @@ impl LoopState {
     ///
     /// # Errors
     /// `Closed` or `Usage`, naming the operation.
+    #[inline]
     pub fn check_open(&self, operation: &'static str) -> Result<()> {
-        if self.closed.get() {
-            return Err(Error::closed(format!("{operation}: the event loop is closed")));
-        }
-        if self.is_inherited() {
-            return Err(Error::usage(format!(
-                "{operation}: the event loop belongs to the parent process; a child that was forked \
-                 makes a loop of its own"
-            )));
+        if self.closed.get() || self.is_inherited() {
+            return Err(self.not_open(operation));
         }
         Ok(())
+    }
+
+    #[cold]
+    fn not_open(&self, operation: &'static str) -> Error {
+        if self.closed.get() {
+            return Error::closed(format!("{operation}: the event loop is closed"));
+        }
+        Error::usage(format!(
+            "{operation}: the event loop belongs to the parent process; a child that was forked \
+             makes a loop of its own"
+        ))
     }
 
     /// Makes this the running loop of the thread, until the guard is dropped (LIFE-14, LIFE-25).

@@ -9,6 +9,7 @@
 //!  4  run exactly what is queued now
 //! ```
 
+use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -76,6 +77,8 @@ pub struct BaseLoop {
     caps: Caps,
     clock: Box<dyn Clock>,
     ready: Rc<Ready>,
+    /// Memory for the entries of one iteration; lent to the run.
+    batch: RefCell<Vec<Entry>>,
     timers: Rc<Timers>,
     pub(crate) inbox: Arc<Inbox>,
     drained: Cell<VecDeque<Item>>,
@@ -181,6 +184,7 @@ impl BaseLoop {
             caps,
             clock: Box::new(clock),
             ready,
+            batch: RefCell::default(),
             timers: Rc::default(),
             inbox,
             drained: Cell::default(),
@@ -322,18 +326,26 @@ impl BaseLoop {
         f: impl FnOnce() -> R,
         report: impl FnOnce(Panic) -> Report,
     ) -> Result<R, Panic> {
-        catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
-            let panic = Panic::new(payload);
-            if !self.state.resume_panic(&panic) {
-                self.call_exception_handler(report(panic.clone()));
-            }
-            panic
-        })
+        catch_unwind(AssertUnwindSafe(f)).map_err(|payload| self.panicked(payload, report))
+    }
+
+    #[cold]
+    fn panicked(
+        &self,
+        payload: Box<dyn Any + Send>,
+        report: impl FnOnce(Panic) -> Report,
+    ) -> Panic {
+        let panic = Panic::new(payload);
+        if !self.state.resume_panic(&panic) {
+            self.call_exception_handler(report(panic.clone()));
+        }
+        panic
     }
 
     // --- the iteration ---
 
-    fn run_once(&self) -> Result<()> {
+    #[inline]
+    fn run_once(&self, memory: &mut Vec<Entry>) -> Result<()> {
         self.state.check_open("the iteration")?;
         self.iterations.set(self.iterations.get() + 1);
         let queued = self.ready.len() as u64;
@@ -346,13 +358,14 @@ impl BaseLoop {
         }
         let batch = self.ready.len();
         self.since_poll.set(self.since_poll.get() + batch as u64);
-        for _ in 0..batch {
-            let Some(entry) = self.ready.pop() else { break };
-            if self.state.observed() {
-                self.run_observed(entry);
-            } else {
-                self.run_entry(entry);
+        if batch == 1 {
+            if let Some(entry) = self.ready.pop_last() {
+                self.turn(entry);
             }
+            return Ok(());
+        }
+        for entry in self.ready.batch(memory) {
+            self.turn(entry);
             if self.state.interrupted() {
                 break;
             }
@@ -360,6 +373,16 @@ impl BaseLoop {
         Ok(())
     }
 
+    #[inline(always)]
+    fn turn(&self, entry: Entry) {
+        if self.state.observed() {
+            self.run_observed(entry);
+        } else {
+            self.run_entry(entry);
+        }
+    }
+
+    #[inline]
     pub(crate) fn run_entry(&self, entry: Entry) {
         match entry {
             Entry::Handle(handle) => {
@@ -390,6 +413,7 @@ impl BaseLoop {
         }
     }
 
+    #[inline(never)]
     fn poll(&self) -> Result<()> {
         self.flush_dirty();
         self.withdraw_offers();
@@ -505,6 +529,7 @@ impl BaseLoop {
         }
     }
 
+    #[inline(never)]
     fn dispatch(&self) {
         let mut events = self.events.take();
         let few = events.len() < events.capacity() / 8;
@@ -586,14 +611,16 @@ impl BaseLoop {
     }
 
     fn discard_ready(&self) {
-        while let Some(entry) = self.ready.pop() {
-            self.quietly(|| match entry {
-                Entry::Handle(handle) => handle.cancel(),
-                // The task is marked as aborted: its step drops the future.
-                Entry::Task(runnable) => drop(runnable.run()),
-                Entry::Call(call) => drop(call.cancel()),
-                Entry::Events => {}
-            });
+        while !self.ready.is_empty() {
+            for entry in self.ready.batch(&mut Vec::new()) {
+                self.quietly(|| match entry {
+                    Entry::Handle(handle) => handle.cancel(),
+                    // The task is marked as aborted: its step drops the future.
+                    Entry::Task(runnable) => drop(runnable.run()),
+                    Entry::Call(call) => drop(call.cancel()),
+                    Entry::Events => {}
+                });
+            }
         }
     }
 
@@ -621,12 +648,14 @@ impl EventLoop for BaseLoop {
         let attached = self.driver.borrow_mut().attach();
         attached.map_err(|error| Error::os("run_forever: attaching to this thread", error))?;
         ready::prefer_local(self.state.id());
+        let mut memory = self.batch.borrow_mut();
         let ran = loop {
-            let ran = self.run_once();
+            let ran = self.run_once(&mut memory);
             if ran.is_err() || self.stopping.get() || self.state.interrupted() {
                 break ran;
             }
         };
+        drop(memory);
         self.stopping.set(false);
         // Stops from elsewhere were meant for this run, too (LIFE-06).
         self.inbox.take_stop();

@@ -1,9 +1,9 @@
 //! The ready queue: one FIFO of callbacks and tasks.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
+use std::vec::Drain;
 
 use anyloop_api::{Handle, RemoteCall, Runnable};
 
@@ -20,25 +20,39 @@ pub(crate) enum Entry {
 /// The queue, shared with the wakers of this thread.
 #[derive(Default)]
 pub(crate) struct Ready {
-    queue: RefCell<VecDeque<Entry>>,
+    queue: RefCell<Vec<Entry>>,
     closed: Cell<bool>,
 }
 
 impl Ready {
     #[inline]
     pub(crate) fn push(&self, entry: Entry) {
-        self.queue.borrow_mut().push_back(entry);
+        self.queue.borrow_mut().push(entry);
+    }
+
+    /// Of one entry this is the first, and cheaper than a batch.
+    #[inline]
+    pub(crate) fn pop_last(&self) -> Option<Entry> {
+        self.queue.borrow_mut().pop()
+    }
+
+    /// Takes out what is queued now; `memory` is empty, and the queue's from now on.
+    #[inline]
+    pub(crate) fn batch<'a>(&'a self, memory: &'a mut Vec<Entry>) -> Batch<'a> {
+        let mut queue = self.queue.borrow_mut();
+        // Both have had room for what came once.
+        memory.reserve(queue.capacity());
+        std::mem::swap(&mut *queue, memory);
+        drop(queue);
+        Batch { ready: self, entries: memory.drain(..) }
     }
 
     #[inline]
-    pub(crate) fn pop(&self) -> Option<Entry> {
-        self.queue.borrow_mut().pop_front()
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.queue.borrow().len()
     }
 
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.borrow().is_empty()
     }
@@ -46,6 +60,38 @@ impl Ready {
     /// After this, woken tasks are no longer queued here.
     pub(crate) fn close(&self) {
         self.closed.set(true);
+    }
+}
+
+/// The entries of one iteration. Those whose turn did not come, because of an interruption, go back to
+/// the front of the queue.
+pub(crate) struct Batch<'a> {
+    ready: &'a Ready,
+    entries: Drain<'a, Entry>,
+}
+
+impl Batch<'_> {
+    fn put_back(&mut self) {
+        let mut queue = self.ready.queue.borrow_mut();
+        drop(queue.splice(..0, &mut self.entries));
+    }
+}
+
+impl Iterator for Batch<'_> {
+    type Item = Entry;
+
+    #[inline]
+    fn next(&mut self) -> Option<Entry> {
+        self.entries.next()
+    }
+}
+
+impl Drop for Batch<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.entries.len() > 0 {
+            self.put_back();
+        }
     }
 }
 
