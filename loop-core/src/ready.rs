@@ -151,3 +151,32 @@ fn push_local<T>(id: u64, item: T, entry: impl FnOnce(T) -> Entry) -> Result<(),
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_batch_leaves_is_first_in_the_next_one() {
+        let ready = Ready::default();
+        let order = Rc::new(RefCell::new(Vec::new()));
+        let push = |number| {
+            let order = order.clone();
+            ready.push(Entry::Handle(Handle::new(move || order.borrow_mut().push(number))));
+        };
+        let run = |entry| {
+            let Entry::Handle(handle) = entry else { unreachable!("only handles are queued") };
+            handle.run().unwrap();
+        };
+        let mut memory = Vec::new();
+        (0..4).for_each(push);
+        let mut batch = ready.batch(&mut memory);
+        batch.by_ref().take(2).for_each(run);
+        push(4);
+        drop(batch);
+        assert_eq!(ready.len(), 3);
+        ready.batch(&mut memory).for_each(run);
+        assert!(ready.is_empty());
+        assert_eq!(*order.borrow(), [0, 1, 2, 3, 4]);
+    }
+}
