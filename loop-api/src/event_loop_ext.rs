@@ -22,8 +22,8 @@ use crate::loop_ref::LoopRef;
 use crate::net::{Bind, Connect};
 use crate::protocol::{AnyProtocol, Protocol};
 use crate::report::Report;
+use crate::running;
 use crate::server::{LocalBoxFuture, Server};
-use crate::state;
 use crate::subprocess::{SubprocessProtocol, SubprocessTransport};
 use crate::task::{Task, TaskOptions, spawn};
 use crate::task_builder::TaskBuilder;
@@ -122,7 +122,7 @@ pub trait EventLoopExt: EventLoop {
     {
         // Refuse before the task exists.
         self.state().check_open("run_until_complete")?;
-        if self.is_running() || state::running().is_some() {
+        if self.is_running() || running::current().is_some() {
             return Err(Error::AlreadyRunning(
                 "run_until_complete: an event loop is already running on this thread".into(),
             ));

@@ -41,6 +41,7 @@ mod protocol;
 mod remote;
 mod report;
 mod runnable;
+mod running;
 mod scope;
 mod sendfile;
 mod server;
@@ -92,12 +93,13 @@ pub use protocol::{AnyProtocol, BufferedProtocol, Protocol};
 pub use remote::{JoinHandle, RemoteCall, RemoteHandle, RemoteLoop, Scheduler};
 pub use report::{ExceptionHandler, Report, Severity};
 pub use runnable::Runnable;
+pub use running::RunGuard;
 pub use sendfile::SendFile;
 pub use server::{LocalBoxFuture, RawServer, Server};
 pub use sleep::{Sleep, sleep, sleep_until};
 pub use sock::{Claim, Direction, Received, Sock, SockAttachment};
 pub use socket2::{Domain, SockAddr, Type};
-pub use state::{Interruption, LoopState, RunGuard};
+pub use state::{Interruption, LoopState};
 pub use subprocess::{RawSubprocess, SubprocessFactory, SubprocessProtocol, SubprocessTransport};
 pub use task::{
     AnyTask, EagerTaskFactory, SharedTask, Task, TaskFactory, TaskOptions, current_task,

@@ -6,7 +6,7 @@ use std::rc::{Rc, Weak};
 
 use crate::error::{Error, Result};
 use crate::event_loop::EventLoop;
-use crate::state;
+use crate::running;
 
 /// A cheap handle to a loop; stays on its thread.
 #[derive(Clone)]
@@ -25,7 +25,7 @@ impl LoopRef {
     /// # Errors
     /// `Usage` if none is.
     pub fn current() -> Result<Self> {
-        state::running().ok_or_else(|| Error::usage("no event loop is running on this thread"))
+        running::current().ok_or_else(|| Error::usage("no event loop is running on this thread"))
     }
 
     /// A handle that does not keep the loop alive.

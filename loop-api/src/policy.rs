@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crate::backend::BackendDescriptor;
 use crate::error::{Error, Result};
 use crate::loop_ref::LoopRef;
-use crate::state;
+use crate::running;
 
 /// Decides which loop `new_event_loop`, `Runner` and `run` create (POL-03).
 pub trait EventLoopPolicy: Send + Sync + fmt::Debug {
@@ -62,7 +62,7 @@ pub fn install_policy(policy: Option<Arc<dyn EventLoopPolicy>>) {
 /// # Errors
 /// `Usage` if there is neither.
 pub fn thread_event_loop() -> Result<LoopRef> {
-    state::running().or_else(|| THREAD_LOOP.with(|slot| slot.borrow().clone())).ok_or_else(|| {
+    running::current().or_else(|| THREAD_LOOP.with(|slot| slot.borrow().clone())).ok_or_else(|| {
         Error::usage("get_event_loop: no event loop is set for this thread, and none is running")
     })
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::loop_ref::LoopRef;
 use crate::remote::Scheduler;
-use crate::state;
+use crate::running;
 
 /// A step of a task that waits for its turn in the queue of its loop.
 ///
@@ -51,7 +51,7 @@ pub(crate) fn make(lp: &LoopRef, root: impl Future<Output = ()> + 'static) -> Ru
 /// The task was woken: mostly by another callback of its loop, which is then the running one.
 fn schedule(runnable: async_task::Runnable<Home>) {
     let id = runnable.metadata().id;
-    if let Err(runnable) = state::schedule_running(id, Runnable(runnable)) {
+    if let Err(runnable) = running::schedule(id, Runnable(runnable)) {
         let scheduler = runnable.0.metadata().scheduler.clone();
         scheduler.schedule(runnable);
     }

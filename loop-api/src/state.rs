@@ -8,7 +8,6 @@ use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::io::{self, Write as _};
-use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -23,47 +22,12 @@ use crate::event_loop::EventLoop;
 use crate::fork::fork_generation;
 use crate::loop_ref::{LoopRef, WeakLoop};
 use crate::report::{ExceptionHandler, Report};
-use crate::runnable::Runnable;
+use crate::running::{self, RunGuard};
 use crate::server::LocalBoxFuture;
 use crate::task::{AnyTask, TaskFactory};
 use crate::task_core::{DynTask, TaskCore};
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-
-thread_local! {
-    /// Empty between runs, so that it needs no destructor, nor a check whether it has run.
-    static RUNNING: ManuallyDrop<RefCell<Option<Running>>> =
-        const { ManuallyDrop::new(RefCell::new(None)) };
-}
-
-/// The running loop, and what of its state would cost a virtual call to ask for.
-struct Running {
-    lp: LoopRef,
-    id: u64,
-    born: u64,
-}
-
-/// The loop that is running on this thread; in a forked child, the parent's does not count (FORK-01).
-#[inline]
-pub(crate) fn running() -> Option<LoopRef> {
-    RUNNING.with(|running| {
-        let running = running.borrow();
-        let running = running.as_ref().filter(|running| running.born == fork_generation());
-        running.map(|running| running.lp.clone())
-    })
-}
-
-/// Queues a woken task if its loop, the one with this number, is the one that runs here.
-#[inline]
-pub(crate) fn schedule_running(id: u64, runnable: Runnable) -> std::result::Result<(), Runnable> {
-    RUNNING.with(|running| match &*running.borrow() {
-        Some(running) if running.id == id => {
-            running.lp.schedule(runnable);
-            Ok(())
-        }
-        _ => Err(runnable),
-    })
-}
 
 /// Why a run ends before `stop`.
 #[derive(Clone, Debug)]
@@ -82,9 +46,9 @@ pub struct LoopState {
     id: u64,
     backend: &'static str,
     /// The process it was made in.
-    born: u64,
+    pub(crate) born: u64,
     this: OnceCell<Weak<dyn EventLoop>>,
-    running: Cell<bool>,
+    pub(crate) running: Cell<bool>,
     closed: Cell<bool>,
     pub(crate) tasks: Tasks,
     handler: RefCell<Option<ExceptionHandler>>,
@@ -216,15 +180,11 @@ impl LoopState {
             let text = format!("{operation}: this event loop is already running");
             return Err(Error::AlreadyRunning(text.into()));
         }
-        if running().is_some() {
+        if running::current().is_some() {
             let text = format!("{operation}: another event loop is running on this thread");
             return Err(Error::AlreadyRunning(text.into()));
         }
-        let this = self.weak().upgrade();
-        let this = this.map(|lp| Running { lp, id: self.id, born: self.born });
-        RUNNING.with(|running| running.replace(this));
-        self.running.set(true);
-        Ok(RunGuard { state: self })
+        Ok(RunGuard::enter(self))
     }
 
     /// Asks the run to end at once, after the current callback (LIFE-18).
@@ -491,20 +451,6 @@ impl fmt::Debug for LoopState {
             .field("closed", &self.closed.get())
             .field("tasks", &self.tasks.len())
             .finish_non_exhaustive()
-    }
-}
-
-/// While it exists, the loop is the running one of its thread.
-#[derive(Debug)]
-pub struct RunGuard<'a> {
-    state: &'a LoopState,
-}
-
-impl Drop for RunGuard<'_> {
-    fn drop(&mut self) {
-        self.state.running.set(false);
-        let old = RUNNING.with(|running| running.take());
-        drop(old);
     }
 }
 
