@@ -28,6 +28,7 @@ mod ready;
 mod recvmmsg;
 pub mod registrations;
 mod resolve;
+mod scratch;
 mod sendfile;
 mod server;
 mod signals;

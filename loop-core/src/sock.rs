@@ -24,8 +24,9 @@ use rustix::net::{
 };
 use socket2::Socket;
 
-use crate::base::{BaseLoop, READ_SIZE};
+use crate::base::BaseLoop;
 use crate::resolve::resolve;
+use crate::scratch::READ_SIZE;
 use crate::sockaddr;
 use crate::watcher::Watcher;
 

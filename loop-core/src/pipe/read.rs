@@ -10,8 +10,9 @@ use rustix::io::Errno;
 use super::{
     CLOSING, End, HANGUP, Kind, LOST, MADE, PAUSED, Pipe, READABLE, UNPOLLABLE, uninterrupted,
 };
-use crate::base::{BaseLoop, READ_SIZE};
+use crate::base::BaseLoop;
 use crate::driver::{Readiness, Trigger};
+use crate::scratch::READ_SIZE;
 
 /// Reads of one pipe per event, so that a loud writer cannot starve the others.
 const READS_PER_EVENT: usize = 4;

@@ -11,8 +11,9 @@ use super::{
     ANNOUNCE, CLOSING, EOF, HANGUP, HELD, LARGE, LOST, MADE, OFFERED, PAUSED, READABLE, RECEIVING,
     Stream,
 };
-use crate::base::{BaseLoop, READ_SIZE, Scratch};
+use crate::base::BaseLoop;
 use crate::driver::{Chunk, Fd, Readiness, RecvEnd, Trigger};
+use crate::scratch::{READ_SIZE, Scratch};
 
 /// Reads of one connection per event, so that a loud peer cannot starve the others.
 const READS_PER_EVENT: usize = 4;

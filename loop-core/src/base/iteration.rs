@@ -1,0 +1,232 @@
+//! What an iteration does.
+//!
+//! ```text
+//!  one iteration                                                     (asyncio's, D4)
+//!  1  flush deferred writes
+//!  2  poll the driver: not at all while a short batch is ready, without blocking while anything is,
+//!     else until the next deadline
+//!  3  queue: calls from other threads, the events of the poll, the timers that are due
+//!  4  run exactly what is queued now
+//! ```
+
+use std::time::Duration;
+
+use anyloop_api::{Error, EventLoop, Handle, LoopInstant, Panic, Report, Result};
+
+use super::BaseLoop;
+use crate::driver::{Event, Key, Readiness};
+use crate::ready::Entry;
+
+/// The longest single poll (asyncio's `MAXIMUM_SELECT_TIMEOUT`).
+const LONGEST_POLL: Duration = Duration::from_secs(24 * 3600);
+/// While work is ready the poll is skipped for at most this many callbacks …
+pub(super) const SKIP_HANDLES: u64 = 64;
+/// … and about this long.
+const SKIP_NANOS: u64 = 100_000;
+/// Events for which there is room, whatever was brought lately.
+const EVENTS_KEPT: usize = 1024;
+
+impl BaseLoop {
+    /// Makes the loop look at a source again in the next iteration.
+    pub(crate) fn requeue_readable(&self, key: Key) {
+        let readiness = Readiness { readable: true, ..Readiness::default() };
+        self.again.borrow_mut().push(Event::Ready { key, readiness });
+    }
+
+    #[inline]
+    pub(super) fn run_once(&self, memory: &mut Vec<Entry>) -> Result<()> {
+        self.state.check_open("the iteration")?;
+        self.iterations.set(self.iterations.get() + 1);
+        let queued = self.ready.len() as u64;
+        let skip = queued > 0
+            && !self.stopping.get()
+            && !self.config.poll_every_iteration
+            && self.since_poll.get() + queued <= self.skip_budget.get();
+        if !skip {
+            self.poll()?;
+        }
+        let batch = self.ready.len();
+        self.since_poll.set(self.since_poll.get() + batch as u64);
+        if batch == 1 {
+            if let Some(entry) = self.ready.pop_last() {
+                self.turn(entry);
+            }
+            return Ok(());
+        }
+        for entry in self.ready.batch(memory) {
+            self.turn(entry);
+            if self.state.interrupted() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn turn(&self, entry: Entry) {
+        if self.state.observed() {
+            self.run_observed(entry);
+        } else {
+            self.run_entry(entry);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn run_entry(&self, entry: Entry) {
+        match entry {
+            Entry::Handle(handle) => {
+                if let Err((panic, handle)) = handle.run() {
+                    self.callback_panicked(panic, || handle);
+                }
+            }
+            Entry::Call(call) => {
+                if let Err(panic) = call.run() {
+                    self.callback_panicked(panic, || call.stand_in());
+                }
+            }
+            // A task catches the panics of its body; what is left are destructors of wakers.
+            Entry::Task(runnable) => {
+                let run = || runnable.run();
+                let _ = self.guard(run, |panic| Report::new("a task panicked").exception(panic));
+            }
+            Entry::Events => self.dispatch(),
+        }
+    }
+
+    #[cold]
+    fn callback_panicked(&self, panic: Panic, handle: impl FnOnce() -> Handle) {
+        if !self.state.resume_panic(&panic) {
+            self.call_exception_handler(
+                Report::new("a callback panicked").exception(panic).handle(handle()),
+            );
+        }
+    }
+
+    #[inline(never)]
+    fn poll(&self) -> Result<()> {
+        self.flush_dirty();
+        self.withdraw_offers();
+        self.adapt_skip_budget();
+        let timeout = if self.is_busy() { Some(Duration::ZERO) } else { self.time_to_sleep() };
+        let polled = self.wait(timeout);
+        if self.inbox.awake() {
+            self.drain_inbox();
+        }
+        self.queue_events();
+        polled?;
+        let now = self.clock.now();
+        self.polled_at.set(now.as_nanos());
+        self.since_poll.set(0);
+        while let Some(handle) = self.timers.pop_due(now) {
+            self.ready.push(Entry::Handle(handle));
+        }
+        Ok(())
+    }
+
+    fn wait(&self, mut timeout: Option<Duration>) -> Result<()> {
+        if timeout != Some(Duration::ZERO) && !self.spins_for.is_zero() {
+            let Some(left) = self.spin(timeout)? else { return Ok(()) };
+            timeout = left;
+        }
+        if timeout != Some(Duration::ZERO) && !self.inbox.prepare_sleep() {
+            timeout = Some(Duration::ZERO);
+        }
+        self.poll_driver(timeout)
+    }
+
+    /// Whether there is a reason not to sleep.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.ready.is_empty() || self.stopping.get() || !self.again.borrow().is_empty()
+    }
+
+    pub(crate) fn poll_driver(&self, timeout: Option<Duration>) -> Result<()> {
+        let mut events = self.events.take();
+        events.append(&mut self.again.borrow_mut());
+        self.polls.set(self.polls.get() + 1);
+        let polled = self.driver.borrow_mut().poll(timeout, &mut events);
+        self.events.set(events);
+        polled.map_err(|error| {
+            Error::os(format!("polling the {} driver", self.state.backend()), error)
+        })
+    }
+
+    /// Whether the poll brought anything.
+    pub(crate) fn has_events(&self) -> bool {
+        let events = self.events.take();
+        let any = !events.is_empty();
+        self.events.set(events);
+        any
+    }
+
+    /// Gives what the poll brought its place in the ready queue.
+    pub(crate) fn queue_events(&self) {
+        let events = self.events.take();
+        if !events.is_empty() {
+            self.ready.push(Entry::Events);
+        }
+        self.events.set(events);
+    }
+
+    /// `None`: until something happens.
+    pub(crate) fn time_to_sleep(&self) -> Option<Duration> {
+        let deadline = self.timers.next_deadline()?;
+        if deadline == LoopInstant::FAR_FUTURE {
+            return None;
+        }
+        Some((deadline - self.clock.now()).min(LONGEST_POLL))
+    }
+
+    /// Long callbacks make the next polls come sooner: 64 callbacks or about 100 µs.
+    fn adapt_skip_budget(&self) {
+        let ran = self.since_poll.get();
+        if ran >= SKIP_HANDLES / 4 {
+            let took = self.clock.now().as_nanos().saturating_sub(self.polled_at.get());
+            let fit = (SKIP_NANOS * ran).checked_div(took).unwrap_or(SKIP_HANDLES);
+            self.skip_budget.set(fit.min(SKIP_HANDLES));
+        } else if ran > 0 && self.skip_budget.get() < SKIP_HANDLES {
+            self.skip_budget.set((self.skip_budget.get() + 1) * 2);
+        }
+    }
+
+    pub(crate) fn drain_inbox(&self) {
+        let mut items = self.drained.take();
+        self.inbox.drain(&mut items);
+        for item in items.drain(..) {
+            self.ready.push(item.into());
+        }
+        self.drained.set(items);
+        if self.inbox.take_stop() {
+            self.stopping.set(true);
+        }
+    }
+
+    #[inline(never)]
+    fn dispatch(&self) {
+        let mut events = self.events.take();
+        let few = events.len() < events.capacity() / 8;
+        let mut rest = events.drain(..);
+        while let Some(event) = rest.next() {
+            if let Some(source) = self.sources.get(event.key()) {
+                if self.state.observed() {
+                    self.dispatch_observed(source, event);
+                } else {
+                    source.on_event(event);
+                }
+            }
+            if self.state.interrupted() {
+                // What was not dispatched stays for the next run (LIFE-18).
+                let mut again = self.again.borrow_mut();
+                let newer = std::mem::take(&mut *again);
+                again.extend(rest);
+                again.extend(newer);
+                return;
+            }
+        }
+        drop(rest);
+        if few && events.capacity() > EVENTS_KEPT {
+            // There was a burst once.
+            events = Vec::new();
+        }
+        self.events.set(events);
+    }
+}
