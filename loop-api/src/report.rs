@@ -2,13 +2,15 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::panic::Location;
+use std::io::{self, Write as _};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
 
-use crate::error::Error;
+use crate::error::{Error, Panic};
 use crate::handle::Handle;
 use crate::loop_ref::LoopRef;
 use crate::protocol::AnyProtocol;
+use crate::state::LoopState;
 use crate::task::AnyTask;
 use crate::transport::Transport;
 
@@ -191,5 +193,44 @@ impl fmt::Display for Report {
             write!(f, "\n  transport: {transport:?}")?;
         }
         Ok(())
+    }
+}
+
+impl LoopState {
+    /// EXC-04: a failing handler is itself reported, and nothing stops the loop.
+    pub(crate) fn report(&self, lp: &LoopRef, report: Report) {
+        let context = match (&report.task, &report.handle) {
+            (Some(task), _) => Some(task.cell().core.snapshot()),
+            (None, Some(handle)) => Some(handle.get_context().snapshot()),
+            _ => None,
+        };
+        let call = || {
+            #[cfg(feature = "tracing")]
+            let _ = catch_unwind(AssertUnwindSafe(|| report.trace(lp)));
+            self.report_here(lp, report);
+        };
+        match context {
+            Some(context) => context.run(call),
+            None => call(),
+        }
+    }
+
+    fn report_here(&self, lp: &LoopRef, report: Report) {
+        let Some(handler) = self.exception_handler() else {
+            Self::default_report(lp, &report);
+            return;
+        };
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| handler(lp, &report))) {
+            let mut failure = Report::new("the exception handler itself panicked");
+            failure.exception = Some(Panic::new(payload).into());
+            failure.original = Some(Rc::new(report));
+            Self::default_report(lp, &failure);
+        }
+    }
+
+    fn default_report(lp: &LoopRef, report: &Report) {
+        if catch_unwind(AssertUnwindSafe(|| lp.default_exception_handler(report))).is_err() {
+            let _ = writeln!(io::stderr(), "anyloop: the default exception handler panicked");
+        }
     }
 }

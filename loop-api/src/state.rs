@@ -7,8 +7,6 @@
 use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
-use std::io::{self, Write as _};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -259,43 +257,6 @@ impl LoopState {
     pub fn set_exception_handler(&self, handler: Option<ExceptionHandler>) {
         let old = std::mem::replace(&mut *self.handler.borrow_mut(), handler);
         drop(old);
-    }
-
-    /// EXC-04: a failing handler is itself reported, and nothing stops the loop.
-    pub(crate) fn report(&self, lp: &LoopRef, report: Report) {
-        let context = match (&report.task, &report.handle) {
-            (Some(task), _) => Some(task.cell().core.snapshot()),
-            (None, Some(handle)) => Some(handle.get_context().snapshot()),
-            _ => None,
-        };
-        let call = || {
-            #[cfg(feature = "tracing")]
-            let _ = catch_unwind(AssertUnwindSafe(|| report.trace(lp)));
-            self.report_here(lp, report);
-        };
-        match context {
-            Some(context) => context.run(call),
-            None => call(),
-        }
-    }
-
-    fn report_here(&self, lp: &LoopRef, report: Report) {
-        let Some(handler) = self.exception_handler() else {
-            Self::default_report(lp, &report);
-            return;
-        };
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| handler(lp, &report))) {
-            let mut failure = Report::new("the exception handler itself panicked");
-            failure.exception = Some(Panic::new(payload).into());
-            failure.original = Some(Rc::new(report));
-            Self::default_report(lp, &failure);
-        }
-    }
-
-    fn default_report(lp: &LoopRef, report: &Report) {
-        if catch_unwind(AssertUnwindSafe(|| lp.default_exception_handler(report))).is_err() {
-            let _ = writeln!(io::stderr(), "anyloop: the default exception handler panicked");
-        }
     }
 
     // --- settings ---
