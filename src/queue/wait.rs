@@ -65,6 +65,7 @@ impl<T, O: Order<T>> Get<T, O> {
     }
 
     /// An item, or the end of the queue.
+    #[inline]
     fn take(&mut self) -> Option<Result<T>> {
         if let Some(item) = self.state.pop() {
             self.end();

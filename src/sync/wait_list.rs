@@ -121,7 +121,13 @@ impl WaitList {
     }
 
     /// Wakes the one that has waited longest and tells it `word`. False if nobody waits.
+    #[inline]
     pub(crate) fn wake_one(&self, word: usize) -> bool {
+        let nobody = self.table.borrow().first.is_none();
+        !nobody && self.wake_first(word)
+    }
+
+    fn wake_first(&self, word: usize) -> bool {
         let mut table = self.table.borrow_mut();
         let Some(at) = table.first else { return false };
         table.unlink(at);
