@@ -11,7 +11,7 @@ use std::task::{Context as PollContext, Poll, ready};
 
 use crate::context::Snapshot;
 use crate::error::{Cancelled, Error, Result};
-use crate::handle::Handle;
+use crate::handle::{Handle, in_place};
 use crate::loop_ref::{LoopRef, WeakLoop};
 use crate::outcome::{self, DoneCallback, Observer, Outcome};
 use crate::report::Report;
@@ -47,7 +47,8 @@ impl<T: 'static> LoopFuture<T> {
     #[track_caller]
     pub(crate) fn new(lp: WeakLoop) -> Self {
         let created = Location::caller();
-        Self { state: Rc::new(State { outcome: Outcome::new(), lp, created }), wait: Cell::new(0) }
+        let state = in_place(|| State { outcome: Outcome::new(), lp, created });
+        Self { state, wait: Cell::new(0) }
     }
 
     /// Whether it has an outcome of any kind.

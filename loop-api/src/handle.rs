@@ -44,19 +44,22 @@ impl<S: Slot> HandleCell<S> {
     /// A cell whose callback needs no context.
     #[track_caller]
     pub(crate) fn new(slot: S) -> Rc<Self> {
-        Self::in_context(slot, None)
+        Rc::new(Self { head: Head::new(None, Location::caller()), slot })
     }
+}
 
-    #[track_caller]
+impl Head {
     #[inline]
-    fn in_context(slot: S, context: Option<Box<Captured>>) -> Rc<Self> {
-        let head = Head {
-            state: Cell::new(State::Pending),
-            context: Cell::new(context),
-            created: Location::caller(),
-        };
-        Rc::new(Self { head, slot })
+    fn new(context: Option<Box<Captured>>, created: &'static Location<'static>) -> Self {
+        Self { state: Cell::new(State::Pending), context: Cell::new(context), created }
     }
+}
+
+/// `Rc::new` puts its value together in front of the allocation and copies it, because that might fail and
+/// the value would have to be dropped. This makes it where it stays.
+#[inline]
+pub(crate) fn in_place<T>(make: impl FnOnce() -> T) -> Rc<T> {
+    Rc::new_cyclic(|_| make())
 }
 
 enum Captured {
@@ -172,7 +175,12 @@ impl Handle {
     #[track_caller]
     #[inline]
     fn build<F: FnOnce() + 'static>(callback: F, context: Option<Box<Captured>>) -> Self {
-        Self { cell: HandleCell::in_context(OnceSlot(Cell::new(Some(callback))), context) }
+        let created = Location::caller();
+        let cell = in_place(|| HandleCell {
+            head: Head::new(context, created),
+            slot: OnceSlot(Cell::new(Some(callback))),
+        });
+        Self { cell }
     }
 
     /// Of a callback that ran, but not through a handle.
