@@ -18,7 +18,7 @@ use crate::endpoint::Endpoint;
 use crate::error::{Error, Interrupt, Result};
 use crate::executor::{Job, SharedExecutor};
 use crate::future::LoopFuture;
-use crate::handle::{Handle, TimerHandle};
+use crate::handle::{Handle, TimerHandle, TimerKey};
 use crate::instant::LoopInstant;
 use crate::lookup::{AddrInfo, Lookup, NameInfoFlags};
 use crate::net::{Bind, Connect, Family};
@@ -109,6 +109,14 @@ pub trait EventLoop: fmt::Debug {
     /// # Errors
     /// `Closed`.
     fn call_at_handle(&self, when: LoopInstant, handle: Handle) -> Result<TimerHandle>;
+
+    /// The same for whoever keeps the callback, as [`sleep`](crate::sleep) does: says in `key` where the
+    /// timer is. On a closed loop it does nothing.
+    fn start_timer(&self, when: LoopInstant, handle: Handle, key: &TimerKey) {
+        if let Ok(timer) = self.call_at_handle(when, handle) {
+            timer.leave(key);
+        }
+    }
 
     /// Appends a task to the ready queue. On a closed loop the runnable is dropped.
     fn schedule(&self, runnable: Runnable);

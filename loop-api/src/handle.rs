@@ -282,6 +282,44 @@ pub trait TimerQueue {
     fn timer_cancelled(&self, token: u64);
 }
 
+/// Where a timer is: what its loop is told when it is cancelled. Empty until the loop fills it in.
+///
+/// Filled in where it is, word by word: to read together what was just written apart, the processor waits
+/// until it is in the cache.
+#[derive(Default)]
+pub struct TimerKey {
+    token: Cell<u64>,
+    queue: Cell<Option<Rc<dyn TimerQueue>>>,
+}
+
+impl TimerKey {
+    /// For loops: `token` is whatever lets `queue` find the timer.
+    #[inline]
+    pub fn set(&self, token: u64, queue: Rc<dyn TimerQueue>) {
+        self.token.set(token);
+        self.queue.set(Some(queue));
+    }
+
+    /// The timer is over.
+    pub(crate) fn clear(&self) {
+        drop(self.queue.take());
+    }
+
+    /// The timer was pending and is cancelled now.
+    #[inline]
+    pub(crate) fn cancel(&self) {
+        if let Some(queue) = self.queue.take() {
+            queue.timer_cancelled(self.token.get());
+        }
+    }
+}
+
+impl fmt::Debug for TimerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TimerKey({})", self.token.get())
+    }
+}
+
 /// A callback scheduled for a point in time.
 ///
 /// Dropping it does not cancel the timer.
@@ -327,9 +365,9 @@ impl TimerHandle {
         self.handle.is_pending()
     }
 
-    /// What is needed to tell the queue about a cancellation.
-    pub(crate) fn into_registration(self) -> (u64, Rc<dyn TimerQueue>) {
-        (self.token, self.queue)
+    /// Leaves what is needed to tell the queue about a cancellation.
+    pub(crate) fn leave(self, key: &TimerKey) {
+        key.set(self.token, self.queue);
     }
 
     /// The callback part.

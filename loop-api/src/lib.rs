@@ -79,7 +79,7 @@ pub use executor::{Executor, Job, SharedExecutor};
 pub use file::pread_in_executor;
 pub use fork::{fork_generation, note_fork};
 pub use future::{CallbackId, LoopFuture, Shared};
-pub use handle::{Handle, TimerHandle, TimerQueue};
+pub use handle::{Handle, TimerHandle, TimerKey, TimerQueue};
 pub use instant::LoopInstant;
 pub use lookup::{AddrInfo, AddrInfoFlags, Lookup, LookupError, NameInfoFlags, SocketKind};
 pub use loop_ref::{LoopRef, WeakLoop};

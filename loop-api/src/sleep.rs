@@ -1,6 +1,6 @@
 //! `sleep`: a task waits for a timer, at the cost of one allocation.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::delivery;
 use crate::error::Cancelled;
-use crate::handle::{Handle, HandleCell, Slot, State, TimerQueue};
+use crate::handle::{Handle, HandleCell, Slot, State, TimerKey};
 use crate::instant::LoopInstant;
 use crate::loop_ref::LoopRef;
 use crate::task_core::{self, Cancellable};
@@ -71,13 +71,12 @@ impl Sleep {
             self.stage = Stage::Yielded;
             return;
         };
-        let alarm =
-            Alarm { waker: Cell::new(Some(cx.waker().clone())), timer: RefCell::new(None), when };
-        let cell = HandleCell::new(alarm);
+        // Filled in behind its allocation, word by word, as the key is.
+        let cell = HandleCell::new(Alarm::default());
+        cell.slot.waker.set(Some(cx.waker().clone()));
+        cell.slot.when.set(when);
         // A closed loop is about to drop this task.
-        if let Ok(timer) = lp.call_at_handle(when, Handle::from_cell(cell.clone())) {
-            *cell.slot.timer.borrow_mut() = Some(timer.into_registration());
-        }
+        lp.start_timer(when, Handle::from_cell(cell.clone()), &cell.slot.timer);
         task_core::set_waiter(|| cell.clone());
         self.stage = Stage::Waiting(cell);
     }
@@ -109,7 +108,7 @@ impl Future for Sleep {
                 State::Cancelled => {
                     if !delivery::deliver_if_own(&Cancelled::new(), Rc::as_ptr(cell).cast()) {
                         // The request was served while somebody kept this, or was taken back.
-                        let (lp, when) = (current(), cell.slot.when);
+                        let (lp, when) = (current(), cell.slot.when.get());
                         let when = (when > lp.time()).then_some(when);
                         self.start(cx, &lp, when);
                     }
@@ -155,11 +154,12 @@ impl fmt::Debug for Sleep {
 
 /// The callback of a sleep's timer: wakes the task. It lives in the allocation of the handle, which
 /// is also what the task registers as its waiter.
+#[derive(Default)]
 struct Alarm {
     waker: Cell<Option<Waker>>,
-    timer: RefCell<Option<(u64, Rc<dyn TimerQueue>)>>,
+    timer: TimerKey,
     /// The deadline.
-    when: LoopInstant,
+    when: Cell<LoopInstant>,
 }
 
 impl Alarm {
@@ -174,7 +174,7 @@ impl Alarm {
 
 impl Slot for Alarm {
     fn call(&self) {
-        drop(self.timer.borrow_mut().take());
+        self.timer.clear();
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
@@ -193,10 +193,7 @@ impl HandleCell<Alarm> {
         }
         self.head.state.set(State::Cancelled);
         self.slot.clear();
-        let timer = self.slot.timer.borrow_mut().take();
-        if let Some((token, queue)) = timer {
-            queue.timer_cancelled(token);
-        }
+        self.slot.timer.cancel();
         true
     }
 }

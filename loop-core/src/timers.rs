@@ -10,25 +10,24 @@ use std::rc::Rc;
 
 use anyloop_api::{Handle, LoopInstant, TimerHandle, TimerInfo, TimerQueue};
 
-struct Entry {
-    when: u64,
-    sequence: u64,
-    handle: Handle,
-}
+/// Deadline and sequence number.
+type Key = (u64, u64);
 
-impl Entry {
-    fn before(&self, other: &Self) -> bool {
-        (self.when, self.sequence) < (other.when, other.sequence)
-    }
+/// Keys and handles apart: a handle is pushed and popped in two registers. As a part of something larger
+/// it would be put together in memory and copied from there at once, for which the processor waits.
+#[derive(Default)]
+struct Heap {
+    keys: Vec<Key>,
+    handles: Vec<Handle>,
 }
 
 #[derive(Default)]
 pub(crate) struct Timers {
-    heap: RefCell<Vec<Entry>>,
+    heap: RefCell<Heap>,
     sequence: Cell<u64>,
     cancelled: Cell<usize>,
     /// The memory of the last compaction, for the next one.
-    dead: Cell<Vec<Entry>>,
+    dead: Cell<Vec<Handle>>,
 }
 
 const ARITY: usize = 4;
@@ -36,14 +35,21 @@ const COMPACT_ABOVE: usize = 100;
 
 impl Timers {
     pub(crate) fn insert(self: &Rc<Self>, when: LoopInstant, handle: Handle) -> TimerHandle {
+        let sequence = self.push(when, handle.clone());
+        TimerHandle::new(handle, when, sequence, self.clone())
+    }
+
+    /// Returns the number by which [`TimerQueue::timer_cancelled`] knows the timer.
+    #[inline]
+    pub(crate) fn push(&self, when: LoopInstant, handle: Handle) -> u64 {
         let sequence = self.sequence.get();
         self.sequence.set(sequence + 1);
-        let timer = TimerHandle::new(handle.clone(), when, sequence, self.clone());
         let mut heap = self.heap.borrow_mut();
-        heap.push(Entry { when: when.as_nanos(), sequence, handle });
+        heap.handles.push(handle);
+        heap.keys.push((when.as_nanos(), sequence));
         let last = heap.len() - 1;
-        sift_up(&mut heap, last);
-        timer
+        heap.sift_up(last);
+        sequence
     }
 
     /// The earliest deadline of a live timer; cancelled ones at the front are thrown out first, so
@@ -52,11 +58,11 @@ impl Timers {
         loop {
             let dead = {
                 let mut heap = self.heap.borrow_mut();
-                let front = heap.first()?;
-                if front.handle.is_pending() {
-                    return Some(LoopInstant::from_nanos(front.when));
+                let &(when, _) = heap.keys.first()?;
+                if heap.handles.first()?.is_pending() {
+                    return Some(LoopInstant::from_nanos(when));
                 }
-                pop(&mut heap)
+                heap.pop()
             };
             self.forget_cancelled();
             drop(dead);
@@ -70,8 +76,7 @@ impl Timers {
         if deadline > now || deadline == LoopInstant::FAR_FUTURE {
             return None;
         }
-        let entry = pop(&mut self.heap.borrow_mut());
-        entry.map(|entry| entry.handle)
+        self.heap.borrow_mut().pop()
     }
 
     /// How many entries are stored, cancelled ones included.
@@ -82,21 +87,22 @@ impl Timers {
     /// The live ones, in the order in which they will be called; for dumps.
     pub(crate) fn list(&self, now: LoopInstant) -> Vec<TimerInfo> {
         let heap = self.heap.borrow();
-        let mut live: Vec<_> = heap.iter().filter(|entry| entry.handle.is_pending()).collect();
-        live.sort_by_key(|entry| (entry.when, entry.sequence));
-        let info = |entry: &Entry| TimerInfo {
-            due_in: LoopInstant::from_nanos(entry.when) - now,
-            created: entry.handle.created(),
+        let all = heap.keys.iter().zip(&heap.handles);
+        let mut live: Vec<_> = all.filter(|(_, handle)| handle.is_pending()).collect();
+        live.sort_by_key(|(key, _)| **key);
+        let info = |(&(when, _), handle): (&Key, &Handle)| TimerInfo {
+            due_in: LoopInstant::from_nanos(when) - now,
+            created: handle.created(),
         };
         live.into_iter().map(info).collect()
     }
 
     /// Drops everything.
     pub(crate) fn clear(&self) {
-        let entries = std::mem::take(&mut *self.heap.borrow_mut());
+        let heap = std::mem::take(&mut *self.heap.borrow_mut());
         self.cancelled.set(0);
-        for entry in &entries {
-            entry.handle.cancel();
+        for handle in &heap.handles {
+            handle.cancel();
         }
     }
 
@@ -108,7 +114,10 @@ impl Timers {
     fn drop_cancelled_end(&self) {
         while self.cancelled.get() > 0 {
             let mut heap = self.heap.borrow_mut();
-            let Some(dead) = heap.pop_if(|last| !last.handle.is_pending()) else { break };
+            if heap.handles.last().is_none_or(Handle::is_pending) {
+                break;
+            }
+            let dead = heap.pop_last();
             drop(heap);
             self.forget_cancelled();
             drop(dead);
@@ -118,19 +127,21 @@ impl Timers {
     fn compact(&self) {
         let mut dead = self.dead.take();
         {
-            let mut heap = self.heap.borrow_mut();
+            let heap = &mut *self.heap.borrow_mut();
             let mut live = 0;
             for at in 0..heap.len() {
-                if heap[at].handle.is_pending() {
+                if heap.handles[at].is_pending() {
                     heap.swap(live, at);
                     live += 1;
                 }
             }
-            dead.extend(heap.drain(live..));
-            for at in (0..heap.len().div_ceil(ARITY)).rev() {
-                sift_down(&mut heap, at);
+            heap.keys.truncate(live);
+            dead.extend(heap.handles.drain(live..));
+            for at in (0..live.div_ceil(ARITY)).rev() {
+                heap.sift_down(at);
             }
-            give_back(&mut heap);
+            give_back(&mut heap.keys);
+            give_back(&mut heap.handles);
         }
         self.cancelled.set(0);
         give_back(&mut dead);
@@ -141,7 +152,7 @@ impl Timers {
 }
 
 /// Keeps memory for as much again, and a little more.
-fn give_back(entries: &mut Vec<Entry>) {
+fn give_back<T>(entries: &mut Vec<T>) {
     if entries.capacity() > 4 * entries.len() + COMPACT_ABOVE {
         entries.shrink_to(2 * entries.len());
     }
@@ -154,8 +165,8 @@ impl TimerQueue for Timers {
             self.cancelled.set(self.cancelled.get() + 1);
             return;
         };
-        if heap.last().is_some_and(|last| last.sequence == token) {
-            let last = heap.pop();
+        if heap.keys.last().is_some_and(|(_, sequence)| *sequence == token) {
+            let last = heap.pop_last();
             drop(heap);
             drop(last);
             self.drop_cancelled_end();
@@ -170,40 +181,56 @@ impl TimerQueue for Timers {
     }
 }
 
-fn sift_up(heap: &mut [Entry], mut at: usize) {
-    while at > 0 {
-        let parent = (at - 1) / ARITY;
-        if !heap[at].before(&heap[parent]) {
-            break;
-        }
-        heap.swap(at, parent);
-        at = parent;
+impl Heap {
+    fn len(&self) -> usize {
+        self.keys.len()
     }
-}
 
-fn sift_down(heap: &mut [Entry], mut at: usize) {
-    loop {
-        let first = at * ARITY + 1;
-        let children = first..(first + ARITY).min(heap.len());
-        let Some(least) = children.reduce(|a, b| if heap[b].before(&heap[a]) { b } else { a })
-        else {
-            break;
-        };
-        if !heap[least].before(&heap[at]) {
-            break;
-        }
-        heap.swap(at, least);
-        at = least;
+    fn swap(&mut self, a: usize, b: usize) {
+        self.keys.swap(a, b);
+        self.handles.swap(a, b);
     }
-}
 
-fn pop(heap: &mut Vec<Entry>) -> Option<Entry> {
-    if heap.is_empty() {
-        return None;
+    fn sift_up(&mut self, mut at: usize) {
+        while at > 0 {
+            let parent = (at - 1) / ARITY;
+            if self.keys[at] >= self.keys[parent] {
+                break;
+            }
+            self.swap(at, parent);
+            at = parent;
+        }
     }
-    let entry = heap.swap_remove(0);
-    sift_down(heap, 0);
-    Some(entry)
+
+    fn sift_down(&mut self, mut at: usize) {
+        loop {
+            let first = at * ARITY + 1;
+            let children = first..(first + ARITY).min(self.len());
+            let Some(least) = children.min_by_key(|child| self.keys[*child]) else { break };
+            if self.keys[least] >= self.keys[at] {
+                break;
+            }
+            self.swap(least, at);
+            at = least;
+        }
+    }
+
+    /// Takes the first in order out.
+    fn pop(&mut self) -> Option<Handle> {
+        if self.keys.is_empty() {
+            return None;
+        }
+        self.keys.swap_remove(0);
+        let handle = self.handles.swap_remove(0);
+        self.sift_down(0);
+        Some(handle)
+    }
+
+    /// Takes the last in memory out.
+    fn pop_last(&mut self) -> Option<Handle> {
+        self.keys.pop();
+        self.handles.pop()
+    }
 }
 
 #[cfg(test)]
@@ -243,7 +270,7 @@ mod tests {
             (0..100_000).map(|i| timers.insert(at(1000 + i), Handle::new(|| {}))).collect();
         many.iter().for_each(TimerHandle::cancel);
         assert!(timers.len() <= COMPACT_ABOVE + 1);
-        assert!(timers.heap.borrow().capacity() <= 10 * COMPACT_ABOVE);
+        assert!(timers.heap.borrow().keys.capacity() <= 10 * COMPACT_ABOVE);
         assert!(timers.dead.take().capacity() <= 10 * COMPACT_ABOVE);
     }
 

@@ -14,7 +14,7 @@ use anyloop_api::{
     EventLoopExt, Family, Handle, Job, LocalBoxFuture, Lookup, LoopFuture, LoopInstant, LoopState,
     NameInfoFlags, ProtocolFactory, Received, Rejected, RemoteHandle, Result, Runnable, Scheduler,
     SendFile, Server, SharedExecutor, Sock, SockAddr, SubprocessFactory, SubprocessProtocol,
-    SubprocessTransport, TimerHandle, Transport, UnixBind, UnixConnect,
+    SubprocessTransport, TimerHandle, TimerKey, Transport, UnixBind, UnixConnect,
 };
 
 use dns_lookup::SockType;
@@ -81,6 +81,12 @@ impl EventLoop for BaseLoop {
     fn call_at_handle(&self, when: LoopInstant, handle: Handle) -> Result<TimerHandle> {
         self.state.check_open("call_at")?;
         Ok(self.timers.insert(when, handle))
+    }
+
+    fn start_timer(&self, when: LoopInstant, handle: Handle, key: &TimerKey) {
+        if !self.state.is_closed() && !self.state.is_inherited() {
+            key.set(self.timers.push(when, handle), self.timers.clone());
+        }
     }
 
     #[inline]
