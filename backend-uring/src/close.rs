@@ -31,8 +31,6 @@ impl UringDriver {
             State::Idle => {
                 self.ops.remove(id);
             }
-            // Nothing to cancel: it is over as soon as it is submitted.
-            State::Armed if op.silent && self.ring.is_enabled() => op.state = State::Orphan,
             State::Armed => {
                 op.state = State::Orphan;
                 return self.cancel_op(id);
@@ -91,7 +89,8 @@ impl UringDriver {
     /// Gives up all operations of a key and closes the descriptor.
     pub(crate) fn close_key(&mut self, fd: OwnedFd, key: Key) {
         self.stash.retain(|event| event.key() != key);
-        let mut cancelled = mem::take(&mut self.replaced);
+        // A silent send needs no cancellation, but its descriptor until it is submitted.
+        let mut cancelled = mem::take(&mut self.replaced) | (self.silent.in_kernel() > 0);
         if let Some(ops) = self.keys.take(key) {
             cancelled |= self.abandon_all(key.slot, ops);
         }
@@ -137,7 +136,7 @@ impl UringDriver {
         self.stash.clear();
         if !self.is_ours() {
             self.ring.disown();
-            mem::forget(mem::take(&mut self.ops));
+            mem::forget((mem::take(&mut self.ops), mem::take(&mut self.silent)));
             return;
         }
         self.ops.orphan_all();
@@ -153,9 +152,9 @@ impl UringDriver {
             self.ops = Default::default();
         }
         self.ring.wind_down();
-        if self.ops.in_kernel() > 0 {
+        if self.ops.in_kernel() + self.silent.in_kernel() > 0 {
             // The kernel may still read and write these. Leaking is safe, freeing is not.
-            mem::forget(mem::take(&mut self.ops));
+            mem::forget((mem::take(&mut self.ops), mem::take(&mut self.silent)));
             if let Some(buffers) = &self.buffers {
                 mem::forget(Rc::clone(buffers));
             }
@@ -168,7 +167,7 @@ impl UringDriver {
     fn drain(&mut self, deadline: Instant) {
         let mut nothing = Vec::new();
         let mut rounds = 0_u32;
-        while self.ops.in_kernel() > 0 || rounds == 0 {
+        while self.ops.in_kernel() + self.silent.in_kernel() > 0 || rounds == 0 {
             rounds += 1;
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -182,7 +181,7 @@ impl UringDriver {
                 self.ring.wait(Some(left.min(Duration::from_millis(50)))).map(drop)
             };
             self.reap(&mut nothing);
-            self.send_confirm(&mut nothing);
+            self.silent_confirm();
             nothing.clear();
             if let Err(error) = result
                 && !matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EAGAIN | libc::EINTR))

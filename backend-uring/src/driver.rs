@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyloop_core::driver::{Caps, Driver, Event, Fd, Interest, Key, Trigger, Waker};
+use anyloop_core::driver::{Caps, Driver, Event, Fd, Interest, Key, LazySend, Trigger, Waker};
 use io_uring::{cqueue, opcode, types};
 
 use crate::NAME;
@@ -20,6 +20,7 @@ use crate::owner::Process;
 use crate::poll::Watched;
 use crate::ring::{BATCH, Ring, Waited};
 use crate::setup::Refusal;
+use crate::silent::Silent;
 use crate::slot::{KeyOps, Keys, Kind, OpId, Slots};
 use crate::waker::RingWaker;
 
@@ -41,8 +42,7 @@ pub struct UringDriver {
     pub(crate) woken: bool,
     /// Receives that found no buffer, longest waiting first.
     pub(crate) starved: VecDeque<OpId>,
-    /// Silent sends that were not confirmed yet, with the number of the request.
-    pub(crate) silent: VecDeque<(OpId, u64)>,
+    pub(crate) silent: Silent,
     /// Receives whose stream has hung up.
     pub(crate) doubtful: Vec<OpId>,
     /// A poll was replaced; the cancellation of the old one may still be queued.
@@ -71,7 +71,7 @@ pub(crate) struct Features {
 pub(crate) struct Reaped {
     /// Completions of any kind.
     pub(crate) count: usize,
-    /// Whether the waker's was among them.
+    /// Whether one of them ends the poll without an event: the waker's, that of a silent send.
     pub(crate) woken: bool,
 }
 
@@ -113,7 +113,7 @@ impl UringDriver {
             woken: false,
             replaced: false,
             starved: VecDeque::new(),
-            silent: VecDeque::new(),
+            silent: Silent::default(),
             doubtful: Vec::new(),
             watched: Vec::new(),
             finished: false,
@@ -240,6 +240,11 @@ impl UringDriver {
                 match Kind::of(user_data) {
                     Kind::Recv => self.on_recv(id, result, flags, events),
                     Kind::Send => self.on_send(id, result, events),
+                    Kind::Silent => {
+                        // The core is to ask for it.
+                        reaped.woken = true;
+                        self.on_silent(user_data, result);
+                    }
                     Kind::Read => self.on_read(id, result, events),
                     Kind::Hangup => self.on_hangup(Key::from_u64(user_data)),
                     Kind::Kick => self.on_kick_missed(id),
@@ -288,13 +293,8 @@ impl UringDriver {
             } else {
                 Ok(())
             };
-            let first = events.len();
             let reaped = self.reap(events);
-            let received = events.len();
-            self.send_confirm(events);
-            // Buffers come back before the bytes that are going to need them.
-            let confirmed = events.len() - received;
-            events[first..].rotate_right(confirmed);
+            self.silent_confirm();
             match entered {
                 Ok(()) => {}
                 // Room was made just now; what did not go in goes in next time.
@@ -304,6 +304,8 @@ impl UringDriver {
             self.check_health()?;
             woken |= reaped.woken;
             if ended || woken || events.len() > before || (wait && reaped.count == 0) {
+                // What could not be submitted is next time, and then somebody may wait for it.
+                self.woken |= self.silent.in_kernel() > 0;
                 return Ok(());
             }
             // Only completions of our own: on with the wait.
@@ -423,17 +425,21 @@ impl Driver for UringDriver {
     }
 
     fn send(&mut self, fd: Fd, key: Key, buffer: Vec<u8>, offset: usize) -> Result<(), Vec<u8>> {
-        self.send_begin(fd, key, buffer, offset, false)
+        self.send_begin(fd, key, buffer, offset)
     }
 
     fn send_lazily(
         &mut self,
         fd: Fd,
-        key: Key,
+        _key: Key,
         buffer: Vec<u8>,
         offset: usize,
     ) -> Result<(), Vec<u8>> {
-        self.send_begin(fd, key, buffer, offset, true)
+        self.silent_begin(fd, buffer, offset)
+    }
+
+    fn lazily_sent(&mut self, sent: &mut Vec<LazySend>) {
+        self.silent_tell(sent);
     }
 
     fn pread(
@@ -465,16 +471,17 @@ impl Driver for UringDriver {
             let _ = write!(line, ", {count} buffers of {size}, {free} free, {copied} copies");
         }
         let counters = self.ring.counters;
+        let silent = self.silent.in_kernel();
         let _ = write!(
             line,
             "; {} operations, {} in the kernel ({} poll, {} accept, {} recv, {} send, {} read, \
              {} hang-up), {} starved; {} enters, sq full {} times ({} waiting), cq overflown {} times",
-            self.ops.live(),
-            self.ops.in_kernel(),
+            self.ops.live() + silent,
+            self.ops.in_kernel() + silent,
             self.ops.count(Kind::Poll),
             self.ops.count(Kind::Accept),
             self.ops.count(Kind::Recv),
-            self.ops.count(Kind::Send),
+            self.ops.count(Kind::Send) + silent,
             self.ops.count(Kind::Read),
             self.keys.hangups(),
             self.starved.len(),

@@ -91,6 +91,8 @@ mod send;
 #[cfg(has_io_uring)]
 mod setup;
 #[cfg(has_io_uring)]
+mod silent;
+#[cfg(has_io_uring)]
 mod slot;
 #[cfg(has_io_uring)]
 mod waker;

@@ -48,6 +48,8 @@ pub(crate) enum Kind {
     Kick = 8,
     /// Reading a file.
     Read = 9,
+    /// Sending in silence. It has no slot: the rest of its number says where it stands (see `silent.rs`).
+    Silent = 10,
 }
 
 impl Kind {
@@ -72,6 +74,7 @@ impl Kind {
             7 => Self::Hangup,
             8 => Self::Kick,
             9 => Self::Read,
+            10 => Self::Silent,
             _ => Self::Ignore,
         }
     }
@@ -131,8 +134,6 @@ pub(crate) struct Op {
     generation: u32,
     pub(crate) kind: Kind,
     pub(crate) state: State,
-    /// Send: whether it is told by silence that all is sent.
-    pub(crate) silent: bool,
     /// Receive: whether it has, or has had, a companion that watches for the hang-up.
     pub(crate) watched: bool,
     /// Receive: whether that has fired.
@@ -183,7 +184,6 @@ impl Slots {
                 generation,
                 kind,
                 state: State::Idle,
-                silent: false,
                 watched: false,
                 hung_up: false,
                 kicked: false,

@@ -22,7 +22,7 @@ use anyloop_api::{
 };
 
 use crate::clock::{Clock, MonotonicClock};
-use crate::driver::{Caps, Driver, Event};
+use crate::driver::{Caps, Driver, Event, LazySend};
 use crate::fork;
 use crate::inbox::{Inbox, Item};
 use crate::ready::{self, Entry, Ready};
@@ -67,6 +67,10 @@ pub struct BaseLoop {
     skip_budget: Cell<u64>,
     polled_at: Cell<u64>,
     dirty: Cell<Vec<Rc<Stream>>>,
+    /// Streams with a lazy send that is not known to be over, in the order of the sends.
+    lazy: Cell<Vec<Rc<Stream>>>,
+    /// What became of such sends; empty, for its memory.
+    lazily_sent: Cell<Vec<LazySend>>,
     /// Streams that offer their protocols something to read: since the last poll, and for longer.
     offers: [Cell<Vec<Rc<Stream>>>; 2],
     scratch: Cell<Option<Scratch>>,
@@ -144,6 +148,8 @@ impl BaseLoop {
             skip_budget: Cell::new(iteration::SKIP_HANDLES),
             polled_at: Cell::new(0),
             dirty: Cell::default(),
+            lazy: Cell::default(),
+            lazily_sent: Cell::default(),
             offers: Default::default(),
             scratch: Cell::default(),
             receiver: Receiver::new(config.recvmmsg_fallback),

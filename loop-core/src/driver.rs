@@ -240,6 +240,16 @@ impl Event {
     }
 }
 
+/// What became of a [`Driver::send_lazily`].
+#[derive(Debug)]
+pub struct LazySend {
+    /// The buffer, given back.
+    pub buffer: Vec<u8>,
+    /// How many bytes the kernel took, or the error. May be short, down to none, without an error; what is
+    /// left goes to [`Driver::send`].
+    pub result: io::Result<usize>,
+}
+
 /// Why receiving ended.
 #[derive(Debug)]
 pub enum RecvEnd {
@@ -363,12 +373,11 @@ pub trait Driver: fmt::Debug + 'static {
         Err(buffer)
     }
 
-    /// As [`Driver::send`], for bytes whose end nobody waits for: `Sent` may come as late as the next
-    /// time that `poll` returns for something else. It may also tell fewer bytes, down to none, without an
-    /// error; what is left goes to `send`.
+    /// As [`Driver::send`], for bytes whose end nobody waits for: there is no `Sent`. What became of them
+    /// is told by `lazily_sent`, as late as after the next poll that returns for something else.
     ///
     /// # Errors
-    /// As `send`.
+    /// The buffer comes back if the driver has no such thing, or cannot take it now; it then goes to `send`.
     fn send_lazily(
         &mut self,
         fd: Fd,
@@ -376,7 +385,15 @@ pub trait Driver: fmt::Debug + 'static {
         buffer: Vec<u8>,
         offset: usize,
     ) -> Result<(), Vec<u8>> {
-        self.send(fd, key, buffer, offset)
+        let _ = (fd, key, offset);
+        Err(buffer)
+    }
+
+    /// Appends what became of the sends by `send_lazily`: one for each that is over, in the order in which
+    /// they were begun, those whose key was closed meanwhile included. The core asks after each poll, as long
+    /// as there are any.
+    fn lazily_sent(&mut self, sent: &mut Vec<LazySend>) {
+        let _ = sent;
     }
 
     /// Reads from a regular file, from `offset` on, into all of `buffer`. File and buffer belong to the

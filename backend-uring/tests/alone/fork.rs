@@ -48,7 +48,7 @@ fn a_forked_child_is_told_and_the_parent_goes_on() {
         rig.driver.shutdown();
         // A driver of the child's own works.
         let own = UringDriver::new(&Config::new()).unwrap();
-        let mut own = Rig { driver: own, events: Default::default() };
+        let mut own = Rig::over(own);
         let (mine, mut theirs) = pair();
         own.recv_start(&mine, key(1));
         say(&mut theirs, b"child");

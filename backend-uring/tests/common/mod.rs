@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use anyloop_core::driver::{Driver, Event, Fd, Interest, Key, Readiness, RecvEnd};
+use anyloop_core::driver::{Driver, Event, Fd, Interest, Key, LazySend, Readiness, RecvEnd};
 use anyloop_uring::{Config, UringDriver};
 use libtest_mimic::{Completion, Trial};
 
@@ -88,13 +88,19 @@ pub(crate) fn each_config(test: impl Fn(&mut Rig)) {
 pub(crate) struct Rig {
     pub(crate) driver: UringDriver,
     pub(crate) events: VecDeque<Event>,
+    /// The keys of lazy sends, in order; none if it was closed.
+    lazy: VecDeque<Option<Key>>,
 }
 
 impl Rig {
     pub(crate) fn new(config: &Config) -> Self {
         let mut driver = UringDriver::new(config).expect("a ring");
         driver.attach().unwrap();
-        Self { driver, events: VecDeque::new() }
+        Self::over(driver)
+    }
+
+    pub(crate) fn over(driver: UringDriver) -> Self {
+        Self { driver, events: VecDeque::new(), lazy: VecDeque::new() }
     }
 
     pub(crate) fn words(words: &str) -> Self {
@@ -105,6 +111,13 @@ impl Rig {
     pub(crate) fn poll(&mut self, timeout: Duration) -> usize {
         let mut events = Vec::new();
         self.driver.poll(Some(timeout), &mut events).unwrap();
+        let mut sent = Vec::new();
+        self.driver.lazily_sent(&mut sent);
+        for LazySend { buffer, result } in sent {
+            if let Some(key) = self.lazy.pop_front().expect("each is told once") {
+                events.push(Event::Sent { key, buffer, result });
+            }
+        }
         let count = events.len();
         self.events.extend(events);
         count
@@ -200,7 +213,18 @@ impl Rig {
         self.driver.recv_start(borrow(fd), key).unwrap();
     }
 
+    /// As the core does it: what the driver does not take lazily is sent all the same.
+    pub(crate) fn send_lazily(&mut self, fd: &impl AsFd, key: Key, buffer: Vec<u8>, offset: usize) {
+        match self.driver.send_lazily(borrow(fd), key, buffer, offset) {
+            Ok(()) => self.lazy.push_back(Some(key)),
+            Err(buffer) => self.driver.send(borrow(fd), key, buffer, offset).unwrap(),
+        }
+    }
+
     pub(crate) fn close(&mut self, fd: impl Into<OwnedFd>, key: Key) {
+        for lazy in self.lazy.iter_mut().filter(|lazy| **lazy == Some(key)) {
+            *lazy = None;
+        }
         self.driver.close(fd.into(), key);
     }
 }

@@ -122,7 +122,7 @@ fn what_is_begun_before_the_first_run_happens_in_it() {
         driver.recv_start(borrow(&stopped), key(2)).unwrap();
         driver.recv_stop(borrow(&stopped), key(2));
         driver.attach().unwrap();
-        let mut rig = Rig { driver, events: Default::default() };
+        let mut rig = Rig::over(driver);
         assert!(matches!(rig.recv_ended(key(2)), RecvEnd::Stopped));
         assert_eq!(rig.bytes(key(1), 5), b"early");
         rig.close(ours, key(1));

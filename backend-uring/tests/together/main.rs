@@ -23,6 +23,8 @@ mod random;
 #[cfg(target_os = "linux")]
 mod readiness;
 #[cfg(target_os = "linux")]
+mod silent;
+#[cfg(target_os = "linux")]
 mod stream;
 #[cfg(target_os = "linux")]
 mod waking;
@@ -39,6 +41,7 @@ fn main() -> std::process::ExitCode {
         pread::trials(),
         random::trials(),
         readiness::trials(),
+        silent::trials(),
         stream::trials(),
         waking::trials(),
     ]

@@ -164,11 +164,10 @@ impl Script {
             8..=11 if it.sending == 0 => {
                 let count = 1 + self.dice.roll(3000);
                 let buffer = it.sent.next(count);
-                let (driver, fd) = (&mut self.rig.driver, borrow(&it.ours));
                 if self.dice.roll(3) > 0 {
-                    driver.send_lazily(fd, it.key, buffer, 0).unwrap();
+                    self.rig.send_lazily(&it.ours, it.key, buffer, 0);
                 } else {
-                    driver.send(fd, it.key, buffer, 0).unwrap();
+                    self.rig.driver.send(borrow(&it.ours), it.key, buffer, 0).unwrap();
                 }
                 it.sending = count;
             }

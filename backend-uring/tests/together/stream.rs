@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::common::{Rig, assert_eof, borrow, each_config, key, pair, pattern, say, tcp_pair};
 use anyloop_core::driver::{Driver, Event, RecvEnd};
@@ -319,113 +319,6 @@ fn more_streams_than_buffers_all_get_their_bytes() {
     }
 }
 
-fn a_lazy_send_is_told_with_the_next_event() {
-    each_config(|rig| {
-        let (ours, mut peer) = pair();
-        rig.recv_start(&ours, key(1));
-        rig.poll(Duration::ZERO);
-        for round in 0..20 {
-            let text = pattern(100, round);
-            rig.driver.send_lazily(borrow(&ours), key(1), text.clone(), 3).unwrap();
-            // The peer answers what it gets, and that ends the wait.
-            let answering = thread::spawn(move || {
-                let mut read = vec![0; 97];
-                peer.read_exact(&mut read).unwrap();
-                say(&mut peer, b"!");
-                (peer, read)
-            });
-            let (mut sent, mut answered) = (false, false);
-            while !(sent && answered) {
-                match rig.next() {
-                    Event::Sent { buffer, result, .. } => {
-                        assert_eq!((buffer, result.unwrap()), (text.clone(), 97));
-                        sent = true;
-                    }
-                    Event::Data { chunk, .. } => answered = *chunk == *b"!",
-                    other => panic!("{other:?}"),
-                }
-            }
-            let (back, read) = answering.join().unwrap();
-            assert!(read == text[3..]);
-            peer = back;
-        }
-        rig.close(ours, key(1));
-    });
-}
-
-fn a_lazy_send_costs_no_entry_of_its_own() {
-    let mut rig = Rig::words("");
-    let (ours, mut peer) = pair();
-    rig.recv_start(&ours, key(1));
-    rig.poll(Duration::ZERO);
-    for _ in 0..10 {
-        let before = rig.enters();
-        rig.driver.send_lazily(borrow(&ours), key(1), b"ping".to_vec(), 0).unwrap();
-        let start = Instant::now();
-        assert_eq!(rig.poll(crate::common::MOMENT), 1);
-        assert!(start.elapsed() >= crate::common::MOMENT, "it sleeps all the same");
-        assert_eq!(rig.enters() - before, 1);
-        assert_eq!(rig.sent(key(1)).1.unwrap(), 4);
-        peer.read_exact(&mut [0; 4]).unwrap();
-    }
-    rig.close(ours, key(1));
-}
-
-fn a_lazy_send_that_finds_no_room_is_short() {
-    each_config(|rig| {
-        let (ours, mut peer) = pair();
-        let text = pattern(1 << 20, 6);
-        rig.driver.send_lazily(borrow(&ours), key(1), text.clone(), 0).unwrap();
-        // With a completion for each send the kernel may as well wait for room, and the peer must read.
-        rig.poll(crate::common::MOMENT);
-        let mut reader = peer.try_clone().unwrap();
-        let expected = text.clone();
-        let reader = thread::spawn(move || {
-            let mut read = vec![0; expected.len()];
-            reader.read_exact(&mut read).unwrap();
-            assert!(read == expected);
-        });
-        let mut offset = 0;
-        while offset < text.len() {
-            let (buffer, result) = rig.sent(key(1));
-            offset += result.unwrap();
-            if offset < buffer.len() {
-                rig.driver.send(borrow(&ours), key(1), buffer, offset).unwrap();
-            }
-        }
-        reader.join().unwrap();
-        rig.close(ours, key(1));
-        assert_eof(&mut peer);
-    });
-}
-
-fn a_lazy_send_before_a_close_arrives() {
-    each_config(|rig| {
-        for round in 0..10 {
-            let (ours, mut peer) = tcp_pair();
-            rig.driver.send_lazily(borrow(&ours), key(round), b"bye".to_vec(), 0).unwrap();
-            rig.close(ours, key(round));
-            let mut read = Vec::new();
-            peer.read_to_end(&mut read).unwrap();
-            assert_eq!(read, b"bye");
-        }
-        rig.silent();
-        assert!(rig.driver.describe().contains("; 0 operations"), "{}", rig.driver.describe());
-    });
-}
-
-fn a_lazy_send_to_nobody_fails_with_the_buffer() {
-    each_config(|rig| {
-        let (ours, peer) = pair();
-        drop(peer);
-        rig.driver.send_lazily(borrow(&ours), key(1), b"x".to_vec(), 0).unwrap();
-        let (buffer, result) = rig.sent(key(1));
-        assert_eq!(buffer, b"x");
-        assert_eq!(result.unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
-        rig.close(ours, key(1));
-    });
-}
-
 /// A multishot receive that got data does not look again whether the peer is still there.
 fn an_end_that_arrives_with_data_is_told() {
     each_config(|rig| {
@@ -501,10 +394,5 @@ trials! {
     chunks_that_are_held_do_not_starve_other_streams,
     chunks_outlive_the_driver,
     more_streams_than_buffers_all_get_their_bytes,
-    a_lazy_send_is_told_with_the_next_event,
-    a_lazy_send_costs_no_entry_of_its_own,
-    a_lazy_send_that_finds_no_room_is_short,
-    a_lazy_send_before_a_close_arrives,
-    a_lazy_send_to_nobody_fails_with_the_buffer,
     an_end_that_arrives_with_data_is_told,
 }

@@ -51,7 +51,7 @@ fn a_wake_ends_the_next_wait_even_before_the_first_run() {
     for (_, config) in crate::common::configs() {
         let driver = UringDriver::new(&config).unwrap();
         driver.waker().wake();
-        let mut rig = Rig { driver, events: Default::default() };
+        let mut rig = Rig::over(driver);
         let start = Instant::now();
         rig.poll(PATIENCE);
         for _ in 0..20 {

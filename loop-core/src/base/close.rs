@@ -41,7 +41,7 @@ impl BaseLoop {
             self.quietly(|| source.abandon());
         }
         drop(watchers);
-        drop(self.dirty.take());
+        drop((self.dirty.take(), self.lazy.take()));
         drop(self.offers.each_ref().map(Cell::take));
         self.quietly(|| drop(self.events.take()));
         self.quietly(|| drop(self.again.take()));

@@ -144,6 +144,7 @@ impl BaseLoop {
         events.append(&mut self.again.borrow_mut());
         self.polls.set(self.polls.get() + 1);
         let polled = self.driver.borrow_mut().poll(timeout, &mut events);
+        self.settle_lazy(&mut events);
         self.events.set(events);
         polled.map_err(|error| {
             Error::os(format!("polling the {} driver", self.state.backend()), error)

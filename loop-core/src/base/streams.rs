@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::BaseLoop;
+use crate::driver::Event;
 use crate::stream::Stream;
 
 impl BaseLoop {
@@ -45,12 +46,34 @@ impl BaseLoop {
     pub(crate) fn flush_dirty(&self) {
         let mut dirty = self.dirty.take();
         for stream in dirty.drain(..) {
-            stream.flush_deferred();
+            if stream.flush_deferred(self) {
+                let mut lazy = self.lazy.take();
+                lazy.push(stream);
+                self.lazy.set(lazy);
+            }
         }
         // Flushing may have made streams dirty again (an error that closes, a short send).
         let mut new = self.dirty.take();
         dirty.append(&mut new);
         self.dirty.set(dirty);
+    }
+
+    /// After a poll: tells the streams whose lazy sends are over. Those that need another look get an event.
+    pub(super) fn settle_lazy(&self, events: &mut Vec<Event>) {
+        let mut lazy = self.lazy.take();
+        if !lazy.is_empty() {
+            let mut sent = self.lazily_sent.take();
+            self.driver.borrow_mut().lazily_sent(&mut sent);
+            debug_assert!(sent.len() <= lazy.len(), "each lazy send is told once");
+            let over = sent.len().min(lazy.len());
+            for (stream, sent) in lazy.drain(..over).zip(sent.drain(..)) {
+                if let Some(sent) = stream.on_lazily_sent(self, sent) {
+                    events.push(sent);
+                }
+            }
+            self.lazily_sent.set(sent);
+        }
+        self.lazy.set(lazy);
     }
 
     /// The run ends, and perhaps there is no other: what its last iteration wrote leaves now.

@@ -11,6 +11,7 @@ use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown, send, sendmsg, shutd
 
 use super::{CLOSING, DIRTY, EOF, EOF_SENT, EOF_WANTED, FULL, LOST, PAUSED, Stream, TRANSFER};
 use crate::base::BaseLoop;
+use crate::driver::{Event, LazySend};
 
 /// Up to so much may wait for the end of the iteration; more is sent at once: copying it would cost more
 /// than the system call.
@@ -232,20 +233,42 @@ impl Stream {
         }
     }
 
-    /// Before a poll: lends what is buffered to the engine.
-    pub(crate) fn flush_deferred(&self) {
+    /// Before a poll: lends what is buffered to the engine. Whether lazily, so that `on_lazily_sent` follows.
+    pub(crate) fn flush_deferred(&self, base: &BaseLoop) -> bool {
         self.clear(DIRTY);
-        let Some(base) = self.voice.base().upgrade() else { return };
         if self.in_flight.get() > 0 || self.has(LOST) {
-            return;
+            return false;
         }
-        if self.out.borrow().len() == 0 {
+        let WriteBuffer { bytes, head } = std::mem::take(&mut *self.out.borrow_mut());
+        if head == bytes.len() {
             // It was sent at the end of a run.
-            return self.after_progress();
+            base.give_buffer(bytes);
+            self.after_progress();
+            return false;
         }
-        let out = std::mem::take(&mut *self.out.borrow_mut());
-        let lazily = !self.has(CLOSING | EOF_WANTED | EOF | PAUSED) && !self.is_writing_paused();
-        self.lend_to_engine(&base, out.bytes, out.head, lazily);
+        if self.is_due() {
+            self.lend_to_engine(base, bytes, head);
+            return false;
+        }
+        let Some(socket) = self.socket() else { return false };
+        let len = bytes.len() - head;
+        let key = self.socket.key();
+        match base.with_driver(|driver| driver.send_lazily(socket, key, bytes, head)) {
+            Ok(()) => {
+                self.clear(FULL);
+                self.in_flight.set(len);
+                true
+            }
+            Err(bytes) => {
+                self.lend_to_engine(base, bytes, head);
+                false
+            }
+        }
+    }
+
+    /// Whether something is to follow when all is sent.
+    fn is_due(&self) -> bool {
+        self.has(CLOSING | EOF_WANTED | EOF | PAUSED | TRANSFER) || self.is_writing_paused()
     }
 
     /// At the end of a run, with no poll to follow: sends what the kernel takes, and calls nobody.
@@ -259,20 +282,12 @@ impl Stream {
         }
     }
 
-    /// `lazily`: when it is sent, nothing follows.
-    fn lend_to_engine(&self, base: &BaseLoop, bytes: Vec<u8>, offset: usize, lazily: bool) {
+    fn lend_to_engine(&self, base: &BaseLoop, bytes: Vec<u8>, offset: usize) {
         let Some(socket) = self.socket() else { return };
         let len = bytes.len() - offset;
         self.clear(FULL);
         let key = self.socket.key();
-        let lent = base.with_driver(|driver| {
-            if lazily {
-                driver.send_lazily(socket, key, bytes, offset)
-            } else {
-                driver.send(socket, key, bytes, offset)
-            }
-        });
-        match lent {
+        match base.with_driver(|driver| driver.send(socket, key, bytes, offset)) {
             Ok(()) => {
                 self.in_flight.set(len);
             }
@@ -287,10 +302,32 @@ impl Stream {
                     && !self.has(LOST)
                     && let Some(this) = self.this.upgrade()
                 {
-                    base.soon(move || this.flush_deferred());
+                    base.soon(move || this.flush_again());
                 }
             }
         }
+    }
+
+    /// What the engine did not take goes to it once more.
+    fn flush_again(&self) {
+        let Some(base) = self.voice.base().upgrade() else { return };
+        if self.in_flight.get() == 0 && !self.has(LOST) && self.out.borrow().len() > 0 {
+            let out = std::mem::take(&mut *self.out.borrow_mut());
+            self.lend_to_engine(&base, out.bytes, out.head);
+        }
+    }
+
+    /// A lazy send is over. If it did not go through, or something was to follow after all, an event says so
+    /// in its turn: nobody is called from here.
+    pub(crate) fn on_lazily_sent(&self, base: &BaseLoop, sent: LazySend) -> Option<Event> {
+        let LazySend { buffer, result } = sent;
+        let all = matches!(result, Ok(count) if count == self.in_flight.get());
+        if !self.has(LOST) && (!all || self.is_due() || self.out.borrow().len() > 0) {
+            return Some(Event::Sent { key: self.socket.key(), buffer, result });
+        }
+        self.in_flight.set(0);
+        base.give_buffer(buffer);
+        None
     }
 
     pub(super) fn on_sent(&self, base: &BaseLoop, buffer: Vec<u8>, result: io::Result<usize>) {
@@ -306,7 +343,7 @@ impl Stream {
             Ok(count) => {
                 let sent = buffer.len() - lent + count;
                 if sent < buffer.len() {
-                    self.lend_to_engine(base, buffer, sent, false);
+                    self.lend_to_engine(base, buffer, sent);
                 } else {
                     base.give_buffer(buffer);
                     if self.out.borrow().len() > 0 {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::driver::{Caps, Driver, Event, Fd, Interest, Key, Waker};
+use crate::driver::{Caps, Driver, Event, Fd, Interest, Key, LazySend, Waker};
 
 /// What has been counted; every system call on the way of a wake-up or an iteration is behind one of
 /// these.
@@ -147,6 +147,10 @@ impl<D: Driver> Driver for Counted<D> {
         offset: usize,
     ) -> Result<(), Vec<u8>> {
         self.inner.send_lazily(fd, key, buffer, offset)
+    }
+
+    fn lazily_sent(&mut self, sent: &mut Vec<LazySend>) {
+        self.inner.lazily_sent(sent);
     }
 
     fn pread(
