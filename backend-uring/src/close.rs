@@ -16,7 +16,8 @@ use io_uring::types::CancelBuilder;
 use io_uring::{opcode, squeue};
 
 use crate::driver::UringDriver;
-use crate::slot::{KeyOps, Kind, OpId, State};
+use crate::keys::KeyOps;
+use crate::slot::{Kind, OpId, State};
 
 /// How long the end of the driver waits for the kernel to let go of memory.
 const PATIENCE: Duration = Duration::from_secs(2);

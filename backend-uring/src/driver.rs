@@ -16,12 +16,14 @@ use io_uring::{cqueue, opcode, types};
 use crate::NAME;
 use crate::buffers::{Buffers, Inconsistent};
 use crate::config::Config;
+use crate::hangup::Fresh;
+use crate::keys::{KeyOps, Keys};
 use crate::owner::Process;
 use crate::poll::Watched;
 use crate::ring::{BATCH, Ring, Waited};
 use crate::setup::Refusal;
 use crate::silent::Silent;
-use crate::slot::{KeyOps, Keys, Kind, OpId, Slots};
+use crate::slot::{Kind, OpId, Slots};
 use crate::waker::RingWaker;
 
 /// Completions handled in one poll, so that a flood of them does not keep the loop from its timers.
@@ -43,6 +45,7 @@ pub struct UringDriver {
     /// Receives that found no buffer, longest waiting first.
     pub(crate) starved: VecDeque<OpId>,
     pub(crate) silent: Silent,
+    pub(crate) fresh: Fresh,
     /// Receives whose stream has hung up.
     pub(crate) doubtful: Vec<OpId>,
     /// A poll was replaced; the cancellation of the old one may still be queued.
@@ -114,6 +117,7 @@ impl UringDriver {
             replaced: false,
             starved: VecDeque::new(),
             silent: Silent::default(),
+            fresh: Fresh::default(),
             doubtful: Vec::new(),
             watched: Vec::new(),
             finished: false,
@@ -229,6 +233,7 @@ impl UringDriver {
                 if again {
                     continue;
                 }
+                self.hangup_look();
                 self.hangup_kick();
                 return reaped;
             }

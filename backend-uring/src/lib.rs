@@ -75,6 +75,8 @@ mod driver;
 #[cfg(has_io_uring)]
 mod hangup;
 #[cfg(has_io_uring)]
+mod keys;
+#[cfg(has_io_uring)]
 mod owner;
 #[cfg(has_io_uring)]
 mod poll;

@@ -9,10 +9,11 @@ use io_uring::{cqueue, opcode, squeue, types};
 
 use crate::buffers::{self, Buffers};
 use crate::driver::UringDriver;
-use crate::slot::{Kind, OpId, OpRef, State};
+use crate::slot::{Kind, OpId, OpRef, State, Watch};
 
-/// `IORING_RECVSEND_POLL_FIRST`: do not try at once. It spares a useless attempt, and an `ENOBUFS`
-/// when there is no buffer at the moment but no data either.
+/// `IORING_RECVSEND_POLL_FIRST`: do not try at once. It spares an `ENOBUFS` when there is no buffer at the
+/// moment but no data either, and a useless attempt when it has just been seen that there is nothing. New
+/// connections often have their request with them.
 const POLL_FIRST: u16 = 1;
 /// `IORING_RECV_MULTISHOT`.
 const MULTISHOT: u16 = 2;
@@ -43,7 +44,8 @@ impl UringDriver {
 
     fn inward_arm(&mut self, id: OpId, kind: Kind) {
         if kind == Kind::Recv {
-            self.recv_arm(id);
+            let may = self.buffers.as_ref().is_some_and(|buffers| buffers.in_ring() > 0);
+            self.recv_push(id, if may { 0 } else { POLL_FIRST });
         } else {
             self.accept_arm(id);
         }
@@ -82,8 +84,14 @@ impl UringDriver {
     }
 
     fn recv_arm(&mut self, id: OpId) {
+        self.recv_push(id, POLL_FIRST);
+    }
+
+    fn recv_push(&mut self, id: OpId, mut mode: u16) {
         let Some(op) = self.ops.get(id) else { return };
-        let mode = if self.features.multishot_recv { MULTISHOT | POLL_FIRST } else { POLL_FIRST };
+        if self.features.multishot_recv {
+            mode |= MULTISHOT;
+        }
         let entry = opcode::Recv::new(types::Fd(op.fd), ptr::null_mut(), 0)
             .ioprio(mode)
             .buf_group(buffers::GROUP)
@@ -160,7 +168,7 @@ impl UringDriver {
             events.push(Event::Data { key, chunk });
         }
         if cqueue::more(flags) {
-            if op.state == State::Armed && (!op.watched || op.hung_up) {
+            if op.state == State::Armed && (op.watch != Watch::Always || op.hung_up) {
                 self.hangup_watch(id);
             }
             return;

@@ -41,6 +41,7 @@ const URING: Words = &[
     ("no-accept", "no-accept"),
     ("no-recv", "no-recv"),
     ("no-send", "no-send"),
+    ("no-silent-send", "no-silent-send"),
     ("no-multishot-accept", "no-multishot-accept"),
     ("no-multishot-recv", "no-multishot-recv"),
     ("no-buffer-ring", "no-buffer-ring"),
