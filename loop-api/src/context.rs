@@ -177,54 +177,29 @@ impl fmt::Debug for Context {
     }
 }
 
-/// What a task runs in; made when it is first needed, because most tasks never set a variable.
-pub(crate) struct TaskContext(Cell<Option<Context>>);
+/// What a new task runs in: the one given, or a copy of the current one.
+pub(crate) fn for_task(given: Option<Context>) -> Option<Context> {
+    given.or_else(|| Snapshot::current().into_context())
+}
 
-impl TaskContext {
-    /// The one given, or a copy of the current one.
-    pub(crate) fn new(given: Option<Context>) -> Self {
-        Self(Cell::new(given.or_else(|| Snapshot::current().into_context())))
-    }
+/// Runs one step of a task inside its context and keeps what the step changed.
+#[inline]
+pub(crate) fn step<R>(context: Option<Context>, f: impl FnOnce() -> R) -> R {
+    let guard = enter(context);
+    let result = f();
+    drop(guard);
+    result
+}
 
-    /// Runs one step of the task inside its context and keeps what the step changed.
-    #[inline]
-    pub(crate) fn run<R>(&self, f: impl FnOnce() -> R) -> R {
-        let guard = enter(self.made());
-        let result = f();
-        drop(guard);
-        result
-    }
+/// The task whose step this is has got a context: nothing hides one that is not made.
+pub(crate) fn made(context: Context) {
+    replace(Some(context));
+}
 
-    /// The context as an object. `stepped`: the task asks for its own.
-    pub(crate) fn get(&self, stepped: bool) -> Context {
-        self.made().unwrap_or_else(|| {
-            let context = Context::new();
-            self.0.set(Some(context.clone()));
-            if stepped {
-                // Nothing hides a context that is not made.
-                replace(Some(context.clone()));
-            }
-            context
-        })
-    }
-
-    /// A copy of what it holds now.
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        self.made().map_or(Snapshot(None), |context| context.snapshot())
-    }
-
-    /// The step goes on after that of another task, which may have asked for this context.
-    pub(crate) fn resume(&self) {
-        if current().is_none() {
-            replace(self.made());
-        }
-    }
-
-    #[inline]
-    fn made(&self) -> Option<Context> {
-        let context = self.0.take()?;
-        self.0.set(Some(context.clone()));
-        Some(context)
+/// The step goes on after that of another task, which may have asked for the context of this one.
+pub(crate) fn resume(made: impl FnOnce() -> Option<Context>) {
+    if current().is_none() {
+        replace(made());
     }
 }
 

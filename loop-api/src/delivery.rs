@@ -464,12 +464,17 @@ impl TaskCore {
     /// The step begins: nothing is awaited yet.
     #[inline]
     pub(crate) fn resume(&self) -> Delivery {
-        let waiter = self.replace_waiter(None);
-        if self.is_due(MUST_CANCEL | OWN) { self.resume_with(waiter) } else { Delivery::None }
+        if self.is_due(MUST_CANCEL | OWN) {
+            return self.resume_with();
+        }
+        drop(self.take_waiter());
+        Delivery::None
     }
 
     #[cold]
-    fn resume_with(&self, waiter: Option<Waiter>) -> Delivery {
+    fn resume_with(&self) -> Delivery {
+        let waiter = self.waiter();
+        drop(self.take_waiter());
         for request in self.take_own() {
             self.tell(request, waiter.as_ref());
         }
@@ -545,16 +550,5 @@ impl TaskCore {
         self.forget_forwarded(scope.place.scope);
         scope.tell(request, self.own_waker().as_ref());
         Delivery::Scope
-    }
-
-    /// The task is over: forgets everything.
-    pub(crate) fn clear_requests(&self) {
-        let waiter = self.replace_waiter(None);
-        drop(waiter);
-        if self.has_requests() {
-            drop((self.take_must_cancel(), self.take_forwarded(), self.take_asked()));
-            let scopes = self.with_requests(|all| std::mem::take(&mut all.scopes));
-            drop(scopes);
-        }
     }
 }

@@ -1,117 +1,166 @@
 //! Who waits for an outcome: awaiters, callbacks, observers, in the order in which they came.
 
-use std::cell::RefCell;
+use std::any::Any;
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::Waker;
 
-use crate::context::Snapshot;
-use crate::outcome::{DoneCallback, Observer};
+use crate::loop_ref::WeakLoop;
+use crate::outcome::Observer;
+
+/// A done-callback: schedules itself. It is handed the owner of the outcome only then, so that a
+/// pending future does not keep itself alive through its callbacks.
+pub(crate) type DoneCallback = Box<dyn FnOnce(&WeakLoop, Rc<dyn Any>)>;
 
 pub(crate) enum Interested {
     Waker(Waker),
-    Callback(DoneCallback, Snapshot),
+    Callback(DoneCallback),
     Observer(Rc<dyn Observer>, usize),
 }
 
-struct Entry {
+/// Who is told about the completion. One needs no allocation, because nearly every future has exactly
+/// one awaiter.
+#[derive(Default)]
+pub(crate) enum Entries {
+    #[default]
+    Nobody,
+    Waker(Waker),
+    Callback(DoneCallback),
+    Observer(Rc<dyn Observer>),
+    #[allow(clippy::box_collection, reason = "one word in every future instead of four")]
+    Many(Box<VecDeque<Entry>>),
+}
+
+pub(crate) struct Entry {
     /// Grows from entry to entry; never zero, never used again.
     id: u64,
     interested: Interested,
 }
 
-/// Who is told about the completion. The first entry needs no allocation, because nearly every
-/// future has exactly one awaiter.
+/// What belongs to [`Entries`] and fits elsewhere in the outcome.
 #[derive(Default)]
-pub(crate) struct Entries(RefCell<State>);
+pub(crate) struct Numbers {
+    /// The number of the last entry that was alone when it came.
+    last: Cell<u16>,
+    /// What the observer that is alone goes by: bytes, because they need no padding.
+    observed: Cell<[u8; 4]>,
+}
 
-#[derive(Default)]
-struct State {
-    last_id: u64,
-    first: Option<Entry>,
-    #[allow(clippy::box_collection, reason = "one word in every future instead of four")]
-    more: Option<Box<VecDeque<Entry>>>,
+thread_local! {
+    /// The number of the last entry that was not alone.
+    static LAST: Cell<u64> = const { Cell::new(u16::MAX as u64) };
 }
 
 impl Entries {
     pub(crate) fn len(&self) -> usize {
-        let state = self.0.borrow();
-        usize::from(state.first.is_some()) + state.more.as_ref().map_or(0, |more| more.len())
+        match self {
+            Self::Nobody => 0,
+            Self::Many(all) => all.len(),
+            _ => 1,
+        }
     }
 
     /// Adds an entry; its number is not zero.
-    pub(crate) fn insert(&self, interested: Interested) -> u64 {
-        let state = &mut *self.0.borrow_mut();
-        state.last_id += 1;
-        let entry = Entry { id: state.last_id, interested };
-        match &mut state.more {
-            None if state.first.is_none() => state.first = Some(entry),
-            more => more.get_or_insert_default().push_back(entry),
-        }
-        state.last_id
-    }
-
-    /// Removes an entry. True if it was there.
-    pub(crate) fn remove(&self, id: u64) -> bool {
-        // Dropped when the borrow has ended: it may hold things of the user.
-        let removed = self.0.borrow_mut().take(id);
-        removed.is_some()
-    }
-
-    /// Replaces the waker of the awaiter with this number. False if there is none.
-    pub(crate) fn refresh(&self, id: u64, waker: &Waker) -> bool {
-        let mut state = self.0.borrow_mut();
-        let Some(Entry { interested: Interested::Waker(mine), .. }) = state.find(id) else {
-            return false;
-        };
-        if !mine.will_wake(waker) {
-            let old = std::mem::replace(mine, waker.clone());
-            drop(state);
-            drop(old);
-        }
-        true
-    }
-
-    /// Takes everybody out, in order.
-    #[inline]
-    pub(crate) fn drain(&self, mut tell: impl FnMut(Interested)) {
-        let (first, more) = {
-            let mut state = self.0.borrow_mut();
-            if state.first.is_none() && state.more.is_none() {
-                return;
+    pub(crate) fn insert(&mut self, numbers: &Numbers, interested: Interested) -> u64 {
+        let last = numbers.last.get();
+        let alone = matches!(self, Self::Nobody) && last < u16::MAX;
+        *self = match interested {
+            Interested::Waker(waker) if alone => Self::Waker(waker),
+            Interested::Callback(callback) if alone => Self::Callback(callback),
+            Interested::Observer(observer, number) if alone && numbers.observe(number) => {
+                Self::Observer(observer)
             }
-            (state.first.take(), state.more.take())
+            interested => return self.insert_among_many(numbers, interested),
         };
-        if let Some(first) = first {
-            tell(first.interested);
+        numbers.last.set(last + 1);
+        u64::from(last + 1)
+    }
+
+    fn insert_among_many(&mut self, numbers: &Numbers, interested: Interested) -> u64 {
+        if !matches!(self, Self::Many(_)) {
+            let first = std::mem::take(self).take_first(numbers);
+            let first = first.map(|first| Entry { id: numbers.last(), interested: first });
+            *self = Self::Many(Box::new(first.into_iter().collect()));
         }
-        if let Some(more) = more {
-            more.into_iter().for_each(|entry| tell(entry.interested));
+        let id = LAST.get() + 1;
+        LAST.set(id);
+        if let Self::Many(all) = self {
+            all.push_back(Entry { id, interested });
+        }
+        id
+    }
+
+    /// Removes an entry, if it is there.
+    pub(crate) fn remove(&mut self, numbers: &Numbers, id: u64) -> Option<Interested> {
+        let Self::Many(all) = self else {
+            return if id == numbers.last() {
+                std::mem::take(self).take_first(numbers)
+            } else {
+                None
+            };
+        };
+        let at = all.binary_search_by_key(&id, |entry| entry.id).ok()?;
+        let entry = all.remove(at)?;
+        if all.is_empty() {
+            *self = Self::Nobody;
+        }
+        Some(entry.interested)
+    }
+
+    /// The waker of the awaiter with this number.
+    pub(crate) fn waker(&mut self, numbers: &Numbers, id: u64) -> Option<&mut Waker> {
+        match self {
+            Self::Waker(waker) if id == numbers.last() => Some(waker),
+            Self::Many(all) => {
+                let at = all.binary_search_by_key(&id, |entry| entry.id).ok()?;
+                match &mut all.get_mut(at)?.interested {
+                    Interested::Waker(waker) => Some(waker),
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
+    }
+
+    /// Tells everybody, in order.
+    #[inline]
+    pub(crate) fn drain(self, numbers: &Numbers, mut tell: impl FnMut(Interested)) {
+        match self {
+            Self::Nobody => {}
+            Self::Waker(waker) => tell(Interested::Waker(waker)),
+            Self::Many(all) => all.into_iter().for_each(|entry| tell(entry.interested)),
+            one => {
+                if let Some(interested) = one.take_first(numbers) {
+                    tell(interested);
+                }
+            }
+        }
+    }
+
+    fn take_first(self, numbers: &Numbers) -> Option<Interested> {
+        match self {
+            Self::Nobody | Self::Many(_) => None,
+            Self::Waker(waker) => Some(Interested::Waker(waker)),
+            Self::Callback(callback) => Some(Interested::Callback(callback)),
+            Self::Observer(observer) => {
+                let number = u32::from_ne_bytes(numbers.observed.get());
+                Some(Interested::Observer(observer, number as usize))
+            }
         }
     }
 }
 
-impl State {
-    fn find(&mut self, id: u64) -> Option<&mut Entry> {
-        if self.first.as_ref().is_some_and(|entry| entry.id == id) {
-            return self.first.as_mut();
-        }
-        let more = self.more.as_mut()?;
-        let at = more.binary_search_by_key(&id, |entry| entry.id).ok()?;
-        more.get_mut(at)
+impl Numbers {
+    fn last(&self) -> u64 {
+        u64::from(self.last.get())
     }
 
-    fn take(&mut self, id: u64) -> Option<Entry> {
-        if self.first.as_ref().is_some_and(|entry| entry.id == id) {
-            return self.first.take();
-        }
-        let more = self.more.as_mut()?;
-        let at = more.binary_search_by_key(&id, |entry| entry.id).ok()?;
-        let entry = more.remove(at);
-        if more.is_empty() {
-            self.more = None;
-        }
-        entry
+    /// Notes the number of an observer, if it fits.
+    fn observe(&self, number: usize) -> bool {
+        let Ok(number) = u32::try_from(number) else { return false };
+        self.observed.set(number.to_ne_bytes());
+        true
     }
 }
 
@@ -119,49 +168,96 @@ impl State {
 mod tests {
     use super::*;
 
-    fn insert(entries: &Entries) -> u64 {
-        entries.insert(Interested::Waker(Waker::noop().clone()))
+    #[derive(Default)]
+    struct Waiting(Entries, Numbers);
+
+    impl Waiting {
+        fn insert(&mut self) -> u64 {
+            self.0.insert(&self.1, Interested::Waker(Waker::noop().clone()))
+        }
+
+        fn observe(&mut self, number: usize) -> u64 {
+            self.0.insert(&self.1, Interested::Observer(Rc::new(Nobody), number))
+        }
+
+        fn remove(&mut self, id: u64) -> bool {
+            self.0.remove(&self.1, id).is_some()
+        }
+
+        fn has_waker(&mut self, id: u64) -> bool {
+            self.0.waker(&self.1, id).is_some()
+        }
+
+        fn observed(self) -> Vec<usize> {
+            let mut numbers = Vec::new();
+            self.0.drain(&self.1, |interested| {
+                if let Interested::Observer(_, number) = interested {
+                    numbers.push(number);
+                }
+            });
+            numbers
+        }
+    }
+
+    struct Nobody;
+
+    impl Observer for Nobody {
+        fn done(self: Rc<Self>, _: usize) {}
     }
 
     #[test]
     fn numbers_are_not_used_again() {
-        let entries = Entries::default();
-        let first = insert(&entries);
+        let mut entries = Waiting::default();
+        let first = entries.insert();
         assert!(first != 0 && entries.remove(first) && !entries.remove(first));
-        let second = insert(&entries);
-        assert!(second > first && !entries.remove(first) && entries.len() == 1);
-        assert!(entries.refresh(second, Waker::noop()) && !entries.refresh(first, Waker::noop()));
+        let second = entries.insert();
+        assert!(second > first && !entries.remove(first) && entries.0.len() == 1);
+        assert!(entries.has_waker(second) && !entries.has_waker(first));
+        let third = entries.insert();
+        assert!(third > second && entries.has_waker(second) && entries.has_waker(third));
+        assert!(entries.remove(second) && entries.remove(third));
+        let fourth = entries.insert();
+        assert!(![first, second, third].contains(&fourth));
+    }
+
+    #[test]
+    fn numbers_of_those_alone_run_out() {
+        let mut entries = Waiting::default();
+        let mut last = 0;
+        for _ in 0..70_000 {
+            let id = entries.insert();
+            assert!(id > last && entries.remove(id) && !entries.remove(last));
+            last = id;
+        }
     }
 
     #[test]
     fn the_order_survives_removals() {
-        struct Nobody;
-        impl Observer for Nobody {
-            fn done(self: Rc<Self>, _: usize) {}
-        }
-        let entries = Entries::default();
-        let observe = |number| entries.insert(Interested::Observer(Rc::new(Nobody), number));
-        let ids: Vec<_> = (0..6).map(observe).collect();
+        let mut entries = Waiting::default();
+        let ids: Vec<_> = (0..6).map(|number| entries.observe(number)).collect();
         for removed in [0, 3, 5] {
             assert!(entries.remove(ids[removed]));
         }
-        observe(6);
-        assert_eq!(entries.len(), 4);
-        let mut numbers = Vec::new();
-        entries.drain(|interested| {
-            if let Interested::Observer(_, number) = interested {
-                numbers.push(number);
-            }
-        });
-        assert_eq!(numbers, [1, 2, 4, 6]);
-        assert_eq!(entries.len(), 0);
+        entries.observe(6);
+        assert_eq!(entries.0.len(), 4);
+        assert_eq!(entries.observed(), [1, 2, 4, 6]);
+    }
+
+    #[test]
+    fn one_observer_keeps_its_number() {
+        for number in [0, 7, u32::MAX as usize, u32::MAX as usize + 1] {
+            let mut entries = Waiting::default();
+            let id = entries.observe(number);
+            assert!(!entries.has_waker(id) && entries.0.len() == 1);
+            assert_eq!(entries.observed(), [number]);
+        }
     }
 
     #[test]
     fn memory_is_given_back() {
-        let entries = Entries::default();
-        let ids: Vec<_> = (0..1000).map(|_| insert(&entries)).collect();
+        let mut entries = Waiting::default();
+        let ids: Vec<_> = (0..1000).map(|_| entries.insert()).collect();
         assert!(ids.iter().all(|id| entries.remove(*id)));
-        assert!(entries.0.borrow().more.is_none());
+        assert!(matches!(entries.0, Entries::Nobody));
     }
 }

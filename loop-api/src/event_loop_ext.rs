@@ -102,7 +102,7 @@ pub trait EventLoopExt: EventLoop {
     where
         F: Future + 'static,
     {
-        spawn(&self.handle(), future, Ok, TaskOptions::default())
+        spawn(self, future, Ok, TaskOptions::default())
     }
 
     /// The same with a name, a context, or an eager start.

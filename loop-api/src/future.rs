@@ -13,7 +13,7 @@ use crate::context::Snapshot;
 use crate::error::{Cancelled, Error, Result};
 use crate::handle::{Handle, in_place};
 use crate::loop_ref::{LoopRef, WeakLoop};
-use crate::outcome::{self, DoneCallback, Observer, Outcome};
+use crate::outcome::{Observer, Outcome};
 use crate::report::Report;
 use crate::task_core::{self, Cancellable};
 
@@ -136,16 +136,16 @@ impl<T: 'static> LoopFuture<T> {
         callback: impl FnOnce(&Self) + 'static,
         context: Snapshot,
     ) -> CallbackId {
-        let callback: DoneCallback = Box::new(move |owner: Rc<dyn Any>| {
+        let callback = move |lp: &WeakLoop, owner: Rc<dyn Any>| {
             if let Ok(state) = owner.downcast::<State<T>>() {
-                callback(&Self { state, wait: Cell::new(0) });
+                schedule(lp, move || callback(&Self { state, wait: Cell::new(0) }), context);
             }
-        });
+        };
         if self.done() {
-            schedule(&self.state.lp, self.state.clone(), callback, context);
+            callback(&self.state.lp, self.state.clone());
             return CallbackId(0);
         }
-        CallbackId(self.state.outcome.add_callback(callback, context))
+        CallbackId(self.state.outcome.add_callback(Box::new(callback)))
     }
 
     /// Removes a done-callback that has not been scheduled yet; returns how many were removed.
@@ -243,9 +243,8 @@ impl<T: 'static> LoopFuture<T> {
 
 impl<T: 'static> State<T> {
     fn complete(self: &Rc<Self>, outcome: Result<T>, operation: &'static str) -> Result<()> {
-        self.outcome.complete(outcome, operation, |callback, context| {
-            schedule(&self.lp, self.clone(), callback, context);
-        })
+        let outcome = outcome.map_err(Box::new);
+        self.outcome.complete(outcome, operation, |callback| callback(&self.lp, self.clone()))
     }
 }
 
@@ -256,7 +255,7 @@ impl<T: 'static> Cancellable for State<T> {
         if self.outcome.done() {
             return false;
         }
-        self.complete(outcome::cancelled(reason.clone()), "cancel").is_ok()
+        self.complete(Err(reason.clone().into()), "cancel").is_ok()
     }
 
     fn cancelled(&self) -> bool {
@@ -269,15 +268,10 @@ impl<T: 'static> Cancellable for State<T> {
 }
 
 /// Puts a done-callback into the ready queue of `lp`.
-pub(crate) fn schedule(
-    lp: &WeakLoop,
-    owner: Rc<dyn Any>,
-    callback: DoneCallback,
-    context: Snapshot,
-) {
+pub(crate) fn schedule(lp: &WeakLoop, callback: impl FnOnce() + 'static, context: Snapshot) {
     if let Some(lp) = lp.upgrade() {
         // A closed loop runs nothing any more: the callback is dropped.
-        let _ = lp.call_soon_handle(Handle::with_snapshot(move || callback(owner), context));
+        let _ = lp.call_soon_handle(Handle::with_snapshot(callback, context));
     }
 }
 

@@ -52,6 +52,7 @@ mod subprocess;
 mod task;
 mod task_builder;
 mod task_core;
+mod tasks;
 mod transport;
 mod unix;
 mod waiter;

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
 use crate::error::{Error, Result};
 use crate::event_loop::EventLoop;
 use crate::running;
+use crate::tasks::Tasks;
 
 /// A cheap handle to a loop; stays on its thread.
 #[derive(Clone)]
@@ -31,7 +32,7 @@ impl LoopRef {
     /// A handle that does not keep the loop alive.
     #[must_use]
     pub fn downgrade(&self) -> WeakLoop {
-        WeakLoop(Some(Rc::downgrade(&self.0)))
+        self.state().weak()
     }
 
     /// Whether both name the same loop.
@@ -60,34 +61,31 @@ impl fmt::Debug for LoopRef {
 
 /// A handle to a loop that does not keep it alive.
 #[derive(Clone)]
-pub struct WeakLoop(Option<Weak<dyn EventLoop>>);
+pub struct WeakLoop(Rc<Tasks>);
 
 impl WeakLoop {
-    pub(crate) fn new(weak: Weak<dyn EventLoop>) -> Self {
-        Self(Some(weak))
-    }
-
-    pub(crate) fn dangling() -> Self {
-        Self(None)
+    pub(crate) fn new(tasks: Rc<Tasks>) -> Self {
+        Self(tasks)
     }
 
     /// The loop, if it still exists.
     #[must_use]
     pub fn upgrade(&self) -> Option<LoopRef> {
-        self.0.as_ref()?.upgrade().map(LoopRef)
+        self.0.lp().map(LoopRef)
     }
 
     /// Whether both name the same loop.
     #[must_use]
     pub fn same(&self, other: &Self) -> bool {
-        match (&self.0, &other.0) {
-            (Some(mine), Some(theirs)) => mine.ptr_eq(theirs),
-            _ => false,
-        }
+        Rc::ptr_eq(&self.0, &other.0)
     }
 
     pub(crate) fn is(&self, lp: &LoopRef) -> bool {
-        self.0.as_ref().is_some_and(|mine| std::ptr::addr_eq(mine.as_ptr(), Rc::as_ptr(&lp.0)))
+        Rc::ptr_eq(&self.0, &lp.state().tasks)
+    }
+
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.0
     }
 }
 

@@ -1,29 +1,37 @@
 //! The cell under every future and task: an outcome that is set once, and who waits for it.
 
-use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::any::{Any, TypeId};
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context as PollContext, Poll, Waker};
 
-use crate::context::Snapshot;
 use crate::delivery;
-use crate::entries::{Entries, Interested};
+use crate::entries::{DoneCallback, Entries, Interested, Numbers};
 use crate::error::{Cancelled, Error, Result};
 
 /// Where an outcome is in its life.
-pub(crate) enum Stage<T> {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
     Pending,
-    Ready(T),
+    Ready,
     /// The value was moved out by an awaiter.
     Taken,
+    Failed,
+    Cancelled,
+}
+
+/// What there is to an outcome at its stage.
+enum Content<T> {
+    Waiting(Entries),
+    Value(T),
     /// Boxed, so that the common outcomes stay small.
     Failed(Box<Error>),
 }
 
-/// A done-callback; it is handed the owner of the outcome when it runs, so that a pending future
-/// does not keep itself alive through its callbacks.
-pub(crate) type DoneCallback = Box<dyn FnOnce(Rc<dyn Any>)>;
+impl<T> Content<T> {
+    const NONE: Self = Self::Waiting(Entries::Nobody);
+}
 
 /// Told, from inside the call that completes them, that futures or tasks are done: how combinators wait
 /// for many with one object and no allocation for each.
@@ -34,9 +42,12 @@ pub trait Observer {
     fn done(self: Rc<Self>, number: usize);
 }
 
+/// Small, because every task and future has one: while there is no value, its place is that of those
+/// who wait for it.
 pub(crate) struct Outcome<T> {
-    stage: RefCell<Stage<T>>,
-    entries: Entries,
+    content: Cell<Content<T>>,
+    numbers: Numbers,
+    stage: Cell<Stage>,
     /// Somebody looked at the error, or nobody will ever care (FUT-17).
     inspected: Cell<bool>,
 }
@@ -44,50 +55,58 @@ pub(crate) struct Outcome<T> {
 impl<T> Outcome<T> {
     pub(crate) fn new() -> Self {
         Self {
-            stage: RefCell::new(Stage::Pending),
-            entries: Entries::default(),
+            content: Cell::new(Content::NONE),
+            numbers: Numbers::default(),
+            stage: Cell::new(Stage::Pending),
             inspected: Cell::new(false),
         }
     }
 
+    #[inline]
     pub(crate) fn done(&self) -> bool {
-        !matches!(*self.stage.borrow(), Stage::Pending)
+        self.stage.get() != Stage::Pending
     }
 
+    #[inline]
     pub(crate) fn cancelled(&self) -> bool {
-        matches!(&*self.stage.borrow(), Stage::Failed(error) if error.is_cancelled())
+        self.stage.get() == Stage::Cancelled
     }
 
     /// Completes and tells everybody. `schedule` puts a done-callback into the ready queue.
+    #[inline]
     pub(crate) fn complete(
         &self,
-        outcome: Result<T>,
+        outcome: Result<T, Box<Error>>,
         operation: &'static str,
-        schedule: impl Fn(DoneCallback, Snapshot),
+        schedule: impl Fn(DoneCallback),
     ) -> Result<()> {
-        {
-            let mut stage = self.stage.borrow_mut();
-            if !matches!(*stage, Stage::Pending) {
-                return Err(Error::InvalidState(
-                    format!("{operation}: the future is already {}", describe(&stage)).into(),
-                ));
-            }
-            *stage = match outcome {
-                Ok(value) => Stage::Ready(value),
-                Err(error) => Stage::Failed(Box::new(error)),
-            };
+        if self.done() {
+            return Err(Error::InvalidState(
+                format!("{operation}: the future is already {}", self.describe()).into(),
+            ));
         }
-        self.entries.drain(|interested| match interested {
-            Interested::Waker(waker) => waker.wake(),
-            Interested::Callback(callback, context) => schedule(callback, context),
-            Interested::Observer(observer, number) => observer.done(number),
-        });
+        let (stage, content) = match outcome {
+            Ok(value) => (Stage::Ready, Content::Value(value)),
+            Err(error) => {
+                let cancelled = error.is_cancelled();
+                let stage = if cancelled { Stage::Cancelled } else { Stage::Failed };
+                (stage, Content::Failed(error))
+            }
+        };
+        self.stage.set(stage);
+        if let Content::Waiting(entries) = self.content.replace(content) {
+            entries.drain(&self.numbers, |interested| match interested {
+                Interested::Waker(waker) => waker.wake(),
+                Interested::Callback(callback) => schedule(callback),
+                Interested::Observer(observer, number) => observer.done(number),
+            });
+        }
         Ok(())
     }
 
     /// Registers a done-callback; the caller has checked that the outcome is pending.
-    pub(crate) fn add_callback(&self, callback: DoneCallback, context: Snapshot) -> u64 {
-        self.insert(Interested::Callback(callback, context))
+    pub(crate) fn add_callback(&self, callback: DoneCallback) -> u64 {
+        self.insert(Interested::Callback(callback))
     }
 
     /// Registers an observer; zero if there is nothing to wait for any more.
@@ -101,46 +120,77 @@ impl<T> Outcome<T> {
     /// Looks at the outcome without counting as a look. What asks about the outcome meanwhile finds
     /// it taken.
     pub(crate) fn peek<R>(&self, look: impl FnOnce(Result<&T, &Error>) -> R) -> Option<R> {
-        struct PutBack<'a, T>(&'a RefCell<Stage<T>>, Stage<T>);
-
-        impl<T> Drop for PutBack<'_, T> {
-            fn drop(&mut self) {
-                *self.0.borrow_mut() = std::mem::replace(&mut self.1, Stage::Taken);
-            }
-        }
-
         if !self.done() {
             return None;
         }
-        let stage = self.stage.replace(Stage::Taken);
-        let stage = PutBack(&self.stage, stage);
-        match &stage.1 {
-            Stage::Ready(value) => Some(look(Ok(value))),
-            Stage::Failed(error) => Some(look(Err(error))),
-            Stage::Pending | Stage::Taken => None,
+        let taken = self.take_out(Stage::Taken);
+        match taken.content.as_ref()? {
+            Content::Value(value) => Some(look(Ok(value))),
+            Content::Failed(error) => Some(look(Err(error))),
+            Content::Waiting(_) => None,
         }
     }
 
+    /// Takes the content out for a moment, in which the outcome is at `stage`.
+    fn take_out(&self, stage: Stage) -> TakenOut<'_, T> {
+        let stage = self.stage.replace(stage);
+        TakenOut { outcome: self, stage, content: Some(self.content.replace(Content::NONE)) }
+    }
+
+    /// Runs `f`, which calls no code of the user, with those who wait; they are nobody once it is done.
+    fn with_entries<R>(&self, f: impl FnOnce(&mut Entries) -> R) -> R {
+        let mut content = self.content.replace(Content::NONE);
+        let result = match &mut content {
+            Content::Waiting(entries) => f(entries),
+            _ => f(&mut Entries::Nobody),
+        };
+        self.content.set(content);
+        result
+    }
+
     pub(crate) fn remove(&self, id: u64) -> bool {
-        self.entries.remove(id)
+        // Dropped outside: it may hold things of the user.
+        let removed = self.with_entries(|entries| entries.remove(&self.numbers, id));
+        removed.is_some()
     }
 
     pub(crate) fn entries_len(&self) -> usize {
-        self.entries.len()
+        self.with_entries(|entries| entries.len())
     }
 
     fn insert(&self, interested: Interested) -> u64 {
-        self.entries.insert(interested)
+        self.with_entries(|entries| entries.insert(&self.numbers, interested))
     }
 
     /// Leaves or refreshes the waker of an awaiter whose registration is in `id`; zero: none.
     fn wait(&self, id: &Cell<u64>, waker: &Waker) {
-        if id.get() == 0 || !self.entries.refresh(id.get(), waker) {
-            id.set(self.insert(Interested::Waker(waker.clone())));
+        let mut known = false;
+        let mut same = false;
+        if id.get() != 0 {
+            self.with_entries(|entries| {
+                if let Some(mine) = entries.waker(&self.numbers, id.get()) {
+                    known = true;
+                    same = mine.will_wake(waker);
+                }
+            });
+        }
+        if same {
+            return;
+        }
+        let waker = waker.clone();
+        if known {
+            let old = self.with_entries(|entries| {
+                let mine = entries.waker(&self.numbers, id.get());
+                mine.map(|mine| std::mem::replace(mine, waker))
+            });
+            drop(old);
+        } else {
+            id.set(self.insert(Interested::Waker(waker)));
         }
     }
 
     /// Polls for the end of the outcome, without looking at it.
+    #[inline]
     pub(crate) fn poll_done(&self, id: &Cell<u64>, cx: &PollContext<'_>) -> Poll<()> {
         if self.done() {
             id.set(0);
@@ -154,13 +204,14 @@ impl<T> Outcome<T> {
     /// What an awaiter sees once the outcome is there: the error, or what `value` makes of the value.
     /// `Pending` when the cancellation is the current task's own: it is then delivered by scope.
     /// `owner` is where the future or task is.
+    #[inline]
     pub(crate) fn settle<R>(
         &self,
         owner: *const (),
         value: impl FnOnce(&Self) -> Result<R>,
     ) -> Poll<Result<R>> {
         self.inspected.set(true);
-        if matches!(*self.stage.borrow(), Stage::Failed(_)) {
+        if matches!(self.stage.get(), Stage::Failed | Stage::Cancelled) {
             return self.settle_error(owner);
         }
         delivery::answered(owner);
@@ -169,10 +220,7 @@ impl<T> Outcome<T> {
 
     #[cold]
     fn settle_error<R>(&self, owner: *const ()) -> Poll<Result<R>> {
-        let error = match &*self.stage.borrow() {
-            Stage::Failed(error) => (**error).clone(),
-            other => return Poll::Ready(other.no_value()),
-        };
+        let error = self.no_value();
         match &error {
             Error::Cancelled(cancelled) => {
                 if delivery::deliver_if_own(cancelled, owner) {
@@ -185,26 +233,30 @@ impl<T> Outcome<T> {
     }
 
     /// Moves the value out.
+    #[inline]
     pub(crate) fn take(&self) -> Result<T> {
-        let mut stage = self.stage.borrow_mut();
-        match std::mem::replace(&mut *stage, Stage::Taken) {
-            Stage::Ready(value) => Ok(value),
-            other => {
-                *stage = other;
-                stage.no_value()
+        if self.stage.get() == Stage::Ready {
+            self.stage.set(Stage::Taken);
+            if let Content::Value(value) = self.content.replace(Content::NONE) {
+                return Ok(value);
             }
         }
+        Err(self.no_value())
     }
 
-    /// Clones the value, which is code of the user.
+    /// Clones the value, which is code of the user. As in [`Outcome::peek`], the outcome is taken
+    /// meanwhile.
     pub(crate) fn copy(&self) -> Result<T>
     where
         T: Clone,
     {
-        match &*self.stage.borrow() {
-            Stage::Ready(value) => Ok(value.clone()),
-            other => other.no_value(),
+        if self.stage.get() == Stage::Ready {
+            let taken = self.take_out(Stage::Taken);
+            if let Some(Content::Value(value)) = &taken.content {
+                return Ok(value.clone());
+            }
         }
+        Err(self.no_value())
     }
 
     /// `result()`: never suspends, never delivers.
@@ -229,17 +281,14 @@ impl<T> Outcome<T> {
 
     /// `exception()`: the stored error, or none.
     pub(crate) fn exception(&self) -> Result<Option<Error>> {
-        match &*self.stage.borrow() {
+        match self.stage.get() {
             Stage::Pending => {
                 Err(Error::InvalidState("exception: the future is not done yet".into()))
             }
-            Stage::Ready(_) | Stage::Taken => Ok(None),
-            Stage::Failed(error) => {
-                self.inspected.set(true);
-                if error.is_cancelled() {
-                    return Err((**error).clone());
-                }
-                Ok(Some((**error).clone()))
+            Stage::Ready | Stage::Taken => Ok(None),
+            failed => {
+                self.look();
+                if failed == Stage::Cancelled { Err(self.no_value()) } else { Ok(self.error()) }
             }
         }
     }
@@ -248,19 +297,45 @@ impl<T> Outcome<T> {
         self.inspected.set(true);
     }
 
+    /// The stored error.
+    fn error(&self) -> Option<Error> {
+        match &self.take_out(self.stage.get()).content {
+            Some(Content::Failed(error)) => Some((**error).clone()),
+            _ => None,
+        }
+    }
+
+    /// Why there is no value to be had.
+    #[cold]
+    fn no_value(&self) -> Error {
+        self.error().unwrap_or_else(|| {
+            Error::InvalidState(
+                format!("result: the value of the future is {}", self.describe()).into(),
+            )
+        })
+    }
+
+    /// Whether there may be an error that nobody looked at, here or in a value.
+    #[inline]
+    pub(crate) fn is_unseen(&self) -> bool
+    where
+        T: 'static,
+    {
+        !self.inspected.get()
+            && match self.stage.get() {
+                Stage::Failed => true,
+                Stage::Ready => may_hold_error::<T>(),
+                _ => false,
+            }
+    }
+
     /// The error nobody looked at, for the last owner to report (FUT-16). Interrupts are none: the
     /// run has ended with them (EXC-09).
     pub(crate) fn lost_error(&self) -> Option<Error> {
-        if self.inspected.get() {
+        if self.inspected.get() || self.stage.get() != Stage::Failed {
             return None;
         }
-        match &*self.stage.borrow() {
-            Stage::Failed(error) => match &**error {
-                Error::Cancelled(_) | Error::Interrupt(_) => None,
-                error => Some(error.clone()),
-            },
-            _ => None,
-        }
+        self.error().filter(|error| !matches!(error, Error::Interrupt(_)))
     }
 
     /// The same, and the error in a value that a body returned: nobody else may ever see it (TASK-16).
@@ -268,42 +343,58 @@ impl<T> Outcome<T> {
     where
         T: 'static,
     {
-        match &*self.stage.borrow() {
-            Stage::Ready(value) if !self.inspected.get() => error_in(value),
-            _ => self.lost_error(),
+        if !self.is_unseen() {
+            return None;
+        }
+        if self.stage.get() == Stage::Failed {
+            return self.lost_error();
+        }
+        match &self.take_out(Stage::Taken).content {
+            Some(Content::Value(value)) => error_in(value),
+            _ => None,
         }
     }
 
     pub(crate) fn describe(&self) -> &'static str {
-        describe(&self.stage.borrow())
+        match self.stage.get() {
+            Stage::Pending => "not set yet",
+            Stage::Ready => "set",
+            Stage::Taken => "taken by an earlier await",
+            Stage::Cancelled => "cancelled",
+            Stage::Failed => "failed",
+        }
     }
 }
 
-impl<T> Stage<T> {
-    /// Why there is no value to be had.
-    fn no_value<R>(&self) -> Result<R> {
-        Err(match self {
-            Self::Failed(error) => (**error).clone(),
-            other => Error::InvalidState(
-                format!("result: the value of the future is {}", describe(other)).into(),
-            ),
-        })
-    }
+/// Puts the content back, also when code of the user panics.
+struct TakenOut<'a, T> {
+    outcome: &'a Outcome<T>,
+    stage: Stage,
+    content: Option<Content<T>>,
 }
 
-fn describe<T>(stage: &Stage<T>) -> &'static str {
-    match stage {
-        Stage::Pending => "not set yet",
-        Stage::Ready(_) => "set",
-        Stage::Taken => "taken by an earlier await",
-        Stage::Failed(error) if error.is_cancelled() => "cancelled",
-        Stage::Failed(_) => "failed",
+impl<T> Drop for TakenOut<'_, T> {
+    fn drop(&mut self) {
+        self.outcome.stage.set(self.stage);
+        if let Some(content) = self.content.take() {
+            self.outcome.content.set(content);
+        }
     }
 }
 
 type Fallible<E> = std::result::Result<(), E>;
 type Boxed = Box<dyn std::error::Error>;
 type Sendable = Box<dyn std::error::Error + Send + Sync>;
+
+/// Whether [`error_in`] may find something; decided when the program is compiled.
+fn may_hold_error<T: 'static>() -> bool {
+    let value = TypeId::of::<T>();
+    value == TypeId::of::<Fallible<Error>>()
+        || value == TypeId::of::<Fallible<io::Error>>()
+        || value == TypeId::of::<Fallible<Boxed>>()
+        || value == TypeId::of::<Fallible<Sendable>>()
+        || value == TypeId::of::<Fallible<String>>()
+}
 
 /// The error inside an output of one of the usual shapes `Result<(), E>`: a detached task that
 /// returns one must not lose it silently (TASK-16). Rust cannot ask "is this any `Result`?", so the
@@ -356,9 +447,4 @@ fn cancellation(error: &(dyn std::error::Error + 'static)) -> Option<Cancelled> 
         Some(_) => None,
         None => error.downcast_ref::<Cancelled>().cloned(),
     }
-}
-
-/// `Cancelled` as an outcome.
-pub(crate) fn cancelled<T>(cancelled: Cancelled) -> Result<T> {
-    Err(Error::Cancelled(cancelled))
 }

@@ -4,7 +4,6 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use crate::loop_ref::LoopRef;
 use crate::remote::Scheduler;
 use crate::running;
 
@@ -22,6 +21,20 @@ struct Home {
 }
 
 impl Runnable {
+    /// Makes a task of `root` on the loop with this number, to be queued for the first time by the caller.
+    /// The loop owns it.
+    pub(crate) fn new(
+        id: u64,
+        scheduler: Arc<dyn Scheduler>,
+        root: impl Future<Output = ()> + 'static,
+    ) -> Self {
+        let home = Home { id, scheduler };
+        let (runnable, task) =
+            async_task::Builder::new().metadata(home).spawn_local(move |_| root, schedule);
+        task.detach();
+        Self(runnable)
+    }
+
     /// Takes the step; for the loop. Whether the task was woken meanwhile, and so queued again.
     ///
     /// # Panics
@@ -37,15 +50,6 @@ impl fmt::Debug for Runnable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "<Runnable of loop {}>", self.0.metadata().id)
     }
-}
-
-/// Makes a task of `root`, to be queued for the first time by the caller. The loop owns it.
-pub(crate) fn make(lp: &LoopRef, root: impl Future<Output = ()> + 'static) -> Runnable {
-    let home = Home { id: lp.state().id(), scheduler: lp.scheduler() };
-    let (runnable, task) =
-        async_task::Builder::new().metadata(home).spawn_local(move |_| root, schedule);
-    task.detach();
-    Runnable(runnable)
 }
 
 /// The task was woken: mostly by another callback of its loop, which is then the running one.

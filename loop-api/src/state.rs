@@ -5,7 +5,7 @@
 //! already.
 
 use std::any::Any;
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::report::{ExceptionHandler, Report};
 use crate::running::{self, RunGuard};
 use crate::server::LocalBoxFuture;
 use crate::task::{AnyTask, TaskFactory};
-use crate::task_core::{DynTask, TaskCore};
+use crate::tasks::Tasks;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -45,17 +45,13 @@ pub struct LoopState {
     backend: &'static str,
     /// The process it was made in.
     pub(crate) born: u64,
-    this: OnceCell<Weak<dyn EventLoop>>,
     pub(crate) running: Cell<bool>,
     closed: Cell<bool>,
-    pub(crate) tasks: Tasks,
+    pub(crate) tasks: Rc<Tasks>,
     handler: RefCell<Option<ExceptionHandler>>,
     factory: RefCell<Option<Rc<dyn TaskFactory>>>,
     debug: Cell<bool>,
     introspection: Cell<bool>,
-    /// Either of the two.
-    observed: Cell<bool>,
-    activity: Arc<Activity>,
     slow: Cell<Duration>,
     interruption: RefCell<Option<Interruption>>,
     interrupted: Cell<bool>,
@@ -75,16 +71,13 @@ impl LoopState {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             backend,
             born: fork_generation(),
-            this: OnceCell::new(),
             running: Cell::new(false),
             closed: Cell::new(false),
-            tasks: Tasks::default(),
+            tasks: Rc::default(),
             handler: RefCell::new(None),
             factory: RefCell::new(None),
             debug: Cell::new(false),
             introspection: Cell::new(false),
-            observed: Cell::new(false),
-            activity: Arc::default(),
             slow: Cell::new(Duration::from_millis(100)),
             interruption: RefCell::new(None),
             interrupted: Cell::new(false),
@@ -97,7 +90,7 @@ impl LoopState {
 
     /// Tells the state which loop it belongs to; called once, when the loop is put into its `Rc`.
     pub fn bind(&self, this: Weak<dyn EventLoop>) {
-        let _ = self.this.set(this);
+        self.tasks.bind(this);
     }
 
     /// A number that no other loop of the process has.
@@ -115,7 +108,7 @@ impl LoopState {
     /// The loop, weakly.
     #[must_use]
     pub fn weak(&self) -> WeakLoop {
-        self.this.get().map_or_else(WeakLoop::dangling, |this| WeakLoop::new(this.clone()))
+        WeakLoop::new(self.tasks.clone())
     }
 
     // --- running and closing ---
@@ -270,7 +263,7 @@ impl LoopState {
     /// Switches debug mode.
     pub fn set_debug(&self, on: bool) {
         self.debug.set(on);
-        self.observed.set(on || self.introspection.get());
+        self.tasks.observed.set(on || self.introspection.get());
     }
 
     /// Whether the loop is to be dumped also while a callback does not return.
@@ -282,7 +275,7 @@ impl LoopState {
     /// See [`EventLoop::set_introspection`].
     pub fn set_introspection(&self, on: bool) {
         self.introspection.set(on);
-        self.observed.set(on || self.debug.get());
+        self.tasks.observed.set(on || self.debug.get());
     }
 
     /// Whether loops keep up [`LoopState::activity`], in debug mode or for introspection: one
@@ -290,13 +283,13 @@ impl LoopState {
     #[must_use]
     #[inline]
     pub fn observed(&self) -> bool {
-        self.observed.get()
+        self.tasks.observed.get()
     }
 
     /// What the loop is executing; loops keep it up while they are [observed](LoopState::observed).
     #[must_use]
     pub fn activity(&self) -> &Arc<Activity> {
-        &self.activity
+        &self.tasks.activity
     }
 
     /// How long a callback may take before debug mode complains.
@@ -358,22 +351,6 @@ impl LoopState {
 
     // --- tasks ---
 
-    /// The loop owns `task` from now on.
-    pub(crate) fn insert_task(&self, task: Rc<DynTask>) {
-        if self.observed() {
-            self.activity.note(task.core.info());
-        }
-        task.core.index.set(self.tasks.insert(task.clone()));
-    }
-
-    /// `task` is finished; its owner's reference, if there is one.
-    pub(crate) fn remove_task(&self, task: &TaskCore) -> Option<Rc<DynTask>> {
-        if self.observed() {
-            self.activity.forget(task.id);
-        }
-        self.tasks.remove(task.index.get())
-    }
-
     /// For `close`: ends every task that is left by dropping its future, and reports those that the
     /// user had created (TASK-15). `turn` must drop or run every queued runnable of the loop.
     pub fn abort_tasks(&self, lp: Option<&LoopRef>, mut turn: impl FnMut()) {
@@ -398,8 +375,15 @@ impl LoopState {
         let finalisers = self.finalisers.take();
         drop((parked, finalisers));
         for task in self.tasks.take() {
-            task.core.finish();
+            drop(task.core.finish());
         }
+    }
+}
+
+impl Drop for LoopState {
+    fn drop(&mut self) {
+        // The tasks of a loop that was never closed have hold of their table.
+        drop(self.tasks.take());
     }
 }
 
@@ -412,31 +396,5 @@ impl fmt::Debug for LoopState {
             .field("closed", &self.closed.get())
             .field("tasks", &self.tasks.len())
             .finish_non_exhaustive()
-    }
-}
-
-/// The unfinished tasks of a loop; the loop owns them.
-#[derive(Default)]
-pub(crate) struct Tasks(RefCell<Slab<Rc<DynTask>>>);
-
-impl Tasks {
-    pub(crate) fn insert(&self, task: Rc<DynTask>) -> usize {
-        self.0.borrow_mut().insert(task)
-    }
-
-    pub(crate) fn remove(&self, index: usize) -> Option<Rc<DynTask>> {
-        self.0.borrow_mut().try_remove(index)
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.0.borrow().len()
-    }
-
-    pub(crate) fn all(&self) -> Vec<Rc<DynTask>> {
-        self.0.borrow().iter().map(|(_, task)| task.clone()).collect()
-    }
-
-    fn take(&self) -> Vec<Rc<DynTask>> {
-        self.0.borrow_mut().drain().collect()
     }
 }

@@ -14,12 +14,14 @@ use pin_project_lite::pin_project;
 
 use crate::context::{Context, Snapshot};
 use crate::delivery::{self, Delivery};
+use crate::event_loop::EventLoop;
+use crate::event_loop_ext::EventLoopExt;
 use crate::error::{Cancelled, Error, Panic, Result};
 use crate::future::{CallbackId, schedule};
 use crate::loop_ref::{LoopRef, WeakLoop};
 use crate::outcome::{self, Observer, Outcome};
 use crate::report::Report;
-use crate::runnable;
+use crate::runnable::Runnable;
 use crate::task_core::{
     self, AnyOutcome, Cancellable, DynTask, StepGuard, TaskCell, TaskCore, with_current,
 };
@@ -146,16 +148,16 @@ impl<T: 'static> Task<T> {
     /// Calls `callback` with this task through the ready queue once it is done.
     pub fn add_done_callback(&self, callback: impl FnOnce(&Self) + 'static) -> CallbackId {
         let context = Snapshot::current();
-        let callback = Box::new(move |owner: Rc<dyn Any>| {
+        let callback = move |lp: &WeakLoop, owner: Rc<dyn Any>| {
             if let Ok(cell) = owner.downcast::<TaskCell<Outcome<T>>>() {
-                callback(&Self { cell, wait: Cell::new(0) });
+                schedule(lp, move || callback(&Self { cell, wait: Cell::new(0) }), context);
             }
-        });
+        };
         if self.done() {
-            schedule(&self.cell.lp, self.cell.clone(), callback, context);
+            callback(&self.cell.lp, self.cell.clone());
             return CallbackId(0);
         }
-        CallbackId(self.cell.outcome.add_callback(callback, context))
+        CallbackId(self.cell.outcome.add_callback(Box::new(callback)))
     }
 
     /// Removes a done-callback that has not been scheduled yet; returns how many were removed.
@@ -450,13 +452,13 @@ impl AnyTask {
         let context = Snapshot::current();
         let task = self.clone();
         if self.done() {
-            let run = Box::new(move |_: Rc<dyn Any>| callback(&task));
-            schedule(&self.cell.lp, Rc::new(()), run, context);
+            schedule(&self.cell.lp, move || callback(&task), context);
             return CallbackId(0);
         }
         // The loop owns a pending task, so holding a handle here keeps nothing alive for longer.
-        let run = Box::new(move |_: Rc<dyn Any>| callback(&task));
-        CallbackId(self.cell.outcome.add_callback(run, context))
+        let callback =
+            move |lp: &WeakLoop, _: Rc<dyn Any>| schedule(lp, move || callback(&task), context);
+        CallbackId(self.cell.outcome.add_callback(Box::new(callback)))
     }
 
     /// As [`Task::remove_done_callback`].
@@ -592,7 +594,7 @@ pin_project! {
                 // Thrown away before its end, by a loop that closes.
                 if !cell.outcome.done() {
                     drop_future(this.future, &cell.core);
-                    finish(&cell, Err(Error::Cancelled(Cancelled::new())));
+                    finish(&cell, Err(Box::new(Cancelled::new().into())));
                 }
                 if Rc::strong_count(&cell) > 1 {
                     // Its end is somebody else's.
@@ -621,7 +623,7 @@ where
             let step = || step(this.future.as_mut(), this.settle, &cell.core, cx);
             catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|payload| {
                 drop_future(this.future.as_mut(), &cell.core);
-                Some(Err(Error::Panicked(Panic::new(payload))))
+                Some(Err(Box::new(Panic::new(payload).into())))
             })
         });
         drop(guard);
@@ -638,20 +640,23 @@ where
     }
 }
 
+/// How a task ends.
+type Ended<T> = Result<T, Box<Error>>;
+
 /// One step. `None`: suspended.
 fn step<F: Future + 'static, T: 'static>(
     mut future: Pin<&mut Option<F>>,
     settle: &mut Option<impl FnOnce(F::Output) -> Result<T>>,
     core: &TaskCore,
     cx: &mut PollContext<'_>,
-) -> Option<Result<T>> {
+) -> Option<Ended<T>> {
     // Cancelled before the first step, there is no scope yet: the body never starts (CANCEL-08).
     let mut delivery =
         if core.aborted.get() { Delivery::Root(Cancelled::new()) } else { core.resume() };
     loop {
         if let Delivery::Root(reason) = delivery {
             drop_future(future, core);
-            return Some(Err(core.take_end_with().unwrap_or(Error::Cancelled(reason))));
+            return Some(Err(cancelled(reason, core)));
         }
         let inner = future.as_mut().as_pin_mut()?;
         if let Poll::Ready(output) = inner.poll(cx) {
@@ -671,14 +676,19 @@ fn judge<O: 'static, T>(
     output: O,
     settle: impl FnOnce(O) -> Result<T>,
     core: &TaskCore,
-) -> Result<T> {
+) -> Ended<T> {
     let Some(reason) = core.overruled().or_else(|| outcome::cancelled_in(&output)) else {
-        return settle(output);
+        return settle(output).map_err(Box::new);
     };
     quietly(&core.lp, "a destructor panicked while the value of a task was being dropped", || {
         drop(output);
     });
-    Err(core.take_end_with().unwrap_or(Error::Cancelled(reason)))
+    Err(cancelled(reason, core))
+}
+
+#[cold]
+fn cancelled(reason: Cancelled, core: &TaskCore) -> Box<Error> {
+    Box::new(core.take_end_with().unwrap_or(Error::Cancelled(reason)))
 }
 
 /// Drops the user's future.
@@ -695,24 +705,34 @@ fn quietly(lp: &WeakLoop, message: &'static str, destroy: impl FnOnce()) {
     }
 }
 
-fn finish<T: 'static>(cell: &Rc<TaskCell<Outcome<T>>>, outcome: Result<T>) {
-    quietly(&cell.lp, "a destructor panicked at the end of a task", || cell.core.finish());
-    let lp = cell.lp.upgrade();
-    let owned = lp.as_ref().and_then(|lp| lp.state().remove_task(&cell.core));
-    if let (Err(Error::Panicked(panic)), Some(lp)) = (&outcome, &lp)
+fn finish<T: 'static>(cell: &Rc<TaskCell<Outcome<T>>>, outcome: Ended<T>) {
+    if let Some(held) = cell.core.finish() {
+        quietly(&cell.lp, "a destructor panicked at the end of a task", || drop(held));
+    }
+    let owned = cell.lp.tasks().remove(&cell.core);
+    if let Err(error) = &outcome
+        && let Error::Panicked(panic) = &**error
+        && let Some(lp) = cell.lp.upgrade()
         && lp.state().resume_panic(panic)
     {
         // The run that it leaves is told.
         cell.outcome.mark_inspected();
     }
-    let _ = cell.outcome.complete(outcome, "task", |callback, context| {
-        schedule(&cell.lp, cell.clone(), callback, context);
-    });
+    let _ = cell.outcome.complete(outcome, "task", |callback| callback(&cell.lp, cell.clone()));
     drop(owned);
 }
 
 impl<O: ?Sized + AnyOutcome> Drop for TaskCell<O> {
     fn drop(&mut self) {
+        if self.outcome.is_unseen() {
+            self.report_unseen();
+        }
+    }
+}
+
+impl<O: ?Sized + AnyOutcome> TaskCell<O> {
+    #[cold]
+    fn report_unseen(&self) {
         // The text of an error is code of the user.
         let lost = catch_unwind(AssertUnwindSafe(|| self.outcome.lost_error()));
         let error = lost.unwrap_or_else(|payload| Some(Panic::new(payload).into()));
@@ -730,26 +750,28 @@ impl<O: ?Sized + AnyOutcome> Drop for TaskCell<O> {
 
 /// Creates a task and schedules its first step (or runs it, if eager).
 #[track_caller]
-pub(crate) fn spawn<F, T>(
-    lp: &LoopRef,
+pub(crate) fn spawn<L, F, T>(
+    lp: &L,
     future: F,
     settle: impl FnOnce(F::Output) -> Result<T> + 'static,
     mut options: TaskOptions,
 ) -> Result<Task<T>>
 where
+    L: EventLoop + ?Sized,
     F: Future + 'static,
     T: 'static,
 {
     let created = Location::caller();
-    lp.state().check_open("create_task")?;
+    let state = lp.state();
+    state.check_open("create_task")?;
     if let Some(factory) = lp.get_task_factory() {
-        factory.new_task(lp, &mut options)?;
+        factory.new_task(&lp.handle(), &mut options)?;
     }
-    let core = TaskCore::new(new_id(), options.name, lp.downgrade(), options.context, created);
+    let core = TaskCore::new(new_id(), options.name, state.weak(), options.context, created);
     let cell = Rc::new(TaskCell { core, outcome: Outcome::new() });
-    lp.state().insert_task(cell.clone());
+    state.tasks.insert(cell.clone());
     let root = Root { future: Some(future), settle: Some(settle), cell: Some(cell.clone()) };
-    let runnable = runnable::make(lp, root);
+    let runnable = Runnable::new(state.id(), lp.scheduler(), root);
     if options.eager && lp.is_running() {
         runnable.run();
     } else {

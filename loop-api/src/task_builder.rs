@@ -44,7 +44,7 @@ impl TaskBuilder {
     /// As [`EventLoopExt::create_task`](crate::EventLoopExt::create_task).
     #[track_caller]
     pub fn spawn<F: Future + 'static>(self, future: F) -> Result<Task<F::Output>> {
-        spawn(&self.lp, future, Ok, self.options)
+        spawn(&*self.lp, future, Ok, self.options)
     }
 
     /// Makes a task whose outcome is what `settle` makes of the output: with an `Err` the task itself has
@@ -62,6 +62,6 @@ impl TaskBuilder {
         F: Future + 'static,
         T: 'static,
     {
-        spawn(&self.lp, future, settle, self.options)
+        spawn(&*self.lp, future, settle, self.options)
     }
 }

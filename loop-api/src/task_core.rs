@@ -1,7 +1,7 @@
 //! What every task has, whatever it returns: name, context, and what it is suspended on. How it is
 //! cancelled is in `delivery`.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
@@ -9,12 +9,13 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::task::{Context as PollContext, Poll, Waker};
 
-use crate::context::{Context, Snapshot, TaskContext};
+use crate::context::{self, Context, Snapshot};
 use crate::delivery::{self, Requests, Waiter};
 use crate::dump::{TaskInfo, TaskState};
 use crate::error::{Cancelled, Error, Result};
 use crate::loop_ref::WeakLoop;
-use crate::outcome::{DoneCallback, Observer, Outcome};
+use crate::entries::DoneCallback;
+use crate::outcome::{Observer, Outcome};
 use crate::scope::Place;
 use crate::task::AnyTask;
 
@@ -46,27 +47,33 @@ pub trait Cancellable {
 
 /// The part of a task that does not depend on its output.
 ///
-/// A task that is never named, cancelled or scoped needs none of [`Rare`].
+/// Small: with a small outcome a task is 120 bytes, up to which `malloc` and `free` have it easy. A
+/// task that is never named, cancelled or scoped, and has no context, needs none of [`Rare`].
 pub(crate) struct TaskCore {
     pub(crate) id: u64,
     pub(crate) lp: WeakLoop,
     pub(crate) created: &'static Location<'static>,
-    context: TaskContext,
+    waker: Cell<Option<Waker>>,
+    waiter: Cell<Option<Rc<dyn Cancellable>>>,
+    rare: OnceCell<Box<RefCell<Rare>>>,
     /// Index in the loop's table of tasks.
-    pub(crate) index: Cell<usize>,
-    waker: RefCell<Option<Waker>>,
-    cancelling: Cell<u32>,
+    pub(crate) index: Cell<u32>,
     /// Which requests of [`Rare`] are set: one byte to look at in every step.
     due: Cell<u8>,
-    waiter: RefCell<Option<Waiter>>,
-    rare: RefCell<Option<Box<Rare>>>,
-    started: Cell<bool>,
-    running: Cell<bool>,
-    finished: Cell<bool>,
+    phase: Cell<Phase>,
     /// The loop closes: the next poll drops the future.
     pub(crate) aborted: Cell<bool>,
     /// `run_until_complete` and `gather` own it: no report when it is destroyed pending.
     pub(crate) internal: Cell<bool>,
+}
+
+/// Where a task is in its life.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Created,
+    Running,
+    Suspended,
+    Finished,
 }
 
 /// A task: its core and, behind it in the same allocation, its typed outcome.
@@ -83,11 +90,12 @@ pub(crate) trait AnyOutcome: 'static {
     fn done(&self) -> bool;
     fn cancelled(&self) -> bool;
     fn exception(&self) -> Result<Option<Error>>;
+    fn is_unseen(&self) -> bool;
     fn lost_error(&self) -> Option<Error>;
     fn mark_inspected(&self);
     fn poll_done(&self, id: &Cell<u64>, cx: &PollContext<'_>) -> Poll<()>;
     fn remove(&self, id: u64) -> bool;
-    fn add_callback(&self, callback: DoneCallback, context: Snapshot) -> u64;
+    fn add_callback(&self, callback: DoneCallback) -> u64;
     fn observe(&self, observer: Rc<dyn Observer>, number: usize) -> u64;
 }
 
@@ -102,6 +110,10 @@ impl<T: 'static> AnyOutcome for Outcome<T> {
 
     fn exception(&self) -> Result<Option<Error>> {
         self.exception()
+    }
+
+    fn is_unseen(&self) -> bool {
+        self.is_unseen()
     }
 
     fn lost_error(&self) -> Option<Error> {
@@ -120,8 +132,8 @@ impl<T: 'static> AnyOutcome for Outcome<T> {
         self.remove(id)
     }
 
-    fn add_callback(&self, callback: DoneCallback, context: Snapshot) -> u64 {
-        self.add_callback(callback, context)
+    fn add_callback(&self, callback: DoneCallback) -> u64 {
+        self.add_callback(callback)
     }
 
     fn observe(&self, observer: Rc<dyn Observer>, number: usize) -> u64 {
@@ -141,6 +153,12 @@ impl<O: ?Sized + AnyOutcome> Deref for TaskCell<O> {
 #[derive(Default)]
 struct Rare {
     name: Option<Rc<str>>,
+    /// What it runs in, if that was ever set or asked for.
+    context: Option<Context>,
+    /// Inside which scope the waiter is.
+    waiter_scope: u64,
+    /// Requests to cancel it that are outstanding.
+    cancelling: u32,
     requests: Requests,
     /// How the root ends when it is dropped for another reason than cancellation.
     end_with: Option<Error>,
@@ -181,7 +199,7 @@ pub fn set_waiter<C: Cancellable + 'static>(waiter: impl FnOnce() -> Rc<C>) {
             return None;
         }
         let waiter = Waiter { what: waiter(), scope: Place::current().scope };
-        current.borrow().as_ref().and_then(|task| task.core.replace_waiter(Some(waiter)))
+        current.borrow().as_ref().and_then(|task| task.core.set_waiter(waiter))
     });
     // Not earlier: it may be the last handle to what has destructors of the user.
     drop(old);
@@ -198,7 +216,10 @@ pub(crate) fn give_up(waiter: *const ()) {
     let given_up = CURRENT.with(|current| {
         let current = current.borrow();
         let core = &current.as_ref()?.core;
-        let old = core.waiter.borrow_mut().take_if(|mine| delivery::is_at(&mine.what, waiter));
+        let mut old = core.waiter.take();
+        if old.as_ref().is_some_and(|mine| !delivery::is_at(mine, waiter)) {
+            core.waiter.set(old.take());
+        }
         Some((old, core.is_due(delivery::FORWARDED)))
     });
     let Some((old, forwarded)) = given_up else { return };
@@ -229,24 +250,24 @@ impl TaskCore {
         context: Option<Context>,
         created: &'static Location<'static>,
     ) -> Self {
-        let rare = name.map(|name| Box::new(Rare { name: Some(name), ..Rare::default() }));
-        Self {
+        let core = Self {
             id,
             lp,
             created,
-            context: TaskContext::new(context),
-            index: Cell::new(usize::MAX),
-            waker: RefCell::new(None),
-            cancelling: Cell::new(0),
+            waker: Cell::new(None),
+            waiter: Cell::new(None),
+            rare: OnceCell::new(),
+            index: Cell::new(u32::MAX),
             due: Cell::new(0),
-            waiter: RefCell::new(None),
-            rare: RefCell::new(rare),
-            started: Cell::new(false),
-            running: Cell::new(false),
-            finished: Cell::new(false),
+            phase: Cell::new(Phase::Created),
             aborted: Cell::new(false),
             internal: Cell::new(false),
+        };
+        let context = context::for_task(context);
+        if name.is_some() || context.is_some() {
+            core.rare(|rare| (rare.name, rare.context) = (name, context));
         }
+        core
     }
 
     /// Whether this is the task whose step is on the stack, innermost.
@@ -258,16 +279,29 @@ impl TaskCore {
 
     /// Runs one step.
     pub(crate) fn in_context<R>(&self, f: impl FnOnce() -> R) -> R {
-        self.context.run(f)
+        context::step(self.made_context(), f)
+    }
+
+    /// The context, if it was ever needed: most tasks never set a variable.
+    #[inline]
+    fn made_context(&self) -> Option<Context> {
+        self.rare.get()?.borrow().context.clone()
     }
 
     pub(crate) fn get_context(&self) -> Context {
-        self.context.get(self.is_current())
+        self.made_context().unwrap_or_else(|| {
+            let context = Context::new();
+            self.rare(|rare| rare.context = Some(context.clone()));
+            if self.is_current() {
+                context::made(context.clone());
+            }
+            context
+        })
     }
 
     /// A copy of the context it runs in.
     pub(crate) fn snapshot(&self) -> Snapshot {
-        self.context.snapshot()
+        self.made_context().map(|context| context.snapshot()).unwrap_or_default()
     }
 
     /// What it is recognised by.
@@ -277,12 +311,18 @@ impl TaskCore {
 
     /// No user code runs inside `f`.
     fn rare<R>(&self, f: impl FnOnce(&mut Rare) -> R) -> R {
-        f(self.rare.borrow_mut().get_or_insert_default())
+        f(&mut self.rare.get_or_init(Box::default).borrow_mut())
+    }
+
+    /// The same, unless there is nothing rare about it.
+    #[inline]
+    fn if_rare<R>(&self, f: impl FnOnce(&mut Rare) -> R) -> Option<R> {
+        self.rare.get().map(|rare| f(&mut rare.borrow_mut()))
     }
 
     /// Whether anything was ever requested of this task, or suspended in a scope.
     pub(crate) fn has_requests(&self) -> bool {
-        self.rare.borrow().is_some()
+        self.rare.get().is_some()
     }
 
     /// No user code runs inside `f`.
@@ -310,25 +350,36 @@ impl TaskCore {
     }
 
     pub(crate) fn count_request(&self) {
-        self.cancelling.set(self.cancelling.get().saturating_add(1));
+        self.rare(|rare| rare.cancelling = rare.cancelling.saturating_add(1));
     }
 
     /// One request less; how many there are.
     pub(crate) fn discount_request(&self) -> u32 {
-        self.cancelling.set(self.cancelling.get().saturating_sub(1));
-        self.cancelling.get()
+        let left = self.if_rare(|rare| {
+            rare.cancelling = rare.cancelling.saturating_sub(1);
+            rare.cancelling
+        });
+        left.unwrap_or(0)
     }
 
     pub(crate) fn waiter(&self) -> Option<Waiter> {
-        self.waiter.borrow().clone()
+        let what = cloned(&self.waiter)?;
+        Some(Waiter { what, scope: self.if_rare(|rare| rare.waiter_scope).unwrap_or(0) })
     }
 
-    pub(crate) fn replace_waiter(&self, waiter: Option<Waiter>) -> Option<Waiter> {
-        self.waiter.replace(waiter)
+    pub(crate) fn set_waiter(&self, waiter: Waiter) -> Option<Rc<dyn Cancellable>> {
+        if waiter.scope != 0 || self.has_requests() {
+            self.rare(|rare| rare.waiter_scope = waiter.scope);
+        }
+        self.waiter.replace(Some(waiter.what))
+    }
+
+    pub(crate) fn take_waiter(&self) -> Option<Rc<dyn Cancellable>> {
+        self.waiter.take()
     }
 
     pub(crate) fn own_waker(&self) -> Option<Waker> {
-        self.waker.borrow().clone()
+        cloned(&self.waker)
     }
 
     pub(crate) fn set_end_with(&self, error: Error) {
@@ -336,7 +387,7 @@ impl TaskCore {
     }
 
     pub(crate) fn take_end_with(&self) -> Option<Error> {
-        self.rare.borrow_mut().as_mut().and_then(|rare| rare.end_with.take())
+        self.if_rare(|rare| rare.end_with.take()).flatten()
     }
 
     pub(crate) fn name(&self) -> Rc<str> {
@@ -350,16 +401,16 @@ impl TaskCore {
     }
 
     pub(crate) fn finished(&self) -> bool {
-        self.finished.get()
+        self.phase.get() == Phase::Finished
     }
 
     /// Whether its step is on the stack.
     pub(crate) fn running(&self) -> bool {
-        self.running.get()
+        self.phase.get() == Phase::Running
     }
 
     pub(crate) fn cancelling(&self) -> usize {
-        self.cancelling.get() as usize
+        self.if_rare(|rare| rare.cancelling).unwrap_or(0) as usize
     }
 
     /// What the task is suspended on, in words.
@@ -370,10 +421,10 @@ impl TaskCore {
     /// For dumps.
     pub(crate) fn info(&self) -> TaskInfo {
         let waiter = self.waiter();
-        let state = match (self.running.get(), self.started.get()) {
-            (true, _) => TaskState::Running,
-            (false, true) => TaskState::Suspended,
-            (false, false) => TaskState::Created,
+        let state = match self.phase.get() {
+            Phase::Running => TaskState::Running,
+            Phase::Created => TaskState::Created,
+            Phase::Suspended | Phase::Finished => TaskState::Suspended,
         };
         TaskInfo {
             id: self.id,
@@ -388,41 +439,52 @@ impl TaskCore {
     }
 
     pub(crate) fn wake(&self) {
-        if !self.running.get() {
-            let waker = self.waker.borrow().clone();
-            if let Some(waker) = waker {
-                waker.wake();
-            }
+        if !self.running()
+            && let Some(waker) = self.own_waker()
+        {
+            waker.wake();
         }
     }
 
+    #[inline]
     pub(crate) fn remember_waker(&self, waker: &Waker) {
-        let mut slot = self.waker.borrow_mut();
-        if slot.is_none() {
-            *slot = Some(waker.clone());
-        }
+        let mine = self.waker.take();
+        self.waker.set(mine.or_else(|| Some(waker.clone())));
     }
 
-    pub(crate) fn finish(&self) {
-        self.finished.set(true);
-        let waker = self.waker.borrow_mut().take();
-        drop(waker);
-        self.clear_requests();
+    /// It has ended. Returns what it still had hold of, if anything.
+    pub(crate) fn finish(&self) -> Option<Held> {
+        self.phase.set(Phase::Finished);
+        self.due.set(0);
+        let requests = self.if_rare(|rare| std::mem::take(&mut rare.requests));
+        match (self.waker.take(), self.waiter.take(), requests) {
+            (None, None, None) => None,
+            held => Some(held),
+        }
     }
+}
+
+/// What a task has hold of while it is suspended.
+type Held = (Option<Waker>, Option<Rc<dyn Cancellable>>, Option<Requests>);
+
+/// A copy of what is in the cell.
+fn cloned<T: Clone>(cell: &Cell<Option<T>>) -> Option<T> {
+    let content = cell.take();
+    let copy = content.clone();
+    cell.set(content);
+    copy
 }
 
 impl fmt::Debug for TaskCore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = if self.finished.get() {
-            "finished"
-        } else if self.running.get() {
-            "running"
-        } else {
-            "pending"
+        let state = match self.phase.get() {
+            Phase::Finished => "finished",
+            Phase::Running => "running",
+            Phase::Created | Phase::Suspended => "pending",
         };
         write!(f, "<Task {:?} {state}", self.name())?;
-        if self.cancelling.get() > 0 {
-            write!(f, ", cancelling={}", self.cancelling.get())?;
+        if self.cancelling() > 0 {
+            write!(f, ", cancelling={}", self.cancelling())?;
         }
         write!(f, ", created at {}>", self.created)
     }
@@ -471,8 +533,7 @@ pub(crate) struct StepGuard {
 
 impl StepGuard {
     pub(crate) fn enter(core: Rc<DynTask>) -> Self {
-        core.started.set(true);
-        core.running.set(true);
+        core.phase.set(Phase::Running);
         if OBSERVED.get() {
             step_begins(&core);
         }
@@ -487,13 +548,13 @@ impl Drop for StepGuard {
         let nested = self.outer.is_some();
         let inner = CURRENT.with(|current| current.replace(self.outer.take()));
         if let Some(core) = inner {
-            core.running.set(false);
+            core.phase.set(Phase::Suspended);
             if OBSERVED.get() {
                 step_ends(&core);
             }
         }
         if nested {
-            with_current(|outer| outer.core.context.resume());
+            with_current(|outer| context::resume(|| outer.core.made_context()));
         }
     }
 }
