@@ -19,13 +19,15 @@ use std::task::{Context as PollContext, Poll};
 
 use pin_project_lite::pin_project;
 
-use crate::delivery::{self, Request};
+use crate::any_task::AnyTask;
+use crate::current::current_task;
+use crate::delivery;
 use crate::error::{Cancelled, Error, Interrupt, Panic};
 use crate::loop_ref::LoopRef;
 use crate::report::Report;
+use crate::requests::Request;
 use crate::scope::{Entry, Polled, Scope, ScopeKind};
-use crate::task::{AnyTask, current_task};
-use crate::task_core::DynTask;
+use crate::task_cell::DynTask;
 
 /// Runs `future`; a cancellation of the task ends it here and is yielded as a value.
 ///

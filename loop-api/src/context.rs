@@ -12,7 +12,7 @@ use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::task_core::{self, with_current};
+use crate::current::{in_step, with_current};
 
 type Map = HashMap<usize, Arc<dyn Any + Send + Sync>>;
 
@@ -59,7 +59,7 @@ fn enter(context: Option<Context>) -> Restore {
 /// The same for user code that may be in the middle of a step.
 #[inline]
 pub(crate) fn enter_nested(context: Option<Context>) -> Restore {
-    enter(if task_core::in_step() { Some(nested(context)) } else { context })
+    enter(if in_step() { Some(nested(context)) } else { context })
 }
 
 /// Inside a step, no context at all means the task's own, which is made before it is hidden.

@@ -20,59 +20,13 @@
 //! No request is lost: an await that was passed one and is dropped before it saw the end gives it
 //! back, and so does a scope that was told.
 
-use std::cell::Cell;
 use std::rc::Rc;
 
+use crate::current::{current_is_due, with_current};
 use crate::error::Cancelled;
+use crate::requests::{ASKED, FORWARDED, MUST_CANCEL, OWN, Request, Waiter};
 use crate::scope::{Place, Scope};
-use crate::task_core::{Cancellable, TaskCore, current_is_due, with_current};
-
-thread_local! {
-    /// Numbers the walks along chains of tasks, so that circles are noticed.
-    static WALKS: Cell<u64> = const { Cell::new(0) };
-}
-
-/// Some request of [`Requests`] is there: one byte to look at in every step.
-const MUST_CANCEL: u8 = 1;
-pub(crate) const FORWARDED: u8 = 1 << 1;
-const ASKED: u8 = 1 << 2;
-/// Some scope has a request of its own.
-const OWN: u8 = 1 << 3;
-
-/// A request on its way.
-#[derive(Clone)]
-pub(crate) struct Request {
-    pub(crate) reason: Cancelled,
-    /// The scope that made it; zero: somebody outside the task, or the task itself.
-    pub(crate) origin: u64,
-}
-
-/// What a task is suspended on.
-#[derive(Clone)]
-pub(crate) struct Waiter {
-    pub(crate) what: Rc<dyn Cancellable>,
-    /// Inside which scope.
-    pub(crate) scope: u64,
-}
-
-/// What is under way, and the scopes that are suspended.
-#[derive(Default)]
-pub(crate) struct Requests {
-    must_cancel: Option<Cancelled>,
-    /// What the waiter accepted; its await will ask for delivery.
-    forwarded: Option<Forwarded>,
-    /// Awaits of this very step that let a cancellation through, and inside which scope each is.
-    asked: Vec<(Request, u64)>,
-    past_scopes: bool,
-    pub(crate) scopes: Vec<Rc<Scope>>,
-    /// The last walk that came along.
-    walk: u64,
-}
-
-struct Forwarded {
-    request: Request,
-    to: Waiter,
-}
+use crate::task_core::TaskCore;
 
 /// What the step does next about a cancellation.
 pub(crate) enum Delivery {
@@ -82,30 +36,6 @@ pub(crate) enum Delivery {
     Scope,
     /// No scope: the root future is to be dropped.
     Root(Cancelled),
-}
-
-/// What became of a request at one task of a chain.
-enum Passed {
-    /// Nobody takes it.
-    Nowhere,
-    /// Accepted, or on its way already.
-    Done,
-    /// To this task, which comes next.
-    On(Rc<dyn Cancellable>),
-}
-
-/// What tells waiters apart: the task, if it is one, else the object.
-pub(crate) fn address(waiter: &Rc<dyn Cancellable>) -> *const () {
-    match waiter.joined() {
-        Some(core) => core.address(),
-        None => Rc::as_ptr(waiter).cast(),
-    }
-}
-
-/// Whether `waiter` is the one with this address.
-#[inline]
-pub(crate) fn is_at(waiter: &Rc<dyn Cancellable>, at: *const ()) -> bool {
-    Rc::as_ptr(waiter).cast() == at || address(waiter) == at
 }
 
 /// An await saw what it waited for, the one at `waiter`, end as cancelled. True if the current task's
@@ -249,7 +179,7 @@ impl TaskCore {
     }
 
     /// Sets the flag and makes sure that a step follows.
-    fn request(&self, reason: Cancelled) {
+    pub(crate) fn request(&self, reason: Cancelled) {
         self.set_due(MUST_CANCEL);
         let old = self.with_requests(|all| all.must_cancel.replace(reason));
         drop(old);
@@ -281,123 +211,6 @@ impl TaskCore {
             Some(Request { reason, origin: scope.place.scope })
         };
         self.scopes_within(0).filter_map(own).collect()
-    }
-
-    // --- passing requests on ---
-
-    /// Passes a request on to what the task is suspended on, if that is inside the scope that made
-    /// the request. Says whether it was accepted.
-    ///
-    /// Tasks that wait for tasks are a chain, which may be long, or a circle: this is a loop.
-    fn forward(&self, request: &Request) -> bool {
-        let walk = WALKS.get() + 1;
-        WALKS.set(walk);
-        let mut next = match self.pass(request, walk) {
-            Passed::Nowhere => return false,
-            Passed::Done => return true,
-            Passed::On(task) => task,
-        };
-        let request = Request { reason: request.reason.clone(), origin: 0 };
-        while let Some(core) = next.joined() {
-            core.count_request();
-            let passed = if let Some(mask) = core.mask_within(0) {
-                mask.hold(request.clone());
-                Passed::Done
-            } else if core.running() {
-                Passed::Nowhere
-            } else {
-                core.pass(&request, walk)
-            };
-            next = match passed {
-                Passed::On(task) => task,
-                Passed::Done => break,
-                Passed::Nowhere => {
-                    core.request(request.reason);
-                    break;
-                }
-            };
-        }
-        true
-    }
-
-    /// Passes a request on to what this one task is suspended on.
-    fn pass(&self, request: &Request, walk: u64) -> Passed {
-        let waiter = self.waiter().filter(|waiter| self.is_within(waiter.scope, request.origin));
-        let Some(waiter) = waiter else { return Passed::Nowhere };
-        let to = address(&waiter.what);
-        let again = self.is_due(FORWARDED) && self.is_forwarded_to(to);
-        let accepted = |passed| {
-            // The await asks for it in a later step.
-            let forwarded = Forwarded { request: request.clone(), to: waiter.clone() };
-            self.set_due(FORWARDED);
-            let old = self.with_requests(|all| all.forwarded.replace(forwarded));
-            drop(old);
-            passed
-        };
-        self.with_requests(|all| all.walk = walk);
-        match waiter.what.joined() {
-            Some(inner) if !inner.finished() => {
-                if inner.is_on_walk(walk) {
-                    return Passed::Nowhere;
-                }
-                accepted(Passed::On(waiter.what.clone()))
-            }
-            // Ended by an earlier request, of which this task has not heard yet.
-            _ if again && waiter.what.cancelled() => accepted(Passed::Done),
-            Some(_) => Passed::Nowhere,
-            None if waiter.what.clone().cancel(&request.reason) => {
-                let passed = accepted(Passed::Done);
-                // The wait has woken the task, unless its await was dropped by somebody else.
-                self.wake();
-                passed
-            }
-            None => Passed::Nowhere,
-        }
-    }
-
-    fn is_on_walk(&self, walk: u64) -> bool {
-        self.has_requests() && self.with_requests(|all| all.walk == walk)
-    }
-
-    fn is_forwarded_to(&self, to: *const ()) -> bool {
-        self.with_requests(|all| {
-            all.forwarded.as_ref().is_some_and(|mine| address(&mine.to.what) == to)
-        })
-    }
-
-    fn take_forwarded_to(&self, to: *const ()) -> Option<Request> {
-        if !self.is_due(FORWARDED) || !self.is_forwarded_to(to) {
-            return None;
-        }
-        self.take_forwarded().map(|forwarded| forwarded.request)
-    }
-
-    fn take_forwarded(&self) -> Option<Forwarded> {
-        if self.take_due(FORWARDED) { self.with_requests(|all| all.forwarded.take()) } else { None }
-    }
-
-    /// The scope with this number (zero: the task) drops what it holds, the await of the waiter too.
-    fn forget_forwarded(&self, within: u64) {
-        if !self.is_due(FORWARDED) {
-            return;
-        }
-        let at = self.with_requests(|all| all.forwarded.as_ref().map(|mine| mine.to.scope));
-        if at.is_some_and(|scope| self.is_within(scope, within)) {
-            drop(self.take_forwarded());
-        }
-    }
-
-    /// What was passed on to something that has ended as cancelled, and which nobody has seen: the
-    /// await is gone, or in a branch that was not polled.
-    fn take_unseen(&self) -> Option<Request> {
-        if !self.is_due(FORWARDED) {
-            return None;
-        }
-        let to = self.with_requests(|all| all.forwarded.as_ref().map(|mine| mine.to.what.clone()));
-        if !to?.cancelled() {
-            return None;
-        }
-        self.take_forwarded().map(|forwarded| forwarded.request)
     }
 
     // --- asking ---

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use socket2::SockAddr;
 
+use crate::any_task::AnyTask;
 use crate::command::Command;
 use crate::datagram::{DatagramEndpoint, DatagramFactory, DatagramProtocol, DatagramTransport};
 use crate::datagrams::Datagrams;
@@ -32,7 +33,7 @@ use crate::server::{LocalBoxFuture, Server};
 use crate::sock::{Received, Sock};
 use crate::state::{Interruption, LoopState};
 use crate::subprocess::{SubprocessFactory, SubprocessProtocol, SubprocessTransport};
-use crate::task::{AnyTask, TaskFactory};
+use crate::task_factory::TaskFactory;
 use crate::transport::Transport;
 use crate::unix::{UnixBind, UnixConnect};
 

@@ -22,11 +22,13 @@ use crate::loop_ref::LoopRef;
 use crate::net::{Bind, Connect};
 use crate::protocol::{AnyProtocol, Protocol};
 use crate::report::Report;
+use crate::root::spawn;
 use crate::running;
 use crate::server::{LocalBoxFuture, Server};
 use crate::subprocess::{SubprocessProtocol, SubprocessTransport};
-use crate::task::{Task, TaskOptions, spawn};
+use crate::task::Task;
 use crate::task_builder::TaskBuilder;
+use crate::task_factory::TaskOptions;
 use crate::transport::Transport;
 
 /// The generic half of the contract, for every loop.

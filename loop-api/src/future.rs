@@ -9,13 +9,13 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context as PollContext, Poll, ready};
 
+use crate::cancellable::{self, Cancellable};
 use crate::context::Snapshot;
 use crate::error::{Cancelled, Error, Result};
 use crate::handle::{Handle, in_place};
 use crate::loop_ref::{LoopRef, WeakLoop};
 use crate::outcome::{Observer, Outcome};
 use crate::report::Report;
-use crate::task_core::{self, Cancellable};
 
 /// Identifies a done-callback, for removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,7 +212,7 @@ impl<T: 'static> LoopFuture<T> {
     /// future if `forward`.
     pub fn poll_done(&self, cx: &mut PollContext<'_>, forward: bool) -> Poll<Result<()>> {
         if !self.done()
-            && let Err(error) = task_core::check_same_loop(&self.state.lp)
+            && let Err(error) = cancellable::check_same_loop(&self.state.lp)
         {
             return Poll::Ready(Err(error));
         }
@@ -220,7 +220,7 @@ impl<T: 'static> LoopFuture<T> {
             Poll::Ready(()) => Poll::Ready(Ok(())),
             Poll::Pending => {
                 if forward {
-                    task_core::set_waiter(|| self.state.clone());
+                    cancellable::set_waiter(|| self.state.clone());
                 }
                 Poll::Pending
             }
@@ -231,7 +231,7 @@ impl<T: 'static> LoopFuture<T> {
         let id = self.wait.replace(0);
         if id != 0 {
             self.state.outcome.remove(id);
-            task_core::give_up(self.address());
+            cancellable::give_up(self.address());
         }
     }
 

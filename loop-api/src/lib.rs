@@ -11,11 +11,14 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod any_task;
 mod backend;
 mod cancel;
+mod cancellable;
 mod command;
 mod completion;
 mod context;
+mod current;
 mod datagram;
 mod datagrams;
 mod delivery;
@@ -28,6 +31,7 @@ mod event_loop_ext;
 mod executor;
 mod file;
 mod fork;
+mod forward;
 mod future;
 mod handle;
 mod instant;
@@ -35,11 +39,14 @@ mod lookup;
 mod loop_ref;
 mod net;
 mod outcome;
+mod output;
 mod pipe;
 mod policy;
 mod protocol;
 mod remote;
 mod report;
+mod requests;
+mod root;
 mod runnable;
 mod running;
 mod scope;
@@ -51,21 +58,26 @@ mod state;
 mod subprocess;
 mod task;
 mod task_builder;
+mod task_cell;
 mod task_core;
+mod task_factory;
 mod tasks;
 mod transport;
 mod unix;
 mod waiter;
 mod yield_now;
 
+pub use any_task::AnyTask;
 pub use backend::{BackendDescriptor, LoopConfig};
 pub use cancel::{
     CancelScope, CatchCancel, Ending, Shield, Shieldable, Uncancellable, catch_cancel, on_cancel,
     raise_interrupt, shield, uncancellable, with_cleanup,
 };
+pub use cancellable::{Cancellable, clear_waiter, set_waiter};
 pub use command::{Command, Program, Stdio};
 pub use completion::Completion;
 pub use context::{Context, ContextVar, Snapshot};
+pub use current::{current_task, observe_step};
 pub use datagram::{
     DatagramEndpoint, DatagramFactory, DatagramProtocol, DatagramTransport, RawDatagramTransport,
     WeakDatagramTransport,
@@ -102,11 +114,9 @@ pub use sock::{Claim, Direction, Received, Sock, SockAttachment};
 pub use socket2::{Domain, SockAddr, Type};
 pub use state::{Interruption, LoopState};
 pub use subprocess::{RawSubprocess, SubprocessFactory, SubprocessProtocol, SubprocessTransport};
-pub use task::{
-    AnyTask, EagerTaskFactory, SharedTask, Task, TaskFactory, TaskOptions, current_task,
-};
+pub use task::{SharedTask, Task};
 pub use task_builder::TaskBuilder;
-pub use task_core::{Cancellable, clear_waiter, observe_step, set_waiter};
+pub use task_factory::{EagerTaskFactory, TaskFactory, TaskOptions};
 pub use transport::{
     ExtraInfo, RawTransport, SocketView, Transport, WeakTransport, write_buffer_limits,
 };

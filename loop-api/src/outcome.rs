@@ -1,14 +1,13 @@
 //! The cell under every future and task: an outcome that is set once, and who waits for it.
 
-use std::any::{Any, TypeId};
 use std::cell::Cell;
-use std::io;
 use std::rc::Rc;
 use std::task::{Context as PollContext, Poll, Waker};
 
 use crate::delivery;
 use crate::entries::{DoneCallback, Entries, Interested, Numbers};
-use crate::error::{Cancelled, Error, Result};
+use crate::error::{Error, Result};
+use crate::output::{error_in, may_hold_error};
 
 /// Where an outcome is in its life.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -379,72 +378,5 @@ impl<T> Drop for TakenOut<'_, T> {
         if let Some(content) = self.content.take() {
             self.outcome.content.set(content);
         }
-    }
-}
-
-type Fallible<E> = std::result::Result<(), E>;
-type Boxed = Box<dyn std::error::Error>;
-type Sendable = Box<dyn std::error::Error + Send + Sync>;
-
-/// Whether [`error_in`] may find something; decided when the program is compiled.
-fn may_hold_error<T: 'static>() -> bool {
-    let value = TypeId::of::<T>();
-    value == TypeId::of::<Fallible<Error>>()
-        || value == TypeId::of::<Fallible<io::Error>>()
-        || value == TypeId::of::<Fallible<Boxed>>()
-        || value == TypeId::of::<Fallible<Sendable>>()
-        || value == TypeId::of::<Fallible<String>>()
-}
-
-/// The error inside an output of one of the usual shapes `Result<(), E>`: a detached task that
-/// returns one must not lose it silently (TASK-16). Rust cannot ask "is this any `Result`?", so the
-/// usual error types are listed.
-fn error_in<T: 'static>(value: &T) -> Option<Error> {
-    let value: &dyn Any = value;
-    if let Some(Err(error)) = value.downcast_ref::<Fallible<Error>>() {
-        return Some(error.clone());
-    }
-    if let Some(Err(error)) = value.downcast_ref::<Fallible<io::Error>>() {
-        return Some(Error::failed(error.to_string()));
-    }
-    if let Some(Err(error)) = value.downcast_ref::<Fallible<Boxed>>() {
-        return Some(Error::failed(error.to_string()));
-    }
-    if let Some(Err(error)) = value.downcast_ref::<Fallible<Sendable>>() {
-        return Some(Error::failed(error.to_string()));
-    }
-    if let Some(Err(error)) = value.downcast_ref::<Fallible<String>>() {
-        return Some(Error::failed(error.clone()));
-    }
-    None
-}
-
-/// The cancellation inside an output of one of these shapes: a body that ends with `Cancelled` makes
-/// a cancelled task (CANCEL-15). All of this is decided when the program is compiled.
-pub(crate) fn cancelled_in<T: 'static>(value: &T) -> Option<Cancelled> {
-    let value: &dyn Any = value;
-    if let Some(Err(cancelled)) = value.downcast_ref::<Fallible<Cancelled>>() {
-        return Some(cancelled.clone());
-    }
-    if let Some(Err(error)) = value.downcast_ref::<Fallible<Error>>() {
-        return cancellation(error);
-    }
-    if let Some(Err(error)) = value.downcast_ref::<Fallible<io::Error>>() {
-        return cancellation(error.get_ref()?);
-    }
-    if let Some(Err(error)) = value.downcast_ref::<Fallible<Boxed>>() {
-        return cancellation(&**error);
-    }
-    if let Some(Err(error)) = value.downcast_ref::<Fallible<Sendable>>() {
-        return cancellation(&**error);
-    }
-    None
-}
-
-fn cancellation(error: &(dyn std::error::Error + 'static)) -> Option<Cancelled> {
-    match error.downcast_ref::<Error>() {
-        Some(Error::Cancelled(cancelled)) => Some(cancelled.clone()),
-        Some(_) => None,
-        None => error.downcast_ref::<Cancelled>().cloned(),
     }
 }

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::any_task::AnyTask;
 use crate::context::Snapshot;
 use crate::dump::{Activity, Dump, Executing};
 use crate::error::{Cancelled, Error, Panic, Result};
@@ -14,7 +15,6 @@ use crate::handle::Handle;
 use crate::loop_ref::LoopRef;
 use crate::report::Report;
 use crate::runnable::Runnable;
-use crate::task::AnyTask;
 
 /// Puts woken tasks into a loop's queue, from any thread. Held by every task of the loop.
 pub trait Scheduler: Send + Sync {

@@ -6,12 +6,12 @@ use std::io::{self, Write as _};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
 
+use crate::any_task::AnyTask;
 use crate::error::{Error, Panic};
 use crate::handle::Handle;
 use crate::loop_ref::LoopRef;
 use crate::protocol::AnyProtocol;
 use crate::state::LoopState;
-use crate::task::AnyTask;
 use crate::transport::Transport;
 
 /// Receives the reports of a loop.

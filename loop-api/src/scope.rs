@@ -9,9 +9,11 @@ use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context as PollContext, Poll, Waker};
 
-use crate::delivery::Request;
+use crate::current::with_current;
 use crate::error::Cancelled;
-use crate::task_core::{DynTask, TaskCore, with_current};
+use crate::requests::Request;
+use crate::task_cell::DynTask;
+use crate::task_core::TaskCore;
 
 thread_local! {
     /// Where in the current task.

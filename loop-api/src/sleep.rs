@@ -8,12 +8,12 @@ use std::rc::Rc;
 use std::task::{Context as PollContext, Poll, Waker};
 use std::time::Duration;
 
+use crate::cancellable::{self, Cancellable};
 use crate::delivery;
 use crate::error::Cancelled;
 use crate::handle::{Handle, HandleCell, Slot, State, TimerKey};
 use crate::instant::LoopInstant;
 use crate::loop_ref::LoopRef;
-use crate::task_core::{self, Cancellable};
 
 /// Suspends the task for `delay`, counted from the first poll; zero yields once and makes no timer
 /// (COMB-30, COMB-31).
@@ -77,7 +77,7 @@ impl Sleep {
         cell.slot.when.set(when);
         // A closed loop is about to drop this task.
         lp.start_timer(when, Handle::from_cell(cell.clone()), &cell.slot.timer);
-        task_core::set_waiter(|| cell.clone());
+        cancellable::set_waiter(|| cell.clone());
         self.stage = Stage::Waiting(cell);
     }
 }
@@ -102,7 +102,7 @@ impl Future for Sleep {
             Stage::Waiting(cell) => match cell.head.state.get() {
                 State::Pending => {
                     cell.slot.refresh(cx.waker());
-                    task_core::set_waiter(|| cell.clone());
+                    cancellable::set_waiter(|| cell.clone());
                     Poll::Pending
                 }
                 State::Cancelled => {
@@ -136,7 +136,7 @@ impl Drop for Sleep {
     fn drop(&mut self) {
         if let Stage::Waiting(cell) = &self.stage {
             cell.disarm();
-            task_core::clear_waiter(cell);
+            cancellable::clear_waiter(cell);
         }
     }
 }

@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn a_cancelled_operation_makes_room_before_its_future_is_gone() -> Result<()> {
-        use crate::task_core::Cancellable;
+        use crate::cancellable::Cancellable;
         let (sock, _peer) = Sock::pair(Type::STREAM)?;
         let first = sock.claim(Direction::Receive, "a")?;
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use slab::Slab;
 
+use crate::any_task::AnyTask;
 use crate::dump::Activity;
 use crate::error::{Error, Interrupt, Panic, Result};
 use crate::event_loop::EventLoop;
@@ -22,7 +23,7 @@ use crate::loop_ref::{LoopRef, WeakLoop};
 use crate::report::{ExceptionHandler, Report};
 use crate::running::{self, RunGuard};
 use crate::server::LocalBoxFuture;
-use crate::task::{AnyTask, TaskFactory};
+use crate::task_factory::TaskFactory;
 use crate::tasks::Tasks;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);

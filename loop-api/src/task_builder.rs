@@ -5,7 +5,9 @@ use std::future::Future;
 use crate::context::Context;
 use crate::error::Result;
 use crate::loop_ref::LoopRef;
-use crate::task::{Task, TaskOptions, spawn};
+use crate::root::spawn;
+use crate::task::Task;
+use crate::task_factory::TaskOptions;
 
 /// Creates a task with options; from [`EventLoopExt::task`](crate::EventLoopExt::task).
 #[derive(Debug)]

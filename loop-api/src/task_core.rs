@@ -3,52 +3,20 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
-use std::mem::ManuallyDrop;
-use std::ops::Deref;
 use std::panic::Location;
 use std::rc::Rc;
-use std::task::{Context as PollContext, Poll, Waker};
+use std::task::Waker;
 
+use crate::cancellable::Cancellable;
 use crate::context::{self, Context, Snapshot};
-use crate::delivery::{self, Requests, Waiter};
 use crate::dump::{TaskInfo, TaskState};
-use crate::error::{Cancelled, Error, Result};
+use crate::error::Error;
 use crate::loop_ref::WeakLoop;
-use crate::entries::DoneCallback;
-use crate::outcome::{Observer, Outcome};
-use crate::scope::Place;
-use crate::task::AnyTask;
-
-/// Something a task is suspended on that takes a cancellation by itself.
-pub trait Cancellable {
-    /// Ends the wait as cancelled. False if it is over already, so that there is nothing to cancel.
-    fn cancel(self: Rc<Self>, reason: &Cancelled) -> bool;
-
-    /// Whether the wait is over because a cancellation ended it.
-    fn cancelled(&self) -> bool {
-        false
-    }
-
-    /// What it is, for dumps.
-    fn describe(&self) -> String;
-
-    /// The numbers of the tasks that it stands for, for dumps.
-    fn tasks(&self) -> Vec<u64> {
-        Vec::new()
-    }
-
-    /// The task it is, if it is one.
-    #[doc(hidden)]
-    #[allow(private_interfaces, reason = "only this crate can name the type")]
-    fn joined(&self) -> Option<&TaskCore> {
-        None
-    }
-}
+use crate::requests::{Requests, Waiter};
 
 /// The part of a task that does not depend on its output.
 ///
-/// Small: with a small outcome a task is 120 bytes, up to which `malloc` and `free` have it easy. A
-/// task that is never named, cancelled or scoped, and has no context, needs none of [`Rare`].
+/// A task that is never named, cancelled or scoped, and has no context, needs none of [`Rare`].
 pub(crate) struct TaskCore {
     pub(crate) id: u64,
     pub(crate) lp: WeakLoop,
@@ -76,79 +44,6 @@ enum Phase {
     Finished,
 }
 
-/// A task: its core and, behind it in the same allocation, its typed outcome.
-pub(crate) struct TaskCell<O: ?Sized + AnyOutcome> {
-    pub(crate) core: TaskCore,
-    pub(crate) outcome: O,
-}
-
-/// A task whose output type is forgotten.
-pub(crate) type DynTask = TaskCell<dyn AnyOutcome>;
-
-/// What can be asked of an outcome without knowing its type.
-pub(crate) trait AnyOutcome: 'static {
-    fn done(&self) -> bool;
-    fn cancelled(&self) -> bool;
-    fn exception(&self) -> Result<Option<Error>>;
-    fn is_unseen(&self) -> bool;
-    fn lost_error(&self) -> Option<Error>;
-    fn mark_inspected(&self);
-    fn poll_done(&self, id: &Cell<u64>, cx: &PollContext<'_>) -> Poll<()>;
-    fn remove(&self, id: u64) -> bool;
-    fn add_callback(&self, callback: DoneCallback) -> u64;
-    fn observe(&self, observer: Rc<dyn Observer>, number: usize) -> u64;
-}
-
-impl<T: 'static> AnyOutcome for Outcome<T> {
-    fn done(&self) -> bool {
-        self.done()
-    }
-
-    fn cancelled(&self) -> bool {
-        self.cancelled()
-    }
-
-    fn exception(&self) -> Result<Option<Error>> {
-        self.exception()
-    }
-
-    fn is_unseen(&self) -> bool {
-        self.is_unseen()
-    }
-
-    fn lost_error(&self) -> Option<Error> {
-        self.lost_error_of_task()
-    }
-
-    fn mark_inspected(&self) {
-        self.mark_inspected();
-    }
-
-    fn poll_done(&self, id: &Cell<u64>, cx: &PollContext<'_>) -> Poll<()> {
-        self.poll_done(id, cx)
-    }
-
-    fn remove(&self, id: u64) -> bool {
-        self.remove(id)
-    }
-
-    fn add_callback(&self, callback: DoneCallback) -> u64 {
-        self.add_callback(callback)
-    }
-
-    fn observe(&self, observer: Rc<dyn Observer>, number: usize) -> u64 {
-        self.observe(observer, number)
-    }
-}
-
-impl<O: ?Sized + AnyOutcome> Deref for TaskCell<O> {
-    type Target = TaskCore;
-
-    fn deref(&self) -> &TaskCore {
-        &self.core
-    }
-}
-
 /// What few tasks need.
 #[derive(Default)]
 struct Rare {
@@ -162,84 +57,6 @@ struct Rare {
     requests: Requests,
     /// How the root ends when it is dropped for another reason than cancellation.
     end_with: Option<Error>,
-}
-
-thread_local! {
-    /// Empty between steps, so that it needs no destructor, nor a check whether it has run.
-    static CURRENT: ManuallyDrop<RefCell<Option<Rc<DynTask>>>> =
-        const { ManuallyDrop::new(RefCell::new(None)) };
-    /// Debug mode wants to know which task takes a step.
-    static OBSERVED: Cell<bool> = const { Cell::new(false) };
-    /// The first task that took one since.
-    static STEPPED: RefCell<Option<Rc<DynTask>>> = const { RefCell::new(None) };
-}
-
-/// Runs `f` with the current task, if a step is on the stack.
-pub(crate) fn with_current<R>(f: impl FnOnce(&Rc<DynTask>) -> R) -> Option<R> {
-    let core = CURRENT.with(|current| current.borrow().clone());
-    core.as_ref().map(f)
-}
-
-/// Whether a step is on the stack.
-#[inline]
-pub(crate) fn in_step() -> bool {
-    CURRENT.with(|current| current.borrow().is_some())
-}
-
-/// Whether the current task has any of these requests.
-#[inline]
-pub(crate) fn current_is_due(requests: u8) -> bool {
-    CURRENT.with(|current| current.borrow().as_ref().is_some_and(|task| task.is_due(requests)))
-}
-
-/// Remembers what the current task is suspended on.
-pub fn set_waiter<C: Cancellable + 'static>(waiter: impl FnOnce() -> Rc<C>) {
-    let old = CURRENT.with(|current| {
-        if current.borrow().is_none() {
-            return None;
-        }
-        let waiter = Waiter { what: waiter(), scope: Place::current().scope };
-        current.borrow().as_ref().and_then(|task| task.core.set_waiter(waiter))
-    });
-    // Not earlier: it may be the last handle to what has destructors of the user.
-    drop(old);
-}
-
-/// The wait for `waiter` is given up: the current task forgets it, and a request that was passed on to
-/// it comes back. For the destructors of awaits.
-pub fn clear_waiter<C: Cancellable + ?Sized>(waiter: &Rc<C>) {
-    give_up(Rc::as_ptr(waiter).cast());
-}
-
-/// The same for whatever is at `waiter`.
-pub(crate) fn give_up(waiter: *const ()) {
-    let given_up = CURRENT.with(|current| {
-        let current = current.borrow();
-        let core = &current.as_ref()?.core;
-        let mut old = core.waiter.take();
-        if old.as_ref().is_some_and(|mine| !delivery::is_at(mine, waiter)) {
-            core.waiter.set(old.take());
-        }
-        Some((old, core.is_due(delivery::FORWARDED)))
-    });
-    let Some((old, forwarded)) = given_up else { return };
-    drop(old);
-    if forwarded {
-        delivery::given_up(waiter);
-    }
-}
-
-/// A task may only wait for things of its own loop (FUT-15).
-pub(crate) fn check_same_loop(lp: &WeakLoop) -> Result<()> {
-    let same = CURRENT.with(|current| match &*current.borrow() {
-        Some(core) => core.lp.same(lp),
-        None => true,
-    });
-    if same {
-        Ok(())
-    } else {
-        Err(Error::usage("await: the future belongs to another event loop than the task"))
-    }
 }
 
 impl TaskCore {
@@ -270,13 +87,6 @@ impl TaskCore {
         core
     }
 
-    /// Whether this is the task whose step is on the stack, innermost.
-    pub(crate) fn is_current(&self) -> bool {
-        CURRENT.with(|current| {
-            current.borrow().as_ref().is_some_and(|task| std::ptr::eq(&raw const task.core, self))
-        })
-    }
-
     /// Runs one step.
     pub(crate) fn in_context<R>(&self, f: impl FnOnce() -> R) -> R {
         context::step(self.made_context(), f)
@@ -284,7 +94,7 @@ impl TaskCore {
 
     /// The context, if it was ever needed: most tasks never set a variable.
     #[inline]
-    fn made_context(&self) -> Option<Context> {
+    pub(crate) fn made_context(&self) -> Option<Context> {
         self.rare.get()?.borrow().context.clone()
     }
 
@@ -378,6 +188,17 @@ impl TaskCore {
         self.waiter.take()
     }
 
+    /// Forgets what it is suspended on, if `given_up` says so.
+    pub(crate) fn take_waiter_if(
+        &self,
+        given_up: impl FnOnce(&Rc<dyn Cancellable>) -> bool,
+    ) -> Option<Rc<dyn Cancellable>> {
+        let mut waiter = self.waiter.take();
+        let taken = waiter.take_if(|waiter| given_up(waiter));
+        self.waiter.set(waiter);
+        taken
+    }
+
     pub(crate) fn own_waker(&self) -> Option<Waker> {
         cloned(&self.waker)
     }
@@ -402,6 +223,16 @@ impl TaskCore {
 
     pub(crate) fn finished(&self) -> bool {
         self.phase.get() == Phase::Finished
+    }
+
+    /// Its step begins.
+    pub(crate) fn enter(&self) {
+        self.phase.set(Phase::Running);
+    }
+
+    /// Its step ends.
+    pub(crate) fn leave(&self) {
+        self.phase.set(Phase::Suspended);
     }
 
     /// Whether its step is on the stack.
@@ -487,74 +318,5 @@ impl fmt::Debug for TaskCore {
             write!(f, ", cancelling={}", self.cancelling())?;
         }
         write!(f, ", created at {}>", self.created)
-    }
-}
-
-/// Calls `run`, which runs a [`Runnable`](crate::Runnable), and tells whose step it was; for the debug
-/// mode of loops. Meanwhile the loop's [`Activity`](crate::Activity) names the task.
-pub fn observe_step(run: impl FnOnce()) -> Option<AnyTask> {
-    struct Observed;
-    impl Drop for Observed {
-        fn drop(&mut self) {
-            OBSERVED.set(false);
-        }
-    }
-    let observed = Observed;
-    OBSERVED.set(true);
-    run();
-    drop(observed);
-    STEPPED.take().map(AnyTask::new)
-}
-
-#[cold]
-fn step_begins(task: &Rc<DynTask>) {
-    let first = STEPPED.with_borrow_mut(|stepped| match stepped {
-        // An eager task inside a step belongs to that step.
-        Some(_) => false,
-        None => stepped.insert(task.clone()).core.id == task.core.id,
-    });
-    if let Some(lp) = task.core.lp.upgrade() {
-        lp.state().activity().step(task.core.info(), first);
-    }
-}
-
-#[cold]
-fn step_ends(task: &DynTask) {
-    if let Some(lp) = task.core.lp.upgrade() {
-        lp.state().activity().note(task.core.info());
-    }
-}
-
-/// Makes a task current for one step; restores the previous one (eager tasks nest), also on panic.
-pub(crate) struct StepGuard {
-    outer: Option<Rc<DynTask>>,
-    place: Place,
-}
-
-impl StepGuard {
-    pub(crate) fn enter(core: Rc<DynTask>) -> Self {
-        core.phase.set(Phase::Running);
-        if OBSERVED.get() {
-            step_begins(&core);
-        }
-        let outer = CURRENT.with(|current| current.replace(Some(core)));
-        Self { outer, place: Place::default().enter() }
-    }
-}
-
-impl Drop for StepGuard {
-    fn drop(&mut self) {
-        self.place.enter();
-        let nested = self.outer.is_some();
-        let inner = CURRENT.with(|current| current.replace(self.outer.take()));
-        if let Some(core) = inner {
-            core.phase.set(Phase::Suspended);
-            if OBSERVED.get() {
-                step_ends(&core);
-            }
-        }
-        if nested {
-            with_current(|outer| context::resume(|| outer.core.made_context()));
-        }
     }
 }

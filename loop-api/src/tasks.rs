@@ -8,7 +8,8 @@ use slab::Slab;
 
 use crate::dump::Activity;
 use crate::event_loop::EventLoop;
-use crate::task_core::{DynTask, TaskCore};
+use crate::task_cell::DynTask;
+use crate::task_core::TaskCore;
 
 /// The table of a loop's unfinished tasks: the loop owns them. Every task has hold of the table, by
 /// which it also finds the loop.

@@ -6,9 +6,9 @@ use std::fmt;
 use std::rc::Rc;
 use std::task::{Context as PollContext, Poll, Waker};
 
+use crate::cancellable::{self, Cancellable};
 use crate::delivery;
 use crate::error::Cancelled;
-use crate::task_core::{self, Cancellable};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -55,7 +55,7 @@ impl Waiter {
                     _ => cx.waker().clone(),
                 };
                 self.waker.set(Some(waker));
-                task_core::set_waiter(|| self.clone());
+                cancellable::set_waiter(|| self.clone());
             }
         }
         Poll::Pending
@@ -74,7 +74,7 @@ impl Waiter {
     pub fn reset(self: &Rc<Self>) {
         self.state.set(State::Idle);
         drop(self.waker.take());
-        task_core::clear_waiter(self);
+        cancellable::clear_waiter(self);
     }
 
     /// Whether somebody waits.

@@ -2,6 +2,7 @@
 
 mod as_completed;
 mod child;
+mod children;
 mod convert;
 mod gather;
 mod ongoing;
@@ -10,10 +11,9 @@ mod wait;
 mod wait_for;
 
 pub use as_completed::{AsCompleted, NextCompleted, as_completed};
+pub use children::Children;
 pub use convert::{IntoLoopFuture, ensure_future, run_coroutine_threadsafe, wrap_future};
-pub use gather::{
-    AllResults, AllValues, Children, Collect, Gather, gather, gather_results, gather_vec,
-};
+pub use gather::{AllResults, AllValues, Collect, Gather, gather, gather_results, gather_vec};
 pub use ongoing::Waitable;
 pub use output::{Fate, PlainOutput, TaskOutput};
 pub use wait::{ReturnWhen, Wait, Waited, wait};

@@ -1,4 +1,4 @@
-//! Task groups: children that end before the block does which started them.
+//! What happens in a task group: its body, its children, and what they end with.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -10,65 +10,13 @@ use std::rc::Rc;
 use std::task::{Context as PollContext, Poll, Waker};
 
 use anyloop_api::{
-    AnyTask, CallbackId, CancelScope, Cancellable, Cancelled, Context, Error, ErrorGroup,
-    EventLoopExt, LoopRef, Observer, Report, Result, Task, TaskBuilder, catch_cancel, clear_waiter,
-    current_task, set_waiter,
+    AnyTask, CallbackId, CancelScope, Cancellable, Cancelled, Error, ErrorGroup, LoopRef, Observer,
+    Report, Result, catch_cancel, clear_waiter, current_task, set_waiter,
 };
 use slab::Slab;
 
-use crate::combinators::TaskOutput;
-
-/// Runs `body` with a [`TaskGroup`] and waits for all the children that were started in it.
-///
-/// If a child fails, or the body does, the other children and the body are cancelled; when all have ended,
-/// the failures come as one [`ErrorGroup`]. A child that ends cancelled is no failure. The value is that of
-/// the body.
-///
-/// # Errors
-/// `Group` with every failure, in the order in which they happened, the body's last; a panic or an interrupt of
-/// a child comes bare, and the other failures are reported. `Usage` outside a task. `Cancelled` if
-/// [`TaskGroup::cancel`] ended the body before it had a value (without one, `Ok(())`).
-///
-/// # Cancel safety
-/// Cancelling the task cancels the body and the children; the cancellation goes on outwards when all have
-/// ended, unless one of them failed: then the group's error comes first, and the next suspension is
-/// cancelled. Dropping it requests cancellation of the children and does not wait.
-///
-/// # Examples
-/// ```
-/// use anyloop::{Result, task_group};
-/// # fn main() -> Result<()> {
-/// anyloop::run(async {
-///     let (one, two) = task_group(|group| async move {
-///         let one = group.create_task(async { 1 })?;
-///         let two = group.create_task(async { 2 })?;
-///         Ok((one, two))
-///     })
-///     .await?;
-///     assert_eq!(one.result()? + two.result()?, 3);
-///     Ok(())
-/// })?
-/// # }
-/// ```
-pub fn task_group<B, F, T>(body: B) -> impl Future<Output = Result<T>> + use<B, F, T>
-where
-    B: FnOnce(TaskGroup) -> F,
-    F: Future<Output = Result<T>>,
-    T: 'static,
-{
-    let group = TaskGroup::new();
-    let future = body(group.clone());
-    async move { group.state.run(future).await }
-}
-
-/// A group of tasks as an object. Clones name the same group; it is entered once, with
-/// [`TaskGroup::run`], or by [`task_group`].
-#[derive(Clone)]
-pub struct TaskGroup {
-    state: Rc<State>,
-}
-
-struct State {
+/// What the handles of one group share.
+pub(super) struct State {
     stage: Cell<Stage>,
     /// Everybody has been told to end; no new children.
     aborting: Cell<bool>,
@@ -99,11 +47,9 @@ enum Stage {
     Over,
 }
 
-impl TaskGroup {
-    /// A group that was not entered yet.
-    #[must_use]
-    pub fn new() -> Self {
-        let state = State {
+impl State {
+    pub(super) fn new() -> Self {
+        Self {
             stage: Cell::new(Stage::New),
             aborting: Cell::new(false),
             children: RefCell::default(),
@@ -113,128 +59,25 @@ impl TaskGroup {
             requested: Cell::new(false),
             lp: RefCell::new(None),
             waker: RefCell::new(None),
-        };
-        Self { state: Rc::new(state) }
-    }
-
-    /// Enters the group with `body`; see [`task_group`].
-    ///
-    /// # Errors
-    /// As [`task_group`]; `Usage` if the group was entered before.
-    ///
-    /// # Cancel safety
-    /// As [`task_group`].
-    pub fn run<F, T>(&self, body: F) -> impl Future<Output = Result<T>> + use<F, T>
-    where
-        F: Future<Output = Result<T>>,
-        T: 'static,
-    {
-        let state = self.state.clone();
-        async move { state.run(body).await }
-    }
-
-    /// Starts a child. An `Err` that it returns fails the child, and the group with it. Children may start
-    /// others, until the last one has ended.
-    ///
-    /// # Errors
-    /// `Usage` before the group is entered, once it is shutting down, and after its end; what the task
-    /// factory says. `future` is dropped un-polled.
-    #[track_caller]
-    pub fn create_task<F>(&self, future: F) -> Result<Task<<F::Output as TaskOutput>::Value>>
-    where
-        F: Future<Output: TaskOutput> + 'static,
-    {
-        self.task()?.spawn(future)
-    }
-
-    /// The same with a name, a context, or an eager start.
-    ///
-    /// # Errors
-    /// `Usage` as for [`TaskGroup::create_task`].
-    pub fn task(&self) -> Result<GroupTaskBuilder> {
-        self.state.check_accepting()?;
-        let lp = self.state.lp.borrow().clone();
-        let lp =
-            lp.ok_or_else(|| Error::usage("TaskGroup::create_task: there is no event loop"))?;
-        Ok(GroupTaskBuilder { builder: lp.task(), state: self.state.clone() })
-    }
-
-    /// Cancels the body and every child; unless something fails, the group then ends without an error.
-    /// Before the entry it takes effect on entry, after the end it does nothing.
-    pub fn cancel(&self) {
-        if self.state.stage.get() != Stage::Over {
-            self.state.abort();
         }
+    }
+
+    pub(super) fn lp(&self) -> Option<LoopRef> {
+        self.lp.borrow().clone()
     }
 
     /// How many children have not ended.
-    #[must_use]
-    pub fn children(&self) -> usize {
-        self.state.children.borrow().len()
+    pub(super) fn children(&self) -> usize {
+        self.children.borrow().len()
     }
-}
 
-impl Default for TaskGroup {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl fmt::Debug for TaskGroup {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "<TaskGroup {:?}", self.state.stage.get())?;
-        if self.state.aborting.get() {
-            f.write_str(" shutting down")?;
+    pub(super) fn cancel(&self) {
+        if self.stage.get() != Stage::Over {
+            self.abort();
         }
-        write!(f, ", {} children>", self.children())
-    }
-}
-
-/// Creates a child with options; from [`TaskGroup::task`].
-#[derive(Debug)]
-#[must_use = "ends with `spawn`"]
-pub struct GroupTaskBuilder {
-    builder: TaskBuilder,
-    state: Rc<State>,
-}
-
-impl GroupTaskBuilder {
-    /// The label.
-    pub fn name(mut self, name: &str) -> Self {
-        self.builder = self.builder.name(name);
-        self
     }
 
-    /// The context to run in, shared with whoever else has it.
-    pub fn context(mut self, context: Context) -> Self {
-        self.builder = self.builder.context(context);
-        self
-    }
-
-    /// Runs the first step now.
-    pub fn eager(mut self, on: bool) -> Self {
-        self.builder = self.builder.eager(on);
-        self
-    }
-
-    /// Starts the child.
-    ///
-    /// # Errors
-    /// As [`TaskGroup::create_task`].
-    #[track_caller]
-    pub fn spawn<F>(self, future: F) -> Result<Task<<F::Output as TaskOutput>::Value>>
-    where
-        F: Future<Output: TaskOutput> + 'static,
-    {
-        self.state.check_accepting()?;
-        let task = self.builder.spawn_settled(future, TaskOutput::into_result)?;
-        self.state.adopt(task.any());
-        Ok(task)
-    }
-}
-
-impl State {
-    fn check_accepting(&self) -> Result<()> {
+    pub(super) fn check_accepting(&self) -> Result<()> {
         let reason = match self.stage.get() {
             Stage::New => "the group was not entered yet",
             Stage::Over => "the group has ended",
@@ -244,7 +87,7 @@ impl State {
         Err(Error::Usage(format!("TaskGroup::create_task: {reason}").into()))
     }
 
-    fn adopt(self: &Rc<Self>, task: AnyTask) {
+    pub(super) fn adopt(self: &Rc<Self>, task: AnyTask) {
         if task.done() {
             // An eager child that never suspended.
             self.ended(&task);
@@ -296,7 +139,10 @@ impl State {
         }
     }
 
-    async fn run<T: 'static>(self: Rc<Self>, body: impl Future<Output = Result<T>>) -> Result<T> {
+    pub(super) async fn run<T: 'static>(
+        self: Rc<Self>,
+        body: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
         let Some(task) = current_task() else {
             return Err(Error::usage("task_group: not inside a task"));
         };
@@ -523,7 +369,11 @@ impl Cancellable for State {
 
 impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}, {} children", self.stage.get(), self.children.borrow().len())
+        write!(f, "{:?}", self.stage.get())?;
+        if self.aborting.get() {
+            f.write_str(" shutting down")?;
+        }
+        write!(f, ", {} children", self.children())
     }
 }
 

@@ -1,0 +1,77 @@
+//! What tasks are suspended on.
+
+use std::rc::Rc;
+
+use crate::current;
+use crate::delivery;
+use crate::error::{Cancelled, Error, Result};
+use crate::loop_ref::WeakLoop;
+use crate::requests::{self, FORWARDED, Waiter};
+use crate::scope::Place;
+use crate::task_core::TaskCore;
+
+/// Something a task is suspended on that takes a cancellation by itself.
+pub trait Cancellable {
+    /// Ends the wait as cancelled. False if it is over already, so that there is nothing to cancel.
+    fn cancel(self: Rc<Self>, reason: &Cancelled) -> bool;
+
+    /// Whether the wait is over because a cancellation ended it.
+    fn cancelled(&self) -> bool {
+        false
+    }
+
+    /// What it is, for dumps.
+    fn describe(&self) -> String;
+
+    /// The numbers of the tasks that it stands for, for dumps.
+    fn tasks(&self) -> Vec<u64> {
+        Vec::new()
+    }
+
+    /// The task it is, if it is one.
+    #[doc(hidden)]
+    #[allow(private_interfaces, reason = "only this crate can name the type")]
+    fn joined(&self) -> Option<&TaskCore> {
+        None
+    }
+}
+
+/// Remembers what the current task is suspended on.
+pub fn set_waiter<C: Cancellable + 'static>(waiter: impl FnOnce() -> Rc<C>) {
+    if !current::in_step() {
+        return;
+    }
+    let waiter = Waiter { what: waiter(), scope: Place::current().scope };
+    let old = current::look(|task| task.core.set_waiter(waiter));
+    // Not earlier: it may be the last handle to what has destructors of the user.
+    drop(old);
+}
+
+/// The wait for `waiter` is given up: the current task forgets it, and a request that was passed on to
+/// it comes back. For the destructors of awaits.
+pub fn clear_waiter<C: Cancellable + ?Sized>(waiter: &Rc<C>) {
+    give_up(Rc::as_ptr(waiter).cast());
+}
+
+/// The same for whatever is at `waiter`.
+pub(crate) fn give_up(waiter: *const ()) {
+    let given_up = current::look(|task| {
+        let old = task.core.take_waiter_if(|mine| requests::is_at(mine, waiter));
+        (old, task.core.is_due(FORWARDED))
+    });
+    let Some((old, forwarded)) = given_up else { return };
+    drop(old);
+    if forwarded {
+        delivery::given_up(waiter);
+    }
+}
+
+/// A task may only wait for things of its own loop (FUT-15).
+pub(crate) fn check_same_loop(lp: &WeakLoop) -> Result<()> {
+    let same = current::look(|task| task.core.lp.same(lp)).unwrap_or(true);
+    if same {
+        Ok(())
+    } else {
+        Err(Error::usage("await: the future belongs to another event loop than the task"))
+    }
+}
