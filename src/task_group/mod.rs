@@ -17,7 +17,7 @@ use state::State;
 /// Runs `body` with a [`TaskGroup`] and waits for all the children that were started in it.
 ///
 /// If a child fails, or the body does, the other children and the body are cancelled; when all have ended,
-/// the failures come as one [`ErrorGroup`]. A child that ends cancelled is no failure. The value is that of
+/// the failures come as one [`ErrorGroup`](crate::ErrorGroup). A child that ends cancelled is no failure. The value is that of
 /// the body.
 ///
 /// # Errors
