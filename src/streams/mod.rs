@@ -11,10 +11,13 @@
 //! ```
 
 pub(crate) mod buffer;
+mod direct;
 mod incoming;
 mod open;
+mod outgoing;
 mod protocol;
 mod reader;
+mod reading;
 mod tcp;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;

@@ -8,7 +8,7 @@ use anyloop_api::{
     Server, Task, Transport,
 };
 
-use super::protocol::StreamReaderProtocol;
+use super::protocol::{Connected, StreamReaderProtocol};
 use super::reader::{DEFAULT_LIMIT, StreamReader};
 use super::writer::StreamWriter;
 
@@ -146,7 +146,7 @@ where
     // Refuses a bad limit now rather than for every connection.
     drop(StreamReader::new(limit)?);
     let weak = lp.downgrade();
-    let connected: Rc<dyn Fn(StreamReader, StreamWriter)> = Rc::new(move |reader, writer| {
+    let connected: Connected = Rc::new(Box::new(move |reader, writer: StreamWriter| {
         let transport = writer.transport();
         let outcome = callback(reader, writer);
         let Some(lp) = weak.upgrade() else { return };
@@ -155,10 +155,9 @@ where
             Ok(Some(task)) => watch(&task, &lp, transport),
             Err(error) => fail(&lp, transport, error),
         }
-    });
+    }));
     Ok(Rc::new(move || {
-        let reader = StreamReader::build(limit);
-        AnyProtocol::Plain(StreamReaderProtocol::build(reader, Some(connected.clone())))
+        AnyProtocol::Plain(StreamReaderProtocol::build(limit, Some(connected.clone())))
     }))
 }
 

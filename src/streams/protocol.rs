@@ -1,21 +1,21 @@
 //! `StreamReaderProtocol`: the protocol under a reader and a writer.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fmt;
-use std::io;
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll};
 
-use anyloop_api::{Error, Protocol, Result, Transport};
+use anyloop_api::{Cancellable, Cancelled, Error, Protocol, Transport};
 
+use super::incoming::Incoming;
+use super::outgoing::Outgoing;
 use super::reader::StreamReader;
-use super::waiters::Waiters;
 use super::writer::StreamWriter;
 
-/// What a server does with a new connection.
-type Connected = Rc<dyn Fn(StreamReader, StreamWriter)>;
+/// What a server does with a new connection. One word: every connection has it.
+pub(super) type Connected = Rc<Box<dyn Fn(StreamReader, StreamWriter)>>;
 
-/// Feeds a [`StreamReader`] from a transport and tells a [`StreamWriter`] when to wait.
+/// Feeds a [`StreamReader`] from a transport and tells a [`StreamWriter`] when to wait: what all of their
+/// handles share.
 ///
 /// [`open_connection`](crate::open_connection) and [`start_server`](crate::start_server) make it; use it
 /// yourself to read any other transport through a `StreamReader`.
@@ -33,22 +33,16 @@ type Connected = Rc<dyn Fn(StreamReader, StreamWriter)>;
 /// ```
 pub struct StreamReaderProtocol {
     this: Weak<Self>,
-    reader: StreamReader,
+    pub(super) incoming: Incoming,
+    pub(super) outgoing: Outgoing,
     connected: Cell<Option<Connected>>,
-    writing_paused: Cell<bool>,
-    /// There is no half-close.
-    over_tls: Cell<bool>,
-    /// Set once: how the connection ended.
-    lost: RefCell<Option<Option<Box<Error>>>>,
-    pub(super) resumed: Waiters,
-    pub(super) closed: Waiters,
 }
 
 impl StreamReaderProtocol {
-    /// Feeds `reader`.
+    /// Feeds `reader`: a reader has one protocol, which is the same every time.
     #[must_use]
     pub fn new(reader: StreamReader) -> Rc<Self> {
-        Self::build(reader, None)
+        reader.0
     }
 
     /// Feeds `reader` and hands it, with a writer, to `connected` when the connection stands.
@@ -57,143 +51,105 @@ impl StreamReaderProtocol {
         reader: StreamReader,
         connected: impl Fn(StreamReader, StreamWriter) + 'static,
     ) -> Rc<Self> {
-        Self::build(reader, Some(Rc::new(connected)))
+        let connected: Box<dyn Fn(StreamReader, StreamWriter)> = Box::new(connected);
+        reader.0.connected.set(Some(Rc::new(connected)));
+        reader.0
     }
 
-    pub(super) fn build(reader: StreamReader, connected: Option<Connected>) -> Rc<Self> {
+    /// With a limit that was checked before.
+    pub(super) fn build(limit: usize, connected: Option<Connected>) -> Rc<Self> {
         Rc::new_cyclic(|this| Self {
             this: this.clone(),
-            reader,
+            incoming: Incoming::new(limit),
+            outgoing: Outgoing::default(),
             connected: Cell::new(connected),
-            writing_paused: Cell::new(false),
-            over_tls: Cell::new(false),
-            lost: RefCell::default(),
-            resumed: Waiters::default(),
-            closed: Waiters::default(),
         })
     }
 
     /// The reader it feeds.
     #[must_use]
-    pub fn reader(&self) -> &StreamReader {
-        &self.reader
-    }
-
-    /// Waits while the transport asks not to write; for [`StreamWriter::drain`].
-    pub(super) async fn drained(&self) -> Result<()> {
-        self.check_connected("drain")?;
-        if self.writing_paused.get() {
-            self.resumed.wait().await;
-            self.check_connected("drain")?;
-        }
-        Ok(())
-    }
-
-    /// The same for poll functions.
-    pub(super) fn poll_drained(&self, cx: &Context<'_>) -> Poll<Result<()>> {
-        self.check_connected("drain")?;
-        if self.writing_paused.get() {
-            self.resumed.register(cx);
-            return Poll::Pending;
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Waits for `connection_lost`; for [`StreamWriter::wait_closed`].
-    pub(super) async fn lost(&self) -> Result<()> {
-        loop {
-            if let Some(ending) = self.ending() {
-                return ending;
-            }
-            self.closed.wait().await;
-        }
+    pub fn reader(self: &Rc<Self>) -> StreamReader {
+        StreamReader(self.clone())
     }
 
     /// The connection goes on over TLS.
     #[cfg(feature = "tls")]
     pub(super) fn upgrade(&self, transport: Transport) {
-        self.over_tls.set(true);
-        self.reader.set_transport(Some(transport));
-    }
-
-    /// How the connection ended, if it did.
-    pub(super) fn ending(&self) -> Option<Result<()>> {
-        self.lost.borrow().as_ref().map(|error| match error {
-            None => Ok(()),
-            Some(error) => Err((**error).clone()),
-        })
-    }
-
-    pub(super) fn check_connected(&self, operation: &'static str) -> Result<()> {
-        match &*self.lost.borrow() {
-            None => Ok(()),
-            Some(Some(error)) => Err((**error).clone()),
-            Some(None) => {
-                let operation = format!("{operation}: the connection is lost");
-                Err(Error::os(operation, io::ErrorKind::ConnectionReset.into()))
-            }
-        }
+        self.outgoing.over_tls.set(true);
+        self.incoming.set_transport(Some(transport));
     }
 }
 
 impl Protocol for StreamReaderProtocol {
     fn connection_made(&self, transport: Transport) {
-        self.over_tls.set(transport.get_extra_info("sslcontext").is_some());
-        self.reader.set_transport(Some(transport.clone()));
+        self.outgoing.over_tls.set(transport.get_extra_info("sslcontext").is_some());
+        self.incoming.set_transport(Some(transport.clone()));
         if let (Some(connected), Some(this)) = (self.connected.take(), self.this.upgrade()) {
-            connected(self.reader.clone(), StreamWriter::of_server(transport, this));
+            connected(this.reader(), StreamWriter::of_server(transport, this));
         }
     }
 
     fn data_received(&self, data: &[u8]) {
-        if let Err(error) = self.reader.feed_data(data) {
-            self.reader.set_exception(error);
+        if let Err(error) = self.incoming.feed(data) {
+            self.incoming.fail(error);
         }
     }
 
     fn readable(&self) -> bool {
-        self.reader.offer()
+        self.incoming.offer()
     }
 
     /// The write side stays open: half-closed connections are in order, except over TLS (STREAM-21).
     fn eof_received(&self) -> bool {
-        self.reader.feed_eof();
-        !self.over_tls.get()
+        self.incoming.end();
+        !self.outgoing.over_tls.get()
     }
 
     fn connection_lost(&self, error: Option<Error>) {
         match &error {
-            None => self.reader.feed_eof(),
-            Some(error) => self.reader.set_exception(error.clone()),
+            None => self.incoming.end(),
+            Some(error) => self.incoming.fail(error.clone()),
         }
-        self.reader.set_transport(None);
-        *self.lost.borrow_mut() = Some(error.map(Box::new));
-        self.writing_paused.set(false);
-        self.closed.release();
-        self.resumed.release();
+        self.incoming.set_transport(None);
+        self.outgoing.lose(error);
     }
 
     fn pause_writing(&self) {
-        self.writing_paused.set(true);
+        self.outgoing.pause();
     }
 
     fn resume_writing(&self) {
-        self.writing_paused.set(false);
-        self.resumed.release();
+        self.outgoing.resume();
+    }
+}
+
+/// For dumps of what a task is suspended on. A cancellation drops the read, which loses nothing.
+impl Cancellable for StreamReaderProtocol {
+    fn cancel(self: Rc<Self>, _: &Cancelled) -> bool {
+        false
+    }
+
+    fn describe(&self) -> String {
+        "a read from a stream".into()
     }
 }
 
 impl fmt::Debug for StreamReaderProtocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("<StreamReaderProtocol")?;
-        if self.writing_paused.get() {
-            f.write_str(" writing paused")?;
-        }
-        match &*self.lost.borrow() {
-            None => {}
-            Some(None) => f.write_str(" closed")?,
-            Some(Some(error)) => write!(f, " lost: {error}")?,
-        }
+        self.outgoing.fmt(f)?;
         f.write_str(">")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Everything that an idle connection has for its reader, its protocol and its writer.
+    #[test]
+    fn a_stream_is_small() {
+        let size = size_of::<StreamReaderProtocol>();
+        assert!(size <= 184, "{size} bytes");
     }
 }

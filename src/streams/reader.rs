@@ -4,12 +4,14 @@ use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use anyloop_api::{Error, Result, Transport};
 use futures_io::AsyncRead;
 
 use super::incoming::Incoming;
+use super::protocol::StreamReaderProtocol;
+use super::reading::{self, Read, ReadInto};
 
 /// The limit of a reader that was not given one: 64 KiB.
 pub const DEFAULT_LIMIT: usize = 64 * 1024;
@@ -42,7 +44,7 @@ pub const DEFAULT_LIMIT: usize = 64 * 1024;
 /// # Ok::<(), anyloop::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct StreamReader(Rc<Incoming>);
+pub struct StreamReader(pub(super) Rc<StreamReaderProtocol>);
 
 impl StreamReader {
     /// A reader that nothing feeds yet.
@@ -58,7 +60,11 @@ impl StreamReader {
 
     /// With a limit that was checked before.
     pub(super) fn build(limit: usize) -> Self {
-        Self(Incoming::new(limit))
+        Self(StreamReaderProtocol::build(limit, None))
+    }
+
+    fn incoming(&self) -> &Incoming {
+        &self.0.incoming
     }
 
     /// At most `n` bytes, as soon as there is one; empty at the end of the stream (or if `n` is 0).
@@ -72,17 +78,8 @@ impl StreamReader {
     ///
     /// # Cancel safety
     /// Nothing is lost.
-    pub async fn read(&self, n: usize) -> Result<Vec<u8>> {
-        if n == 0 {
-            self.0.check()?;
-            return Ok(Vec::new());
-        }
-        loop {
-            self.0.wait_to_take("read", n).await?;
-            if let Some(bytes) = self.0.take_some(n) {
-                return Ok(bytes);
-            }
-        }
+    pub fn read(&self, n: usize) -> impl Future<Output = Result<Vec<u8>>> {
+        Read::new(&self.0, n)
     }
 
     /// Reads into `buf` as soon as there is a byte; 0 at the end of the stream (or if `buf` is empty).
@@ -93,17 +90,8 @@ impl StreamReader {
     ///
     /// # Cancel safety
     /// Nothing is lost.
-    pub async fn read_into(&self, buf: &mut [u8]) -> Result<usize> {
-        if buf.is_empty() {
-            self.0.check()?;
-            return Ok(0);
-        }
-        loop {
-            self.0.wait_to_fill("read_into", buf.len()).await?;
-            if let Some(count) = self.0.fill(buf) {
-                return Ok(count);
-            }
-        }
+    pub fn read_into(&self, buf: &mut [u8]) -> impl Future<Output = Result<usize>> {
+        ReadInto::new(&self.0, buf)
     }
 
     /// Everything up to the end of the stream, whatever the limit (asyncio's `read(-1)`).
@@ -114,9 +102,8 @@ impl StreamReader {
     /// # Cancel safety
     /// Nothing is lost: what has arrived stays buffered.
     pub async fn read_to_end(&self) -> Result<Vec<u8>> {
-        self.0.check()?;
-        self.0.wait("read_to_end", usize::MAX).await?;
-        Ok(self.0.take(usize::MAX))
+        reading::wait(&self.0, "read_to_end", usize::MAX).await?;
+        Ok(self.incoming().take(usize::MAX))
     }
 
     /// Exactly `n` bytes (asyncio's `readexactly`); `n` may exceed the limit.
@@ -127,9 +114,8 @@ impl StreamReader {
     /// # Cancel safety
     /// Nothing is lost: what has arrived stays buffered.
     pub async fn read_exact(&self, n: usize) -> Result<Vec<u8>> {
-        self.0.check()?;
-        self.0.wait("read_exact", n).await?;
-        let bytes = self.0.take(n);
+        reading::wait(&self.0, "read_exact", n).await?;
+        let bytes = self.incoming().take(n);
         if bytes.len() < n {
             return Err(Error::IncompleteRead { partial: bytes, expected: Some(n) });
         }
@@ -154,8 +140,8 @@ impl StreamReader {
     /// # }
     /// ```
     pub async fn read_until<S: AsRef<[u8]>>(&self, separators: &[S]) -> Result<Vec<u8>> {
-        let count = self.0.find(separators, "read_until").await?;
-        Ok(self.0.take(count))
+        let count = reading::find_separator(&self.0, separators, "read_until").await?;
+        Ok(self.incoming().take(count))
     }
 
     /// One line with its `\n`; at the end of the stream the rest without, then empty (asyncio's
@@ -168,11 +154,11 @@ impl StreamReader {
     /// # Cancel safety
     /// Nothing is lost: what has arrived stays buffered.
     pub async fn read_line(&self) -> Result<Vec<u8>> {
-        match self.0.find(&[b"\n"], "read_line").await {
-            Ok(count) => Ok(self.0.take(count)),
+        match reading::find_separator(&self.0, &[b"\n"], "read_line").await {
+            Ok(count) => Ok(self.incoming().take(count)),
             Err(Error::IncompleteRead { partial, .. }) => Ok(partial),
             Err(Error::LimitOverrun { message, consumed }) => {
-                self.0.drop_line(consumed);
+                self.incoming().drop_line(consumed);
                 Err(Error::InvalidArg(message))
             }
             Err(error) => Err(error),
@@ -196,46 +182,40 @@ impl StreamReader {
     /// # Errors
     /// As [`StreamReader::read`].
     pub fn poll_read_into(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<Result<usize>> {
-        self.0.check()?;
+        let incoming = self.incoming();
+        incoming.check()?;
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        loop {
-            ready!(self.0.poll_to_fill("poll_read_into", buf.len(), cx))?;
-            if let Some(count) = self.0.fill(buf) {
-                return Poll::Ready(Ok(count));
-            }
+        if let Some(count) = incoming.fill(buf) {
+            return Poll::Ready(Ok(count));
         }
+        incoming.wait("poll_read_into", 1, Incoming::fills_directly(buf.len()), 0, cx)?;
+        Poll::Pending
     }
 
     /// Whether the end of the stream was seen and everything before it was read.
     #[must_use]
     pub fn at_eof(&self) -> bool {
-        self.0.ended() && self.0.len() == 0
-    }
-
-    /// Fails with the error of the connection, if it had one.
-    #[inline]
-    pub(super) fn check(&self) -> Result<()> {
-        self.0.check()
+        self.incoming().ended() && self.incoming().len() == 0
     }
 
     /// The error of the connection, if it had one.
     #[must_use]
     pub fn exception(&self) -> Option<Error> {
-        self.0.error()
+        self.incoming().error()
     }
 
     /// The limit, in bytes.
     #[must_use]
     pub fn limit(&self) -> usize {
-        self.0.limit()
+        self.incoming().limit()
     }
 
     /// Bytes that can be read without waiting.
     #[must_use]
     pub fn buffered(&self) -> usize {
-        self.0.len()
+        self.incoming().len()
     }
 
     // --- feeding; for protocols ---
@@ -245,41 +225,22 @@ impl StreamReader {
     /// # Errors
     /// `Usage` after [`StreamReader::feed_eof`].
     pub fn feed_data(&self, data: &[u8]) -> Result<()> {
-        if self.0.ended() {
-            return Err(Error::usage("feed_data: the stream has ended already"));
-        }
-        self.0.feed(data);
-        Ok(())
-    }
-
-    /// The transport has something to read: whether it is going to be taken.
-    pub(super) fn offer(&self) -> bool {
-        !self.0.ended() && self.0.offer()
-    }
-
-    #[cfg(feature = "tls")]
-    pub(super) fn ended(&self) -> bool {
-        self.0.ended()
-    }
-
-    #[cfg(feature = "tls")]
-    pub(super) fn hand_over(&self) -> Vec<u8> {
-        self.0.hand_over()
+        self.incoming().feed(data)
     }
 
     /// Says that no more bytes will come.
     pub fn feed_eof(&self) {
-        self.0.end();
+        self.incoming().end();
     }
 
     /// Says that the connection failed: from now on every read fails with `error`.
     pub fn set_exception(&self, error: impl Into<Error>) {
-        self.0.fail(error.into());
+        self.incoming().fail(error.into());
     }
 
     /// Gives or takes the transport to be paused while too much is buffered.
     pub fn set_transport(&self, transport: Option<Transport>) {
-        self.0.set_transport(transport);
+        self.incoming().set_transport(transport);
     }
 }
 
@@ -296,13 +257,13 @@ impl AsyncRead for StreamReader {
 impl fmt::Debug for StreamReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "<StreamReader {} bytes, limit {}", self.buffered(), self.limit())?;
-        if self.0.ended() {
+        if self.incoming().ended() {
             f.write_str(", eof")?;
         }
-        if let Some(error) = self.0.error() {
+        if let Some(error) = self.incoming().error() {
             write!(f, ", error: {error}")?;
         }
-        if self.0.paused() {
+        if self.incoming().paused() {
             f.write_str(", paused")?;
         }
         f.write_str(">")

@@ -198,15 +198,15 @@ impl StreamWriter {
         let lp = LoopRef::current()?;
         self.drain().await?;
         let (protocol, below) = (self.protocol(), self.transport());
-        let reader = protocol.reader();
-        if reader.ended() {
+        let incoming = &protocol.incoming;
+        if incoming.ended() {
             let reset = io::ErrorKind::ConnectionReset.into();
             return Err(Error::os("start_tls: the peer will send nothing more", reset));
         }
-        let (same, early) = (protocol.clone().into(), || reader.hand_over());
+        let (same, early) = (protocol.clone().into(), || incoming.hand_over());
         let transport = tls::start_tls_with(&lp, &below, same, tls.into(), early).await?;
         protocol.upgrade(transport.clone());
-        self.replace_transport(transport);
+        protocol.outgoing.replace_transport(transport);
         Ok(())
     }
 }

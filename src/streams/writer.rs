@@ -1,6 +1,5 @@
 //! `StreamWriter`: writing to a connection, and waiting when it is slow.
 
-use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -8,12 +7,11 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use anyloop_api::{
-    Error, ExtraInfo, LoopRef, Report, Result, SendFile, Transport, WeakLoop, yield_now,
-};
+use anyloop_api::{Error, ExtraInfo, LoopRef, Result, SendFile, Transport, yield_now};
 use futures_io::AsyncWrite;
 
 use super::buffer;
+use super::outgoing::Outgoing;
 use super::protocol::StreamReaderProtocol;
 
 /// How much one `poll_write` accepts: what one call may take past the high-water mark.
@@ -36,22 +34,11 @@ const POLL_WRITE_MAX: usize = 128 * 1024;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone)]
-pub struct StreamWriter(Rc<Inner>);
-
-struct Inner {
-    /// Another one after `start_tls`.
-    transport: RefCell<Transport>,
-    protocol: Rc<StreamReaderProtocol>,
-    /// The first call that was not legal, for `drain` to tell.
-    misuse: Cell<Option<Box<Error>>>,
-    /// Dropping it unclosed is in order.
-    quiet: Cell<bool>,
-    lp: Option<WeakLoop>,
-}
+pub struct StreamWriter(Rc<StreamReaderProtocol>);
 
 impl StreamWriter {
-    /// Writes to `transport`, whose protocol is `protocol`.
+    /// Writes to `transport`, whose protocol is `protocol`. A protocol has one writer: another call names
+    /// the same, over the transport that it is given.
     #[must_use]
     pub fn new(transport: Transport, protocol: Rc<StreamReaderProtocol>) -> Self {
         Self::build(transport, protocol, false)
@@ -63,9 +50,12 @@ impl StreamWriter {
 
     fn build(transport: Transport, protocol: Rc<StreamReaderProtocol>, quiet: bool) -> Self {
         let lp = LoopRef::current().ok().map(|lp| lp.downgrade());
-        let quiet = Cell::new(quiet);
-        let transport = RefCell::new(transport);
-        Self(Rc::new(Inner { transport, protocol, misuse: Cell::default(), quiet, lp }))
+        protocol.outgoing.open(transport, lp, quiet);
+        Self(protocol)
+    }
+
+    fn outgoing(&self) -> &Outgoing {
+        &self.0.outgoing
     }
 
     /// Queues bytes and sends what the operating system takes at once. Never waits and never fails:
@@ -115,15 +105,23 @@ impl StreamWriter {
     /// # Cancel safety
     /// Dropping it changes nothing: what is queued is sent all the same.
     pub async fn drain(&self) -> Result<()> {
-        if let Some(error) = self.0.misuse.take() {
-            return Err(*error);
+        if let Some(error) = self.outgoing().take_misuse() {
+            return Err(error);
         }
-        self.0.protocol.reader().check()?;
-        if self.transport().is_closing() {
+        self.0.incoming.check()?;
+        if self.outgoing().flows() && !self.is_closing() {
+            return Ok(());
+        }
+        // Boxed: few wait, and what few have is not to be a part of every task.
+        Box::pin(self.drain_slowly()).await
+    }
+
+    async fn drain_slowly(&self) -> Result<()> {
+        if self.is_closing() {
             // Lets `connection_lost` come, so that a loop around write and drain ends (STREAM-16).
             yield_now().await;
         }
-        self.0.protocol.drained().await
+        self.outgoing().drained().await
     }
 
     /// Sends a file, by the kernel where it can, after what was written before. Waits until the operating
@@ -166,7 +164,7 @@ impl StreamWriter {
     /// # Cancel safety
     /// Dropping it changes nothing.
     pub async fn wait_closed(&self) -> Result<()> {
-        self.0.protocol.lost().await
+        self.outgoing().ended().await
     }
 
     /// See [`Transport::get_extra_info`].
@@ -189,74 +187,63 @@ impl StreamWriter {
 
     /// The transport underneath.
     #[must_use]
+    #[allow(clippy::missing_panics_doc, reason = "there is a handle: this one")]
     pub fn transport(&self) -> Transport {
-        self.0.transport.borrow().clone()
+        self.outgoing().transport().expect("kept until the last handle is dropped")
     }
 
     #[cfg(feature = "tls")]
     pub(super) fn protocol(&self) -> &Rc<StreamReaderProtocol> {
-        &self.0.protocol
-    }
-
-    #[cfg(feature = "tls")]
-    pub(super) fn replace_transport(&self, transport: Transport) {
-        let old = self.0.transport.replace(transport);
-        drop(old);
+        &self.0
     }
 
     /// From now on dropping it unclosed is in order: for types that own the connection.
     pub(super) fn silence(&self) {
-        self.0.quiet.set(true);
+        self.outgoing().silence();
     }
 
+    #[inline]
     fn remember(&self, written: Result<()>) {
-        if let Err(error) = written {
-            let first = self.0.misuse.take().unwrap_or_else(|| Box::new(error));
-            self.0.misuse.set(Some(first));
-        }
+        self.outgoing().remember(written);
     }
 
     fn poll_writable(&self, cx: &Context<'_>) -> Poll<Result<()>> {
-        if self.is_closing() && self.0.protocol.ending().is_none() {
+        if self.is_closing() && self.outgoing().ending().is_none() {
             let closing = io::Error::from(io::ErrorKind::BrokenPipe);
             return Poll::Ready(Err(Error::os("write: the stream is closing", closing)));
         }
-        self.0.protocol.poll_drained(cx)
+        self.outgoing().poll_drained(cx)
     }
 
     /// Sends everything, then half-closes.
     fn poll_finish(&self, cx: &Context<'_>) -> Poll<Result<()>> {
-        let (transport, protocol) = (self.transport(), &self.0.protocol);
-        if let Some(ending) = protocol.ending() {
+        let (transport, outgoing) = (self.transport(), self.outgoing());
+        if let Some(ending) = outgoing.ending() {
             return Poll::Ready(ending);
         }
         if transport.is_closing() {
-            protocol.closed.register(cx);
+            outgoing.closed.register(cx);
             return Poll::Pending;
         }
         if transport.get_write_buffer_size() > 0 {
             // Resumed only when nothing is left.
             transport.set_write_buffer_limits(Some(0), Some(0))?;
-            ready!(protocol.poll_drained(cx))?;
+            ready!(outgoing.poll_drained(cx))?;
         }
         Poll::Ready(if transport.can_write_eof() { transport.write_eof() } else { Ok(()) })
     }
 }
 
-impl Drop for Inner {
+impl Clone for StreamWriter {
+    fn clone(&self) -> Self {
+        self.outgoing().add_handle();
+        Self(self.0.clone())
+    }
+}
+
+impl Drop for StreamWriter {
     fn drop(&mut self) {
-        let transport = self.transport.get_mut();
-        if transport.is_closing() {
-            return;
-        }
-        transport.close();
-        let Some(lp) = self.lp.as_ref().and_then(WeakLoop::upgrade) else { return };
-        if !self.quiet.get() || lp.get_debug() {
-            lp.call_exception_handler(
-                Report::warning("a stream was dropped without being closed")
-                    .transport(transport.clone()),
-            );
-        }
+        self.outgoing().drop_handle();
     }
 }
 
@@ -292,7 +279,7 @@ impl AsyncWrite for StreamWriter {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.protocol.poll_drained(cx).map_err(io::Error::from)
+        self.outgoing().poll_drained(cx).map_err(io::Error::from)
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

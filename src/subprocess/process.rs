@@ -42,7 +42,7 @@ impl Process {
         protocol: Rc<ProcessProtocol>,
     ) -> Result<Self> {
         let stdin = transport.get_pipe_transport(0).zip(protocol.pipe(0));
-        let reader = |fd| protocol.pipe(fd).map(|stream| stream.reader().clone());
+        let reader = |fd| protocol.pipe(fd).map(|stream| stream.reader());
         Ok(Self(Rc::new(Inner {
             stdin: stdin.map(|(transport, stream)| StreamWriter::new(transport, stream)),
             stdout: reader(1),

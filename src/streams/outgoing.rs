@@ -1,0 +1,196 @@
+//! What all handles of one [`StreamWriter`](super::StreamWriter) share, and who waits until it may go on.
+
+use std::cell::Cell;
+use std::fmt;
+use std::io;
+use std::task::{Context, Poll};
+
+use anyloop_api::{Error, Report, Result, Transport, WeakLoop};
+
+use super::waiters::Waiters;
+
+/// The state of the writing side.
+#[derive(Default)]
+pub(super) struct Outgoing {
+    /// While there is a handle; another one after `start_tls`.
+    transport: Cell<Option<Transport>>,
+    /// The first call that was not legal, for `drain` to tell.
+    misuse: Cell<Option<Box<Error>>>,
+    /// How the connection ended, if not well.
+    error: Cell<Option<Box<Error>>>,
+    lp: Cell<Option<WeakLoop>>,
+    resumed: Waiters,
+    pub(super) closed: Waiters,
+    handles: Cell<u32>,
+    /// Dropping it unclosed is in order.
+    quiet: Cell<bool>,
+    paused: Cell<bool>,
+    lost: Cell<bool>,
+    /// There is no half-close.
+    pub(super) over_tls: Cell<bool>,
+}
+
+impl Outgoing {
+    // --- handles ---
+
+    /// A new writer: its first handle.
+    pub(super) fn open(&self, transport: Transport, lp: Option<WeakLoop>, quiet: bool) {
+        self.replace_transport(transport);
+        self.lp.set(lp);
+        self.quiet.set(quiet);
+        self.add_handle();
+    }
+
+    pub(super) fn add_handle(&self) {
+        self.handles.set(self.handles.get() + 1);
+    }
+
+    /// A handle is gone; with the last one the connection is closed.
+    pub(super) fn drop_handle(&self) {
+        self.handles.set(self.handles.get() - 1);
+        if self.handles.get() > 0 {
+            return;
+        }
+        let Some(transport) = self.transport.take() else { return };
+        if transport.is_closing() {
+            return;
+        }
+        transport.close();
+        let Some(lp) = self.lp.take().and_then(|lp| lp.upgrade()) else { return };
+        if !self.quiet.get() || lp.get_debug() {
+            lp.call_exception_handler(
+                Report::warning("a stream was dropped without being closed").transport(transport),
+            );
+        }
+    }
+
+    /// `None` after the last handle.
+    #[inline]
+    pub(super) fn transport(&self) -> Option<Transport> {
+        let transport = self.transport.take();
+        self.transport.set(transport.clone());
+        transport
+    }
+
+    pub(super) fn replace_transport(&self, transport: Transport) {
+        let old = self.transport.replace(Some(transport));
+        drop(old);
+    }
+
+    pub(super) fn silence(&self) {
+        self.quiet.set(true);
+    }
+
+    /// Keeps the first misuse.
+    #[inline]
+    pub(super) fn remember(&self, written: Result<()>) {
+        if let Err(error) = written {
+            self.keep_first(error);
+        }
+    }
+
+    #[cold]
+    fn keep_first(&self, error: Error) {
+        let first = self.misuse.take().unwrap_or_else(|| Box::new(error));
+        self.misuse.set(Some(first));
+    }
+
+    pub(super) fn take_misuse(&self) -> Option<Error> {
+        self.misuse.take().map(|error| *error)
+    }
+
+    // --- from the protocol ---
+
+    pub(super) fn pause(&self) {
+        self.paused.set(true);
+    }
+
+    pub(super) fn resume(&self) {
+        self.paused.set(false);
+        self.resumed.release();
+    }
+
+    pub(super) fn lose(&self, error: Option<Error>) {
+        let old = self.error.replace(error.map(Box::new));
+        drop(old);
+        self.lost.set(true);
+        self.paused.set(false);
+        self.closed.release();
+        self.resumed.release();
+    }
+
+    // --- waiting ---
+
+    /// Whether a `drain` has nothing to wait for, and nothing to tell.
+    #[inline]
+    pub(super) fn flows(&self) -> bool {
+        !self.paused.get() && !self.lost.get()
+    }
+
+    /// Waits while the transport asks not to write.
+    pub(super) async fn drained(&self) -> Result<()> {
+        self.check_connected()?;
+        if self.paused.get() {
+            self.resumed.wait().await;
+            self.check_connected()?;
+        }
+        Ok(())
+    }
+
+    /// The same for poll functions.
+    pub(super) fn poll_drained(&self, cx: &Context<'_>) -> Poll<Result<()>> {
+        self.check_connected()?;
+        if self.paused.get() {
+            self.resumed.register(cx);
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Waits for `connection_lost`.
+    pub(super) async fn ended(&self) -> Result<()> {
+        loop {
+            if let Some(ending) = self.ending() {
+                return ending;
+            }
+            self.closed.wait().await;
+        }
+    }
+
+    /// How the connection ended, if it did.
+    pub(super) fn ending(&self) -> Option<Result<()>> {
+        self.lost.get().then(|| self.error().map_or(Ok(()), Err))
+    }
+
+    fn error(&self) -> Option<Error> {
+        let error = self.error.take();
+        let copy = error.as_deref().cloned();
+        self.error.set(error);
+        copy
+    }
+
+    fn check_connected(&self) -> Result<()> {
+        match self.ending() {
+            None => Ok(()),
+            Some(Ok(())) => {
+                let reset = io::ErrorKind::ConnectionReset.into();
+                Err(Error::os("drain: the connection is lost", reset))
+            }
+            Some(error) => error,
+        }
+    }
+}
+
+/// ` writing paused`, ` closed`, ` lost: …`
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.paused.get() {
+            f.write_str(" writing paused")?;
+        }
+        match self.ending() {
+            None => Ok(()),
+            Some(Ok(())) => f.write_str(" closed"),
+            Some(Err(error)) => write!(f, " lost: {error}"),
+        }
+    }
+}
