@@ -73,7 +73,7 @@ pub struct BaseLoop {
     lazily_sent: Cell<Vec<LazySend>>,
     /// Streams that offer their protocols something to read: since the last poll, and for longer.
     offers: [Cell<Vec<Rc<Stream>>>; 2],
-    scratch: Cell<Option<Scratch>>,
+    scratch: Cell<Option<Box<Scratch>>>,
     pub(crate) receiver: Receiver,
     buffers: RefCell<Vec<Vec<u8>>>,
     executor: RefCell<Option<SharedExecutor>>,
@@ -209,11 +209,11 @@ impl BaseLoop {
     }
 
     /// The shared read buffer; give it back.
-    pub(crate) fn take_scratch(&self) -> Scratch {
-        self.scratch.take().unwrap_or_else(Scratch::new)
+    pub(crate) fn take_scratch(&self) -> Box<Scratch> {
+        self.scratch.take().unwrap_or_else(|| Box::new(Scratch::new()))
     }
 
-    pub(crate) fn give_scratch(&self, scratch: Scratch) {
+    pub(crate) fn give_scratch(&self, scratch: Box<Scratch>) {
         self.scratch.set(Some(scratch));
     }
 

@@ -6,12 +6,17 @@ use std::rc::Rc;
 
 use anyloop_api::{Dump, Error, Result};
 
-use crate::driver::{Event, Key};
+use crate::driver::{Event, Key, Readiness};
 
 /// Something that the driver reports to.
 pub(crate) trait Source {
     /// One event for this source. User code may run inside.
     fn on_event(self: Rc<Self>, event: Event);
+
+    /// The same for readiness, which is most: two words, and nothing to drop.
+    fn on_readiness(self: Rc<Self>, key: Key, readiness: Readiness) {
+        self.on_event(Event::Ready { key, readiness });
+    }
 
     /// The loop closes: free the descriptor, call nobody.
     fn abandon(&self);

@@ -210,6 +210,10 @@ impl BaseLoop {
             if let Some(source) = self.sources.get(event.key()) {
                 if self.state.observed() {
                     self.dispatch_observed(source, event);
+                } else if let Event::Ready { key, readiness } = event {
+                    source.on_readiness(key, readiness);
+                    // There is nothing in it, and looking for that costs more than the rest.
+                    std::mem::forget(event);
                 } else {
                     source.on_event(event);
                 }

@@ -68,7 +68,7 @@ impl Stream {
     }
 
     fn release(&self) {
-        if self.user.borrow().upgrade().is_some() {
+        if self.user().is_some() {
             // Whoever has the handle may still ask.
             self.own_name();
         }
@@ -79,7 +79,7 @@ impl Stream {
     /// its end, with nothing to send and no handle left, nobody could ever touch it again (TR-39).
     pub(super) fn end_if_forgotten(&self) {
         let stuck = self.has(MADE) && self.has(PAUSED | EOF) && !self.has(CLOSING);
-        if !stuck || self.pending() > 0 || self.user.borrow().upgrade().is_some() {
+        if !stuck || self.pending() > 0 || self.user().is_some() {
             return;
         }
         let Some(base) = self.voice.base().upgrade() else { return };

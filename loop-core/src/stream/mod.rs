@@ -13,8 +13,11 @@
 
 mod end;
 mod names;
+mod offer;
 mod rare;
+mod raw;
 mod read;
+mod recv;
 mod transfer;
 mod write;
 
@@ -23,22 +26,19 @@ use std::fmt;
 use std::rc::{Rc, Weak};
 
 use anyloop_api::{
-    AnyProtocol, Error, ExtraInfo, Panic, RawTransport, Report, Result, Snapshot, SocketView,
-    Transport, WeakTransport,
+    AnyProtocol, Error, Panic, RawTransport, Report, Result, Snapshot, Transport, WeakTransport,
 };
 use socket2::Socket;
 
 use self::names::Name;
 use self::rare::Rare;
-use self::read::{recv_behind, recv_into};
 pub(crate) use self::transfer::Transfer;
 pub(crate) use self::write::WriteBuffer;
 use crate::base::BaseLoop;
 use crate::begin::Begin;
 use crate::descriptor::Descriptor;
-use crate::driver::{Event, Fd, Interest};
+use crate::driver::{Event, Fd, Interest, Key, Readiness};
 use crate::server::ServerState;
-use crate::sockaddr;
 use crate::sources::Source;
 use crate::voice::Voice;
 
@@ -73,12 +73,14 @@ const LARGE: u32 = 1 << 14;
 const TRANSFER: u32 = 1 << 15;
 /// Something arrived while nobody wanted it.
 const HELD: u32 = 1 << 16;
+/// The driver receives and sends: only if it does both.
+const ENGINE: u32 = 1 << 17;
 
 pub(crate) struct Stream {
     this: Weak<Self>,
     socket: Descriptor<Socket>,
     voice: Voice<AnyProtocol>,
-    user: RefCell<WeakTransport>,
+    user: Cell<WeakTransport>,
     flags: Cell<u32>,
     /// The number of the poll after which the last offer was made; it is compared with the next few only.
     offered_at: Cell<u16>,
@@ -87,7 +89,7 @@ pub(crate) struct Stream {
     out: RefCell<WriteBuffer>,
     /// Bytes lent to the engine: the end of a buffer, of which it has sent before what is in front.
     in_flight: Cell<usize>,
-    rare: RefCell<Option<Box<Rare>>>,
+    rare: Cell<Option<Box<Rare>>>,
     /// Asked for at the beginning, for a reset makes the kernel forget it.
     peer: Name,
     server: Option<(Rc<ServerState>, usize)>,
@@ -103,18 +105,20 @@ impl Stream {
         server: Option<Rc<ServerState>>,
     ) -> Result<Rc<Self>> {
         let peer = Name::new(socket.peer_addr().ok());
+        let caps = base.caps();
+        let flags = if caps.recv && caps.send { ENGINE } else { 0 };
         let socket = Descriptor::own(base, socket, "creating a transport")?;
         let stream = Rc::new_cyclic(|this: &Weak<Self>| Self {
             this: this.clone(),
             socket,
             voice: Voice::within(base.weak(), protocol, context),
-            user: RefCell::default(),
-            flags: Cell::new(0),
+            user: Cell::default(),
+            flags: Cell::new(flags),
             offered_at: Cell::new(0),
             small_reads: Cell::new(0),
             out: RefCell::default(),
             in_flight: Cell::new(0),
-            rare: RefCell::default(),
+            rare: Cell::default(),
             peer,
             server: server.map(|server| {
                 let index = server.attach(this.clone());
@@ -142,7 +146,7 @@ impl Stream {
     }
 
     fn start_io(&self, base: &BaseLoop) {
-        if self.engine(base) {
+        if self.has(ENGINE) {
             self.receive(base);
         } else {
             self.register(base);
@@ -173,24 +177,26 @@ impl Stream {
     }
 
     /// Whether what arrives is pushed by the engine (else it is pulled when readiness says so).
-    fn pushed(&self, base: &BaseLoop) -> bool {
-        self.engine(base) && !self.socket.is_registered()
+    fn pushed(&self) -> bool {
+        self.has(ENGINE) && !self.socket.is_registered()
     }
 
-    /// Receiving and sending are the driver's: only if it does both.
-    fn engine(&self, base: &BaseLoop) -> bool {
-        let caps = base.caps();
-        caps.recv && caps.send
+    /// The user's handle, if there is one.
+    fn user(&self) -> Option<Transport> {
+        let user = self.user.take();
+        let transport = user.upgrade();
+        self.user.set(user);
+        transport
     }
 
     /// The one user handle; made anew when the user has none.
     pub(crate) fn transport(&self) -> Transport {
-        if let Some(transport) = self.user.borrow().upgrade() {
+        if let Some(transport) = self.user() {
             return transport;
         }
         let this = self.this.upgrade().expect("a stream is asked through its Rc");
         let transport = Transport::new(this);
-        *self.user.borrow_mut() = transport.downgrade();
+        self.user.set(transport.downgrade());
         transport
     }
 
@@ -252,6 +258,11 @@ impl Begin for Stream {
 }
 
 impl Source for Stream {
+    fn on_readiness(self: Rc<Self>, _: Key, readiness: Readiness) {
+        let Some(base) = self.voice.base().upgrade() else { return };
+        self.on_ready(&base, readiness);
+    }
+
     fn on_event(self: Rc<Self>, event: Event) {
         let Some(base) = self.voice.base().upgrade() else { return };
         match event {
@@ -276,132 +287,6 @@ impl Source for Stream {
     }
 }
 
-impl RawTransport for Stream {
-    fn close(&self) {
-        self.close_gracefully();
-    }
-
-    fn abort(&self) {
-        self.force(None);
-    }
-
-    fn is_closing(&self) -> bool {
-        self.has(CLOSING)
-    }
-
-    fn write(&self, data: &[u8]) -> Result<()> {
-        self.write_bytes(data)
-    }
-
-    fn write_vec(&self, data: Vec<u8>) -> Result<()> {
-        self.write_owned(data)
-    }
-
-    fn writelines(&self, parts: &[&[u8]]) -> Result<()> {
-        self.write_owned(parts.concat())
-    }
-
-    fn write_eof(&self) -> Result<()> {
-        if !self.has(CLOSING | EOF_WANTED) {
-            self.set(EOF_WANTED);
-            if self.pending() == 0 && !self.has(TRANSFER) {
-                self.send_eof();
-            }
-        }
-        Ok(())
-    }
-
-    fn can_write_eof(&self) -> bool {
-        true
-    }
-
-    fn pause_reading(&self) {
-        self.pause();
-    }
-
-    fn resume_reading(&self) {
-        self.resume();
-    }
-
-    fn is_reading(&self) -> bool {
-        !self.has(PAUSED | CLOSING)
-    }
-
-    fn await_readable(&self) -> bool {
-        if self.socket.is_registered() {
-            self.set(ANNOUNCE);
-        }
-        self.socket.is_registered()
-    }
-
-    fn try_read(&self, buffer: &mut [u8]) -> Option<usize> {
-        self.read_offered(buffer.len(), |base, socket, room| {
-            recv_into(base, socket, &mut buffer[..room])
-        })
-    }
-
-    fn try_read_vec(&self, buffer: &mut Vec<u8>) -> Option<usize> {
-        let room = buffer.capacity() - buffer.len();
-        self.read_offered(room, |base, socket, room| recv_behind(base, socket, buffer, room))
-    }
-
-    fn get_write_buffer_size(&self) -> usize {
-        self.pending()
-    }
-
-    fn get_write_buffer_limits(&self) -> (usize, usize) {
-        self.limits()
-    }
-
-    fn set_write_buffer_limits(&self, high: Option<usize>, low: Option<usize>) -> Result<()> {
-        self.rare(|rare| rare.flow.set_limits(high, low))?;
-        self.maybe_pause();
-        Ok(())
-    }
-
-    fn set_protocol(&self, protocol: AnyProtocol) {
-        if !self.has(LOST) {
-            // An offer was made to the old one: it is withdrawn when it runs out.
-            self.clear(ANNOUNCE);
-            self.voice.replace(protocol);
-        }
-    }
-
-    fn get_protocol(&self) -> AnyProtocol {
-        self.voice.protocol().unwrap_or_else(|| AnyProtocol::plain(Gone))
-    }
-
-    fn extra_info(&self, name: &str) -> Option<ExtraInfo> {
-        let address = match name {
-            "sockname" => self.own_name(),
-            "peername" => self.peer.get(),
-            "peercred" => {
-                return self.socket.with(sockaddr::credentials)?.map(ExtraInfo::Credentials);
-            }
-            "socket" => {
-                let view =
-                    self.socket.get().as_ref().map_or_else(SocketView::closed, SocketView::new);
-                return Some(ExtraInfo::Socket(view));
-            }
-            _ => None,
-        };
-        address.map(ExtraInfo::Address)
-    }
-
-    fn handle_dropped(&self) {
-        self.end_if_forgotten();
-    }
-
-    fn as_any(&self) -> &dyn std::any::Any {
-        self
-    }
-}
-
-/// What `get_protocol` answers after the end.
-struct Gone;
-
-impl anyloop_api::Protocol for Gone {}
-
 impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "<StreamTransport{}", self.socket)?;
@@ -425,6 +310,6 @@ mod tests {
     /// before it, the socket, the user's handle and the places in the tables.
     #[test]
     fn an_idle_stream_is_small() {
-        assert!(size_of::<Stream>() <= 232, "{} bytes", size_of::<Stream>());
+        assert!(size_of::<Stream>() <= 216, "{} bytes", size_of::<Stream>());
     }
 }

@@ -31,17 +31,28 @@ pub(super) struct Held {
 impl Stream {
     /// No user code runs inside `f`.
     pub(super) fn rare<R>(&self, f: impl FnOnce(&mut Rare) -> R) -> R {
-        f(self.rare.borrow_mut().get_or_insert_default())
+        let mut rare = self.rare.take().unwrap_or_default();
+        let result = f(&mut rare);
+        self.rare.set(Some(rare));
+        result
+    }
+
+    /// The same, if there is any.
+    fn if_rare<R>(&self, f: impl FnOnce(&Rare) -> R) -> Option<R> {
+        let rare = self.rare.take();
+        let result = rare.as_deref().map(f);
+        self.rare.set(rare);
+        result
     }
 
     /// The water marks of writing, low and high.
     pub(super) fn limits(&self) -> (usize, usize) {
-        self.rare.borrow().as_ref().map_or(Flow::LIMITS, |rare| rare.flow.limits())
+        self.if_rare(|rare| rare.flow.limits()).unwrap_or(Flow::LIMITS)
     }
 
     /// Whether the protocol was told to pause writing.
     pub(super) fn is_writing_paused(&self) -> bool {
-        self.rare.borrow().as_ref().is_some_and(|rare| rare.flow.is_paused())
+        self.if_rare(|rare| rare.flow.is_paused()).unwrap_or(false)
     }
 
     /// See [`Flow::should_pause`].
@@ -56,7 +67,7 @@ impl Stream {
     }
 
     pub(super) fn transfer(&self) -> Option<Rc<Wait>> {
-        self.rare.borrow().as_ref()?.transfer.clone()
+        self.if_rare(|rare| rare.transfer.clone())?
     }
 
     /// Something is held from now on. No user code runs inside `f`.

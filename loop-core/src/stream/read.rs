@@ -2,24 +2,19 @@
 
 use std::io;
 
-use anyloop_api::{AnyProtocol, BufferedProtocol, Error, EventLoop, Panic};
-use rustix::buffer::spare_capacity;
-use rustix::io::Errno;
-use rustix::net::RecvFlags;
+use anyloop_api::{AnyProtocol, BufferedProtocol, Error, EventLoop, Panic, Protocol};
 
+use super::recv::{recv, recv_into};
 use super::{
     ANNOUNCE, CLOSING, EOF, HANGUP, HELD, LARGE, LOST, MADE, OFFERED, PAUSED, READABLE, RECEIVING,
     Stream,
 };
 use crate::base::BaseLoop;
 use crate::driver::{Chunk, Fd, Readiness, RecvEnd, Trigger};
-use crate::scratch::{READ_SIZE, Scratch};
+use crate::scratch::READ_SIZE;
 
 /// Reads of one connection per event, so that a loud peer cannot starve the others.
 const READS_PER_EVENT: usize = 4;
-
-/// A buffer of at least this size is worth another read by itself when it was filled.
-const WORTH_A_READ: usize = 16 * 1024;
 
 /// Where the engine could push, messages from this size on are pulled instead: one copy less, and better
 /// caching, outweigh the system call …
@@ -76,7 +71,7 @@ impl Stream {
         // What is there already is delivered in the next iteration, never from inside this call.
         if self.has(HELD) || (self.has(READABLE) && self.socket.is_registered()) {
             base.requeue_readable(self.socket.key());
-        } else if self.pushed(&base) {
+        } else if self.pushed() {
             self.receive(&base);
         }
         self.update_interest();
@@ -92,10 +87,14 @@ impl Stream {
     }
 
     /// Notes the size of a read, and goes from pull to push if there were many small ones.
-    fn note_size(&self, base: &BaseLoop, count: usize) {
-        if !self.has(LARGE) {
-            return;
+    #[inline]
+    pub(super) fn note_size(&self, base: &BaseLoop, count: usize) {
+        if self.has(LARGE) {
+            self.note_size_of_large(base, count);
         }
+    }
+
+    fn note_size_of_large(&self, base: &BaseLoop, count: usize) {
         let small = if count < PUSH_BELOW { self.small_reads.get().saturating_add(1) } else { 0 };
         self.small_reads.set(small);
         if small == PUSH_AFTER && self.socket.deregister(base).is_ok() {
@@ -126,7 +125,7 @@ impl Stream {
     }
 
     /// Reads until drained or until others should have a turn.
-    fn read(&self, base: &BaseLoop) {
+    pub(super) fn read(&self, base: &BaseLoop) {
         for _ in 0..READS_PER_EVENT {
             if !self.wants_data() || !self.has(READABLE) || !self.socket.is_registered() {
                 return;
@@ -139,7 +138,7 @@ impl Stream {
                 return;
             };
             let read = match protocol {
-                AnyProtocol::Plain(_) => self.read_shared(base, socket),
+                AnyProtocol::Plain(protocol) => self.read_shared(base, &*protocol, socket),
                 AnyProtocol::Buffered(protocol) => self.read_into(base, &*protocol, socket),
             };
             match read {
@@ -153,6 +152,7 @@ impl Stream {
                     if count < room && !self.has(HANGUP) {
                         self.clear(READABLE);
                         self.note_size(base, count);
+                        return;
                     }
                 }
                 Some(Err(error)) => {
@@ -172,87 +172,18 @@ impl Stream {
         }
     }
 
-    // --- on demand, from readiness ---
-
-    /// Tells the protocol that there is something to read, if it asked for that. True: somebody is going
-    /// to take it. An offer runs out, so that what nobody takes is read all the same (TR-10, TR-13).
-    fn offer(&self, base: &BaseLoop) -> bool {
-        if self.has(OFFERED) {
-            return true;
-        }
-        self.clear(ANNOUNCE);
-        let wanted = self.call("readable panicked", AnyProtocol::readable) == Some(true);
-        if wanted && let Some(this) = self.this.upgrade() {
-            self.set(OFFERED);
-            self.offered_at.set(base.offered(this));
-        }
-        wanted
-    }
-
-    /// Takes what was offered: `recv` reads at most as many bytes as it is told.
-    pub(super) fn read_offered(
-        &self,
-        room: usize,
-        recv: impl FnOnce(&BaseLoop, Fd, usize) -> io::Result<usize>,
-    ) -> Option<usize> {
-        let base = self.voice.base().upgrade()?;
-        let may = self.has(OFFERED) && self.wants_data() && self.has(READABLE);
-        if !may || room == 0 {
-            return None;
-        }
-        let socket = self.socket()?;
-        let room = room.min(READ_SIZE);
-        match recv(&base, socket, room) {
-            Ok(0) => {
-                // Told in its turn, not from inside of this call.
-                self.clear(OFFERED);
-                self.set(HANGUP);
-                base.requeue_readable(self.socket.key());
-                None
-            }
-            Ok(count) if count < room => {
-                self.clear(OFFERED);
-                if self.has(HANGUP) {
-                    base.requeue_readable(self.socket.key());
-                } else {
-                    self.clear(READABLE);
-                    self.note_size(&base, count);
-                }
-                Some(count)
-            }
-            Ok(count) => {
-                // With large buffers the rest may be taken likewise, as long as the offer stands.
-                if count < WORTH_A_READ {
-                    self.clear(OFFERED);
-                    self.read(&base);
-                }
-                Some(count)
-            }
-            Err(error) => {
-                self.clear(OFFERED | READABLE);
-                if error.kind() != io::ErrorKind::WouldBlock {
-                    self.force(Some(Error::os("reading from a connection", error)));
-                }
-                None
-            }
-        }
-    }
-
-    /// The offer runs out if it was made before the last poll, which was number `poll`: what was not taken
-    /// is read in this iteration.
-    pub(crate) fn withdraw(&self, base: &BaseLoop, poll: Option<u16>) {
-        if self.has(OFFERED) && poll != Some(self.offered_at.get()) {
-            self.clear(OFFERED);
-            base.requeue_readable(self.socket.key());
-        }
-    }
-
     /// One read into the loop's buffer: how much came, and how much could have.
-    fn read_shared(&self, base: &BaseLoop, socket: Fd) -> Option<io::Result<(usize, usize)>> {
+    fn read_shared(
+        &self,
+        base: &BaseLoop,
+        protocol: &dyn Protocol,
+        socket: Fd,
+    ) -> Option<io::Result<(usize, usize)>> {
         let mut scratch = base.take_scratch();
         let count = recv(socket, scratch.bytes());
         if let Ok(count @ 1..) = count {
-            self.deliver(base, &scratch.bytes()[..count]);
+            let piece = &scratch.bytes()[..count];
+            self.call_in(base, "data_received panicked", || protocol.data_received(piece));
         }
         base.give_scratch(scratch);
         Some(count.map(|count| (count, READ_SIZE)))
@@ -389,7 +320,7 @@ impl Stream {
                 None => break,
             }
         }
-        if self.pushed(base) {
+        if self.pushed() {
             self.receive(base);
         } else {
             self.read(base);
@@ -422,68 +353,6 @@ impl Stream {
             }
             Some(false) => self.close_gracefully(),
             None => {}
-        }
-    }
-}
-
-/// Reads into memory that is not ours. Where the kernel's copy would be slow (see [`Scratch`]) the detour
-/// over the shared buffer is several times faster. Large allocations are such memory.
-pub(super) fn recv_into(base: &BaseLoop, socket: Fd, buffer: &mut [u8]) -> io::Result<usize> {
-    if !is_slow(buffer.as_ptr(), buffer.len()) {
-        return recv(socket, buffer);
-    }
-    let room = buffer.len();
-    recv_by_way(base, socket, room, |bytes| buffer[..bytes.len()].copy_from_slice(bytes))
-}
-
-/// The same, behind what is in `buffer`, where there is room for `room` bytes.
-pub(super) fn recv_behind(
-    base: &BaseLoop,
-    socket: Fd,
-    buffer: &mut Vec<u8>,
-    room: usize,
-) -> io::Result<usize> {
-    let spare = buffer.spare_capacity_mut();
-    if spare.len() > room || is_slow(spare.as_ptr().cast(), room) {
-        return recv_by_way(base, socket, room, |bytes| buffer.extend_from_slice(bytes));
-    }
-    retry(|| {
-        let spare = spare_capacity(buffer);
-        rustix::net::recv(socket, spare, RecvFlags::DONTWAIT).map(|(count, _)| count)
-    })
-}
-
-/// Whether the kernel's copy to there would be slow.
-fn is_slow(begin: *const u8, room: usize) -> bool {
-    room >= Scratch::PAGE && (1..32).contains(&(begin.addr() % Scratch::PAGE))
-}
-
-/// Reads into the shared buffer, and has `copy` fetch it from there.
-fn recv_by_way(
-    base: &BaseLoop,
-    socket: Fd,
-    room: usize,
-    copy: impl FnOnce(&[u8]),
-) -> io::Result<usize> {
-    let mut scratch = base.take_scratch();
-    let count = recv(socket, &mut scratch.bytes()[..room]);
-    if let Ok(count) = count {
-        copy(&scratch.bytes()[..count]);
-    }
-    base.give_scratch(scratch);
-    count
-}
-
-fn recv(socket: Fd, buffer: &mut [u8]) -> io::Result<usize> {
-    retry(|| rustix::net::recv(socket, &mut *buffer, RecvFlags::DONTWAIT).map(|(count, _)| count))
-}
-
-/// Calls again what a signal interrupted.
-fn retry(mut call: impl FnMut() -> rustix::io::Result<usize>) -> io::Result<usize> {
-    loop {
-        match call() {
-            Err(Errno::INTR) => {}
-            done => return Ok(done?),
         }
     }
 }

@@ -9,7 +9,9 @@ use anyloop_api::{AnyProtocol, Error, EventLoop, Report, Result};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown, send, sendmsg, shutdown};
 
-use super::{CLOSING, DIRTY, EOF, EOF_SENT, EOF_WANTED, FULL, LOST, PAUSED, Stream, TRANSFER};
+use super::{
+    CLOSING, DIRTY, ENGINE, EOF, EOF_SENT, EOF_WANTED, FULL, LOST, PAUSED, Stream, TRANSFER,
+};
 use crate::base::BaseLoop;
 use crate::driver::{Event, LazySend};
 
@@ -18,6 +20,24 @@ use crate::driver::{Event, LazySend};
 const DEFERRABLE: usize = 8 * 1024;
 /// From this write to a dead connection on, a warning is logged (asyncio's number).
 const DEAD_WRITES: u8 = 5;
+
+const FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
+
+/// Calls again what a signal interrupted; zero if the kernel has no room.
+fn attempt(mut call: impl FnMut() -> rustix::io::Result<usize>) -> rustix::io::Result<usize> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Ok(0),
+            done => return done,
+        }
+    }
+}
+
+#[cold]
+fn broken(error: Errno) -> Error {
+    Error::os("writing to a connection", error.into())
+}
 
 /// Bytes that the kernel has not taken yet.
 #[derive(Default)]
@@ -55,7 +75,16 @@ impl Stream {
     }
 
     /// The checks of every write. `Ok(false)`: discard.
+    #[inline]
     fn writable(&self, len: usize) -> Result<bool> {
+        if self.has(EOF_WANTED | TRANSFER | CLOSING | LOST) {
+            return self.writable_at_all(len);
+        }
+        Ok(len > 0)
+    }
+
+    #[cold]
+    fn writable_at_all(&self, len: usize) -> Result<bool> {
         if self.has(EOF_WANTED) {
             return Err(Error::usage("write: write_eof was called on this transport"));
         }
@@ -91,15 +120,14 @@ impl Stream {
 
     /// Sends or queues bytes, without the checks of a write.
     pub(super) fn put(&self, data: &[u8]) {
-        let Some(base) = self.voice.base().upgrade() else { return };
-        if !self.defers(&base, data.len())
+        if !self.defers(data.len())
             && let Some(sent) = self.write_at_once(data)
         {
             if sent < data.len() {
-                self.queue(&base, |out| out.push(&data[sent..]));
+                self.queue(|out| out.push(&data[sent..]));
             }
         } else if !self.has(CLOSING) {
-            self.queue(&base, |out| out.push(data));
+            self.queue(|out| out.push(data));
         }
     }
 
@@ -111,18 +139,17 @@ impl Stream {
         if !self.writable(data.len())? {
             return Ok(());
         }
-        let Some(base) = self.voice.base().upgrade() else { return Ok(()) };
         if let Some(head) = self.write_at_once(&data)
             && head < data.len()
         {
-            self.queue(&base, |out| *out = WriteBuffer { bytes: data, head });
+            self.queue(|out| *out = WriteBuffer { bytes: data, head });
         }
         Ok(())
     }
 
     /// Whether a write may wait for the end of the iteration: with an engine, as long as little waits.
-    fn defers(&self, base: &BaseLoop, len: usize) -> bool {
-        self.engine(base) && self.pending() + len <= DEFERRABLE.min(self.limits().1)
+    fn defers(&self, len: usize) -> bool {
+        self.has(ENGINE) && self.pending() + len <= DEFERRABLE.min(self.limits().1)
     }
 
     /// Tries to send what is buffered and then `data`, in order, by one system call: how much of `data`
@@ -133,49 +160,39 @@ impl Stream {
             return None;
         }
         let ahead = self.out.borrow().len();
-        let sent = if ahead == 0 { self.send(&[data]) } else { self.send_behind(data) };
-        match sent {
-            Ok(sent) => {
-                if sent < ahead + data.len() {
-                    self.set(FULL);
-                }
-                self.out.borrow_mut().sent(sent.min(ahead));
-                sent.checked_sub(ahead)
-            }
+        let sent = if ahead == 0 { self.send(data) } else { self.send_behind(data) };
+        let sent = match sent {
+            Ok(sent) => sent,
             Err(error) => {
-                self.force(Some(error));
-                None
+                self.force(Some(broken(error)));
+                return None;
             }
+        };
+        if sent < ahead + data.len() {
+            self.set(FULL);
         }
-    }
-
-    fn send_behind(&self, data: &[u8]) -> Result<usize> {
-        let out = self.out.borrow();
-        self.send(&[out.rest(), data])
+        if ahead > 0 {
+            self.out.borrow_mut().sent(sent.min(ahead));
+        }
+        sent.checked_sub(ahead)
     }
 
     /// One non-blocking send; zero if the kernel has no room.
-    fn send(&self, parts: &[&[u8]]) -> Result<usize> {
+    fn send(&self, data: &[u8]) -> rustix::io::Result<usize> {
         let Some(socket) = self.socket() else { return Ok(0) };
-        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        loop {
-            let sent = match parts {
-                [data] => send(socket, data, flags),
-                parts => {
-                    let parts: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
-                    sendmsg(socket, &parts, &mut SendAncillaryBuffer::default(), flags)
-                }
-            };
-            match sent {
-                Ok(count) => return Ok(count),
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Ok(0),
-                Err(error) => return Err(Error::os("writing to a connection", error.into())),
-            }
-        }
+        attempt(|| send(socket, data, FLAGS))
     }
 
-    fn queue(&self, base: &BaseLoop, push: impl FnOnce(&mut WriteBuffer)) {
+    /// The same for what is buffered, and `data`.
+    fn send_behind(&self, data: &[u8]) -> rustix::io::Result<usize> {
+        let Some(socket) = self.socket() else { return Ok(0) };
+        let out = self.out.borrow();
+        let parts = [IoSlice::new(out.rest()), IoSlice::new(data)];
+        attempt(|| sendmsg(socket, &parts, &mut SendAncillaryBuffer::default(), FLAGS))
+    }
+
+    fn queue(&self, push: impl FnOnce(&mut WriteBuffer)) {
+        let Some(base) = self.voice.base().upgrade() else { return };
         {
             let mut out = self.out.borrow_mut();
             if out.bytes.capacity() == 0 {
@@ -183,8 +200,8 @@ impl Stream {
             }
             push(&mut out);
         }
-        if self.engine(base) {
-            self.mark_dirty(base);
+        if self.has(ENGINE) {
+            self.mark_dirty(&base);
         } else {
             self.update_interest();
         }
@@ -202,15 +219,15 @@ impl Stream {
         if self.out.borrow().len() > 0 {
             match self.send_buffered() {
                 Ok(()) => self.after_progress(),
-                Err(error) => self.force(Some(error)),
+                Err(error) => self.force(Some(broken(error))),
             }
         }
     }
 
-    fn send_buffered(&self) -> Result<()> {
+    fn send_buffered(&self) -> rustix::io::Result<()> {
         let mut out = self.out.borrow_mut();
         while out.len() > 0 {
-            match self.send(&[out.rest()])? {
+            match self.send(out.rest())? {
                 0 => {
                     self.set(FULL);
                     break;
