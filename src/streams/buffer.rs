@@ -11,6 +11,8 @@ const SPARE_MAX: usize = 256 * 1024;
 /// Among how many of them one is looked for that fits.
 const LOOKED_AT: usize = 8;
 
+const PAGE: usize = 4096;
+
 #[derive(Default)]
 struct Spare {
     buffers: Vec<Vec<u8>>,
@@ -44,9 +46,21 @@ pub(super) fn fitting(least: usize, most: usize) -> Vec<u8> {
                 spare.total -= buffer.capacity();
                 buffer
             }
-            None => Vec::with_capacity(least),
+            None => well_placed(least),
         }
     })
+}
+
+/// An empty buffer that does not begin 1 to 31 bytes into a page, if that can be had: the kernel's copy
+/// to there is slow (see `Scratch` in loop-core). glibc gives large allocations a mapping, which begins
+/// 16 bytes into one; having freed it, it takes the next one of that size from the heap.
+fn well_placed(capacity: usize) -> Vec<u8> {
+    let buffer: Vec<u8> = Vec::with_capacity(capacity);
+    if capacity < PAGE || !(1..32).contains(&(buffer.as_ptr().addr() % PAGE)) {
+        return buffer;
+    }
+    drop(buffer);
+    Vec::with_capacity(capacity)
 }
 
 /// Whether [`recycle`] would keep a buffer of this size.

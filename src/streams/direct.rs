@@ -5,9 +5,9 @@ use super::incoming::{Incoming, OFFERED};
 
 /// The smallest buffer into which bytes are read directly; for smaller ones they are read in bulk first.
 const DIRECT: usize = 4096;
-/// The most room that is made for a read of which nobody can tell how much it is going to bring. From
-/// 128 KiB on, what the C library allocates begins where the kernel's copy is slow.
-const MOST_ROOM: usize = 120 * 1024;
+/// The most room that is made for a read of which nobody can tell how much it is going to bring: as much
+/// as a transport reads at once.
+const MOST_ROOM: usize = 256 * 1024;
 
 impl Incoming {
     /// Whether a read of so much, by memory of its own, goes straight to the transport. Where little
@@ -28,7 +28,7 @@ impl Incoming {
             return;
         }
         let (room, wanted) = (self.room.get(), (count * 2).next_power_of_two());
-        let room = match wanted.clamp(DIRECT / 2, MOST_ROOM.next_power_of_two()).ilog2() as u8 {
+        let room = match wanted.clamp(DIRECT / 2, MOST_ROOM).ilog2() as u8 {
             wanted if wanted > room => wanted,
             wanted => wanted.max(room.saturating_sub(1)),
         };
