@@ -20,10 +20,11 @@ use crate::load::{Load, Plan};
 use crate::machine;
 use crate::report::{Section, markdown, progress};
 use crate::scenario::{self, Scenario};
-use crate::servers::{self, anyloop};
+use crate::servers::{self, anyloop, epoll};
 use crate::stats::quantile;
 
-const BACKENDS: [&str; 3] = ["uring", "mio", "polling"];
+/// Ours, and bare epoll to tell what the machine itself takes.
+const SUBJECTS: [&str; 4] = ["epoll", "anyloop-uring", "anyloop-mio", "anyloop-polling"];
 
 /// Where a server has loops.
 #[derive(Clone, Copy, Debug)]
@@ -46,17 +47,21 @@ pub(crate) fn serve(
     name: &str,
     ready: impl FnOnce(u16) -> io::Result<()>,
 ) -> Option<io::Result<()>> {
-    let rest = name.strip_prefix("anyloop-")?;
-    let (loops, suffix) = LOOPS.iter().find(|(_, suffix)| rest.ends_with(suffix))?;
-    let backend = BACKENDS.iter().find(|backend| rest.strip_suffix(suffix) == Some(**backend))?;
-    Some(serve_by(backend, *loops, ready))
+    let (loops, suffix) = LOOPS.iter().find(|(_, suffix)| name.ends_with(suffix))?;
+    let mut subjects = SUBJECTS.iter();
+    let subject = subjects.find(|subject| name.strip_suffix(suffix) == Some(**subject))?;
+    Some(serve_by(subject, *loops, ready))
 }
 
 fn serve_by(
-    backend: &'static str,
+    subject: &'static str,
     loops: Loops,
     ready: impl FnOnce(u16) -> io::Result<()>,
 ) -> io::Result<()> {
+    let serve = |listener| match subject.strip_prefix("anyloop-") {
+        Some(backend) => anyloop::protocol(backend, listener),
+        None => epoll::serve(listener, servers::buffer_for(0)),
+    };
     let first = listener((Ipv4Addr::LOCALHOST, 0).into())?;
     let address = first.local_addr()?;
     let cpu = machine::choose_cpus()?.1;
@@ -66,8 +71,7 @@ fn serve_by(
         Loops::Both => {
             let second = listener(address)?;
             thread::Builder::new().name("second loop".into()).spawn(move || {
-                let served = machine::pin(cpu).and_then(|()| anyloop::protocol(backend, second));
-                if let Err(error) = served {
+                if let Err(error) = machine::pin(cpu).and_then(|()| serve(second)) {
                     eprintln!("the second loop: {error}");
                     std::process::exit(1);
                 }
@@ -75,7 +79,7 @@ fn serve_by(
         }
     }
     ready(address.port())?;
-    anyloop::protocol(backend, first)
+    serve(first)
 }
 
 /// One of several listeners on the same port: the kernel spreads connections over them.
@@ -90,26 +94,26 @@ fn listener(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Runs the suite and says what it found.
 pub(crate) fn run(options: &Options) -> io::Result<Section> {
-    let backends = options.select(BACKENDS.to_vec(), |backend| backend);
+    let subjects = options.select(SUBJECTS.to_vec(), |subject| subject);
     let interesting = scenario::ECHO.iter().copied().filter(|s| SCENARIOS.contains(&s.name));
     let scenarios = options.select(interesting.collect(), |scenario| scenario.name);
     let mut rows = Vec::new();
     let mut json = Vec::new();
-    for backend in backends {
-        progress(format_args!("cores {backend}"));
+    for subject in subjects {
+        progress(format_args!("cores {subject}"));
         let mut cells = Vec::new();
         for scenario in &scenarios {
-            let [first, second, both] = measure(backend, scenario, options)?;
+            let [first, second, both] = measure(subject, scenario, options)?;
             cells.push(markdown::fixed((first + second) / both, 2));
             json.push(json!({
-                "backend": backend,
+                "server": subject,
                 "scenario": scenario.name,
                 "first_core_cpu_ns_per_request": first,
                 "second_core_cpu_ns_per_request": second,
                 "both_cores_cpu_ns_per_request": both,
             }));
         }
-        rows.push((format!("anyloop-{backend}"), cells));
+        rows.push((subject.to_owned(), cells));
     }
     let head = scenarios.iter().map(|scenario| scenario.name.to_owned()).collect();
     let text = format!(
@@ -126,10 +130,10 @@ pub(crate) fn run(options: &Options) -> io::Result<Section> {
 }
 
 /// ns of CPU per request with the [`LOOPS`], in slices that alternate.
-fn measure(backend: &str, scenario: &Scenario, options: &Options) -> io::Result<[f64; 3]> {
+fn measure(subject: &str, scenario: &Scenario, options: &Options) -> io::Result<[f64; 3]> {
     let mut running = Vec::new();
     for (_, suffix) in LOOPS {
-        let name = format!("anyloop-{backend}{suffix}");
+        let name = format!("{subject}{suffix}");
         let child = Child::start(&name, servers::buffer_for(scenario.size))?;
         let load = Load::open(options.engine, child.address, scenario)?;
         running.push((child, load));

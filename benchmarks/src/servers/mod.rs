@@ -7,7 +7,7 @@
 pub(crate) mod anyloop;
 #[cfg(feature = "peers")]
 mod compio;
-mod epoll;
+pub(crate) mod epoll;
 #[cfg(feature = "peers")]
 mod glommio;
 mod mio;
