@@ -136,7 +136,10 @@ impl BaseLoop {
 
     /// Whether there is a reason not to sleep.
     pub(crate) fn is_busy(&self) -> bool {
-        !self.ready.is_empty() || self.stopping.get() || !self.again.borrow().is_empty()
+        !self.ready.is_empty()
+            || self.stopping.get()
+            || !self.again.borrow().is_empty()
+            || self.has_dirty()
     }
 
     pub(crate) fn poll_driver(&self, timeout: Option<Duration>) -> Result<()> {

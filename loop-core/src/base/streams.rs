@@ -52,10 +52,18 @@ impl BaseLoop {
                 self.lazy.set(lazy);
             }
         }
-        // Flushing may have made streams dirty again (an error that closes, a short send).
+        // Flushing may have made streams dirty again: a protocol that was told to go on has written.
         let mut new = self.dirty.take();
         dirty.append(&mut new);
         self.dirty.set(dirty);
+    }
+
+    /// Whether streams wait for the next flush.
+    pub(super) fn has_dirty(&self) -> bool {
+        let dirty = self.dirty.take();
+        let any = !dirty.is_empty();
+        self.dirty.set(dirty);
+        any
     }
 
     /// After a poll: tells the streams whose lazy sends are over. Those that need another look get an event.

@@ -1,11 +1,12 @@
 //! What the callbacks may do, and what counts as buffered.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::sync::mpsc;
 
 use super::*;
 use crate::tools::{
-    available, clogged_tcp_pair, collect, pattern, reset, settle, socket_view, tcp_pair,
+    Clogged, available, clogged_pair, clogged_tcp_pair, collect, pattern, reset, settle, socket_view, tcp_pair,
 };
 
 pub(super) fn panics_are_reported_and_harmless(cx: &Context) -> Outcome {
@@ -91,6 +92,45 @@ pub(super) fn resuming_may_write_elsewhere(cx: &Context) -> Outcome {
     transport.close();
     record.until_lost(&lp)?;
     join(readers.0)??;
+    Ok(())
+}
+
+/// Room is found at the end of one run, and told of at the start of the next; nothing else happens there
+/// that would make the loop look at the transport again.
+pub(super) fn resuming_at_the_start_of_a_run_may_write(cx: &Context) -> Outcome {
+    const MORE: usize = 1_000_000;
+    let lp = cx.new_loop()?;
+    let Clogged { full, mut drain, unread } = clogged_pair()?;
+    let (resumed, news) = mpsc::channel();
+    let resume = move |record: &Record| {
+        if record.count("resume") == 1 {
+            let _ = record.transport().write(vec![b'2'; MORE]);
+            let _ = resumed.send(());
+        }
+    };
+    let record = Script::new().resume(resume).record();
+    let transport = record.attach(&lp, full)?;
+    transport.set_write_buffer_limits(Some(0), None)?;
+    run_once(&lp)?;
+
+    let mut far = drain.try_clone()?;
+    drain.set_nonblocking(false)?;
+    lp.call_soon(move || {
+        let _ = transport.write(b"1");
+        let _ = drain.read_exact(&mut vec![0; unread]);
+    })?;
+    run_once(&lp)?;
+
+    let remote = lp.remote();
+    let reader = thread::spawn(move || {
+        let mut bytes = vec![0; 1 + MORE];
+        let _ = news.recv_timeout(ms(10_000));
+        let read = far.set_read_timeout(Some(ms(10_000))).and_then(|()| far.read_exact(&mut bytes));
+        remote.stop();
+        read.map(|()| bytes)
+    });
+    lp.run_forever()?;
+    ensure!(join(reader)?? == [&b"1"[..], &[b'2'; MORE]].concat(), "the peer got other bytes");
     Ok(())
 }
 

@@ -20,7 +20,8 @@ cases! {
     FLOW_07 => reversed_marks_are_refused, lowering_the_marks_pauses_at_once;
     FLOW_08 => raising_the_marks_resumes_once_at_most;
     FLOW_09 => panics_are_reported_and_harmless;
-    FLOW_10 => resuming_may_write_again, resuming_may_write_elsewhere;
+    FLOW_10 => resuming_may_write_again, resuming_may_write_elsewhere,
+        resuming_at_the_start_of_a_run_may_write;
     FLOW_11 => what_the_kernel_holds_counts;
     FLOW_12 => what_leaves_at_once_never_pauses, a_large_write_behind_a_small_one;
     FLOW_13 => abort_empties_the_buffer, an_error_empties_the_buffer, drainers_are_released;
