@@ -433,13 +433,7 @@ impl Driver for UringDriver {
         self.send_begin(fd, key, buffer, offset)
     }
 
-    fn send_lazily(
-        &mut self,
-        fd: Fd,
-        _key: Key,
-        buffer: Vec<u8>,
-        offset: usize,
-    ) -> Result<(), Vec<u8>> {
+    fn send_lazily(&mut self, fd: Fd, buffer: Vec<u8>, offset: usize) -> Result<(), Vec<u8>> {
         self.silent_begin(fd, buffer, offset)
     }
 

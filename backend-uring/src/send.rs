@@ -15,6 +15,20 @@ pub(crate) const MOST: usize = 0x7fff_f000;
 /// All of it if possible, and no signal if not.
 pub(crate) const FLAGS: i32 = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
 
+/// Whether it was not merely put off.
+fn is_over(result: i32) -> bool {
+    !matches!(-result, libc::EINTR | libc::EAGAIN)
+}
+
+/// How many bytes a send took.
+pub(crate) fn sent(result: i32) -> io::Result<usize> {
+    match usize::try_from(result) {
+        Ok(sent) => Ok(sent),
+        Err(_) if !is_over(result) => Ok(0),
+        Err(_) => Err(io::Error::from_raw_os_error(-result)),
+    }
+}
+
 impl UringDriver {
     pub(crate) fn send_begin(
         &mut self,
@@ -55,17 +69,11 @@ impl UringDriver {
 
     pub(crate) fn on_send(&mut self, id: OpId, result: i32, events: &mut Vec<Event>) {
         let state = self.ops.landed(id);
-        let result = match usize::try_from(result) {
-            Ok(sent) => Ok(sent),
-            Err(_) if matches!(-result, libc::EINTR | libc::EAGAIN) => {
-                if state != State::Orphan {
-                    return self.send_arm(id);
-                }
-                Ok(0)
-            }
-            Err(_) => Err(io::Error::from_raw_os_error(-result)),
-        };
-        self.send_end(id, state, result, events);
+        if is_over(result) || state == State::Orphan {
+            self.send_end(id, state, sent(result), events);
+        } else {
+            self.send_arm(id);
+        }
     }
 
     fn send_end(

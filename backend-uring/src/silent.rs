@@ -7,7 +7,6 @@
 //! They are over in the order in which they were begun, so they stand in a queue, and the number of the
 //! request says where.
 
-use std::io;
 use std::mem;
 use std::os::fd::AsRawFd;
 
@@ -15,7 +14,7 @@ use anyloop_core::driver::{Fd, LazySend};
 use io_uring::{opcode, squeue, types};
 
 use crate::driver::UringDriver;
-use crate::send::{FLAGS, MOST};
+use crate::send::{FLAGS, MOST, sent};
 use crate::slot::Kind;
 
 /// The bits of a request's number that are not its kind.
@@ -70,11 +69,7 @@ impl UringDriver {
     pub(crate) fn on_silent(&mut self, user_data: u64, result: i32) {
         let index = (user_data & NUMBER).wrapping_sub(self.silent.first) & NUMBER;
         let Some(send) = self.silent.queue.get_mut(index as usize) else { return };
-        send.result = match usize::try_from(result) {
-            Ok(sent) => Ok(sent),
-            Err(_) if matches!(-result, libc::EINTR | libc::EAGAIN) => Ok(0),
-            Err(_) => Err(io::Error::from_raw_os_error(-result)),
-        };
+        send.result = sent(result);
     }
 
     /// Finds out whether they are over. To be called when all completions were taken.

@@ -378,14 +378,8 @@ pub trait Driver: fmt::Debug + 'static {
     ///
     /// # Errors
     /// The buffer comes back if the driver has no such thing, or cannot take it now; it then goes to `send`.
-    fn send_lazily(
-        &mut self,
-        fd: Fd,
-        key: Key,
-        buffer: Vec<u8>,
-        offset: usize,
-    ) -> Result<(), Vec<u8>> {
-        let _ = (fd, key, offset);
+    fn send_lazily(&mut self, fd: Fd, buffer: Vec<u8>, offset: usize) -> Result<(), Vec<u8>> {
+        let _ = (fd, offset);
         Err(buffer)
     }
 

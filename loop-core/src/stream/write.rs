@@ -269,8 +269,7 @@ impl Stream {
         }
         let Some(socket) = self.socket() else { return false };
         let len = bytes.len() - head;
-        let key = self.socket.key();
-        match base.with_driver(|driver| driver.send_lazily(socket, key, bytes, head)) {
+        match base.with_driver(|driver| driver.send_lazily(socket, bytes, head)) {
             Ok(()) => {
                 self.clear(FULL);
                 self.in_flight.set(len);

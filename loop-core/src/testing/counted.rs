@@ -139,14 +139,8 @@ impl<D: Driver> Driver for Counted<D> {
         self.inner.send(fd, key, buffer, offset)
     }
 
-    fn send_lazily(
-        &mut self,
-        fd: Fd,
-        key: Key,
-        buffer: Vec<u8>,
-        offset: usize,
-    ) -> Result<(), Vec<u8>> {
-        self.inner.send_lazily(fd, key, buffer, offset)
+    fn send_lazily(&mut self, fd: Fd, buffer: Vec<u8>, offset: usize) -> Result<(), Vec<u8>> {
+        self.inner.send_lazily(fd, buffer, offset)
     }
 
     fn lazily_sent(&mut self, sent: &mut Vec<LazySend>) {
