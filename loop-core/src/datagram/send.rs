@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use anyloop_api::{Error, EventLoop, EventLoopExt, Report, Result, SockAddr};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::{CLOSING, Datagram, LOST, RETRYING};
 use crate::sock::{SEND_FLAGS, sendto_once};
@@ -118,16 +118,11 @@ impl Datagram {
 
     fn send_once(&self, data: &[u8], to: Option<&SockAddr>) -> std::result::Result<(), Errno> {
         let Some(socket) = self.socket() else { return Ok(()) };
-        loop {
-            let sent = match to {
-                Some(to) => sendto_once(&socket, data, to),
-                None => rustix::net::send(&*socket, data, SEND_FLAGS),
-            };
-            match sent {
-                Err(Errno::INTR) => {}
-                other => return other.map(drop),
-            }
-        }
+        let sent = retry_on_intr(|| match to {
+            Some(to) => sendto_once(&socket, data, to),
+            None => rustix::net::send(&*socket, data, SEND_FLAGS),
+        });
+        sent.map(drop)
     }
 
     /// Sends what waits until the kernel has no room. An error costs one datagram (UDP-08).

@@ -14,7 +14,6 @@ mod write;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::{Rc, Weak};
 
@@ -461,16 +460,6 @@ impl fmt::Debug for Pipe {
             End::Read if self.is_reading() => f.write_str(" reading>"),
             End::Read => f.write_str(" not reading>"),
             End::Write => write!(f, " {} bytes to write>", self.pending()),
-        }
-    }
-}
-
-/// Calls `f` until no signal interrupts it.
-fn uninterrupted<T>(mut f: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
-    loop {
-        match f() {
-            Err(Errno::INTR) => {}
-            other => return Ok(other?),
         }
     }
 }

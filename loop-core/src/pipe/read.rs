@@ -1,15 +1,12 @@
 //! The read end.
 
-use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use anyloop_api::{AnyProtocol, BufferedProtocol, Error, EventLoop, Panic};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
-use super::{
-    CLOSING, End, HANGUP, Kind, LOST, MADE, PAUSED, Pipe, READABLE, UNPOLLABLE, uninterrupted,
-};
+use super::{CLOSING, End, HANGUP, Kind, LOST, MADE, PAUSED, Pipe, READABLE, UNPOLLABLE};
 use crate::base::BaseLoop;
 use crate::driver::{Readiness, Trigger};
 use crate::scratch::READ_SIZE;
@@ -85,20 +82,24 @@ impl Pipe {
         }
     }
 
-    fn on_read_error(&self, base: &BaseLoop, error: io::Error) {
-        match Errno::from_io_error(&error) {
-            Some(Errno::AGAIN) if self.has(UNPOLLABLE) => self.try_again(base),
-            Some(Errno::AGAIN) => self.clear(READABLE),
+    fn on_read_error(&self, base: &BaseLoop, error: Errno) {
+        match error {
+            Errno::AGAIN if self.has(UNPOLLABLE) => self.try_again(base),
+            Errno::AGAIN => self.clear(READABLE),
             // The other side of a terminal was closed (PIPE-04).
-            Some(Errno::IO) => self.on_eof(),
-            _ => self.force(Some(Error::os("reading from a pipe", error))),
+            Errno::IO => self.on_eof(),
+            error => self.force(Some(Error::os("reading from a pipe", error.into()))),
         }
     }
 
     /// One read into the loop's buffer: how much came, and how much could have.
-    fn read_shared(&self, base: &BaseLoop, fd: &Rc<OwnedFd>) -> Option<io::Result<(usize, usize)>> {
+    fn read_shared(
+        &self,
+        base: &BaseLoop,
+        fd: &Rc<OwnedFd>,
+    ) -> Option<Result<(usize, usize), Errno>> {
         let mut scratch = base.take_scratch();
-        let count = uninterrupted(|| rustix::io::read(fd, scratch.bytes()));
+        let count = retry_on_intr(|| rustix::io::read(fd, scratch.bytes()));
         if let Ok(count @ 1..) = count {
             let data = &scratch.bytes()[..count];
             self.call("data_received panicked", |protocol| {
@@ -116,7 +117,7 @@ impl Pipe {
         &self,
         protocol: &dyn BufferedProtocol,
         fd: &Rc<OwnedFd>,
-    ) -> Option<io::Result<(usize, usize)>> {
+    ) -> Option<Result<(usize, usize), Errno>> {
         let mut buffer = self.call("get_buffer panicked", |_| protocol.get_buffer(READ_SIZE))?;
         if buffer.is_empty() {
             // As an error raised by the method (TR-35).
@@ -128,7 +129,7 @@ impl Pipe {
         }
         let room = buffer.len();
         let count = if self.wants_data() {
-            Some(uninterrupted(|| rustix::io::read(fd, &mut buffer[..])))
+            Some(retry_on_intr(|| rustix::io::read(fd, &mut buffer[..])))
         } else {
             None
         };

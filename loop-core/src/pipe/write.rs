@@ -1,10 +1,10 @@
 //! The write end.
 
 use anyloop_api::{AnyProtocol, Error, EventLoop, Report, Result};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::SendFlags;
 
-use super::{CLOSING, DEAF, End, Kind, LOST, Pipe, UNPOLLABLE, hung_up, uninterrupted};
+use super::{CLOSING, DEAF, End, Kind, LOST, Pipe, UNPOLLABLE, hung_up};
 use crate::driver::Readiness;
 
 /// From this write to a dead pipe on, a warning is logged (asyncio's number).
@@ -61,14 +61,14 @@ impl Pipe {
     /// (PIPE-09).
     fn write_once(&self, data: &[u8]) -> Result<usize> {
         let Some(fd) = self.fd() else { return Ok(0) };
-        let written = uninterrupted(|| match self.kind {
+        let written = retry_on_intr(|| match self.kind {
             Kind::Socket => rustix::net::send(&fd, data, SendFlags::NOSIGNAL | SendFlags::DONTWAIT),
             Kind::Fifo | Kind::Device => rustix::io::write(&fd, data),
         });
         match written {
             Ok(count) => Ok(count),
-            Err(error) if Errno::from_io_error(&error) == Some(Errno::AGAIN) => Ok(0),
-            Err(error) => Err(Error::os("writing to a pipe", error)),
+            Err(Errno::AGAIN) => Ok(0),
+            Err(error) => Err(Error::os("writing to a pipe", error.into())),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::io;
 
 use rustix::buffer::spare_capacity;
-use rustix::io::Errno;
+use rustix::io::retry_on_intr;
 use rustix::net::RecvFlags;
 
 use crate::base::BaseLoop;
@@ -31,10 +31,9 @@ pub(super) fn recv_behind(
     if spare.len() > room || is_slow(spare.as_ptr().cast(), room) {
         return recv_by_way(base, socket, room, |bytes| buffer.extend_from_slice(bytes));
     }
-    retry(|| {
-        let spare = spare_capacity(buffer);
-        rustix::net::recv(socket, spare, RecvFlags::DONTWAIT).map(|(count, _)| count)
-    })
+    let (count, _) =
+        retry_on_intr(|| rustix::net::recv(socket, spare_capacity(buffer), RecvFlags::DONTWAIT))?;
+    Ok(count)
 }
 
 /// Whether the kernel's copy to there would be slow.
@@ -59,15 +58,7 @@ fn recv_by_way(
 }
 
 pub(super) fn recv(socket: Fd, buffer: &mut [u8]) -> io::Result<usize> {
-    retry(|| rustix::net::recv(socket, &mut *buffer, RecvFlags::DONTWAIT).map(|(count, _)| count))
-}
-
-/// Calls again what a signal interrupted.
-fn retry(mut call: impl FnMut() -> rustix::io::Result<usize>) -> io::Result<usize> {
-    loop {
-        match call() {
-            Err(Errno::INTR) => {}
-            done => return Ok(done?),
-        }
-    }
+    let received = retry_on_intr(|| rustix::net::recv(socket, &mut *buffer, RecvFlags::DONTWAIT));
+    let (count, _) = received?;
+    Ok(count)
 }

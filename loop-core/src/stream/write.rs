@@ -6,7 +6,7 @@
 use std::io::{self, IoSlice};
 
 use anyloop_api::{AnyProtocol, Error, EventLoop, Report, Result};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown, send, sendmsg, shutdown};
 
 use super::{
@@ -24,13 +24,10 @@ const DEAD_WRITES: u8 = 5;
 const FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 
 /// Calls again what a signal interrupted; zero if the kernel has no room.
-fn attempt(mut call: impl FnMut() -> rustix::io::Result<usize>) -> rustix::io::Result<usize> {
-    loop {
-        match call() {
-            Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => return Ok(0),
-            done => return done,
-        }
+fn attempt(call: impl FnMut() -> rustix::io::Result<usize>) -> rustix::io::Result<usize> {
+    match retry_on_intr(call) {
+        Err(Errno::AGAIN) => Ok(0),
+        done => done,
     }
 }
 

@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyloop_api::{LoopRef, RemoteHandle};
-use rustix::io::Errno;
+use rustix::io::retry_on_intr;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, waitid, waitpid};
 
 /// What is reported for a child whose status somebody else took (SUB-09).
@@ -28,16 +28,13 @@ pub(super) fn look(pid: Pid) -> Fate {
 }
 
 fn wait(pid: Pid, options: WaitOptions) -> Fate {
-    loop {
-        return match waitpid(Some(pid), options) {
-            Err(Errno::INTR) => continue,
-            Err(_) => Fate::Stolen,
-            Ok(None) => Fate::Running,
-            Ok(Some((_, status))) => {
-                let killed = status.terminating_signal().map(|signal| -signal);
-                Fate::Ended(status.exit_status().or(killed).unwrap_or(STOLEN))
-            }
-        };
+    match retry_on_intr(|| waitpid(Some(pid), options)) {
+        Err(_) => Fate::Stolen,
+        Ok(None) => Fate::Running,
+        Ok(Some((_, status))) => {
+            let killed = status.terminating_signal().map(|signal| -signal);
+            Fate::Ended(status.exit_status().or(killed).unwrap_or(STOLEN))
+        }
     }
 }
 
@@ -82,7 +79,7 @@ impl Sentry {
         let theirs = watch.clone();
         small_thread("anyloop-child", move || {
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-            while matches!(waitid(WaitId::Pid(pid), options), Err(Errno::INTR)) {}
+            let _ = retry_on_intr(|| waitid(WaitId::Pid(pid), options));
             {
                 let mut watch = lock(&theirs);
                 watch.told = true;
