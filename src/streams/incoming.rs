@@ -6,6 +6,7 @@ use std::task::{Context, Waker};
 use anyloop_api::{Error, Result, Transport};
 
 use super::buffer::Buffer;
+use super::copy_of;
 
 /// The end of the stream was seen.
 const EOF: u8 = 1;
@@ -238,10 +239,7 @@ impl Incoming {
 
     #[cold]
     fn failure(&self) -> Result<()> {
-        let error = self.error.take();
-        let copy = error.as_deref().cloned();
-        self.error.set(error);
-        copy.map_or(Ok(()), Err)
+        copy_of(&self.error).map_or(Ok(()), |error| Err(*error))
     }
 
     /// Removes an overlong line whose newline is `at` bytes away, or all of it that is buffered.
@@ -297,9 +295,7 @@ impl Incoming {
     }
 
     pub(super) fn transport(&self) -> Option<Transport> {
-        let transport = self.transport.take();
-        self.transport.set(transport.clone());
-        transport
+        copy_of(&self.transport)
     }
 
     fn pause(&self) {

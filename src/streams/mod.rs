@@ -25,6 +25,8 @@ mod unix;
 mod waiters;
 mod writer;
 
+use std::cell::Cell;
+
 pub use open::{
     ConnectionOutcome, Fallible, Infallible, Synchronous, open_connection,
     open_connection_with_limit, start_server, start_server_with_limit,
@@ -37,3 +39,12 @@ pub use unix::{
     start_unix_server_with_limit,
 };
 pub use writer::StreamWriter;
+
+/// A copy of what is in the cell; no user code runs in its `Clone`.
+#[inline]
+fn copy_of<T: Clone>(cell: &Cell<Option<T>>) -> Option<T> {
+    let content = cell.take();
+    let copy = content.clone();
+    cell.set(content);
+    copy
+}

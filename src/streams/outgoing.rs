@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use anyloop_api::{Error, Report, Result, Transport, WeakLoop};
 
+use super::copy_of;
 use super::waiters::Waiters;
 
 /// The state of the writing side.
@@ -67,9 +68,7 @@ impl Outgoing {
     /// `None` after the last handle.
     #[inline]
     pub(super) fn transport(&self) -> Option<Transport> {
-        let transport = self.transport.take();
-        self.transport.set(transport.clone());
-        transport
+        copy_of(&self.transport)
     }
 
     pub(super) fn replace_transport(&self, transport: Transport) {
@@ -159,14 +158,7 @@ impl Outgoing {
 
     /// How the connection ended, if it did.
     pub(super) fn ending(&self) -> Option<Result<()>> {
-        self.lost.get().then(|| self.error().map_or(Ok(()), Err))
-    }
-
-    fn error(&self) -> Option<Error> {
-        let error = self.error.take();
-        let copy = error.as_deref().cloned();
-        self.error.set(error);
-        copy
+        self.lost.get().then(|| copy_of(&self.error).map_or(Ok(()), |error| Err(*error)))
     }
 
     fn check_connected(&self) -> Result<()> {

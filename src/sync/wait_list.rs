@@ -123,13 +123,15 @@ impl WaitList {
     /// Wakes the one that has waited longest and tells it `word`. False if nobody waits.
     #[inline]
     pub(crate) fn wake_one(&self, word: usize) -> bool {
-        let nobody = self.table.borrow().first.is_none();
-        !nobody && self.wake_first(word)
+        let first = self.table.borrow().first;
+        if let Some(first) = first {
+            self.wake_entry(first, word);
+        }
+        first.is_some()
     }
 
-    fn wake_first(&self, word: usize) -> bool {
+    fn wake_entry(&self, at: usize, word: usize) {
         let mut table = self.table.borrow_mut();
-        let Some(at) = table.first else { return false };
         table.unlink(at);
         table.woken += 1;
         let state = mem::replace(&mut table.entries[at].state, State::Woken(word));
@@ -137,7 +139,6 @@ impl WaitList {
         if let State::Waiting(waker) = state {
             waker.wake();
         }
-        true
     }
 
     /// Wakes everybody who waits now.
