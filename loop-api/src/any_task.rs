@@ -1,6 +1,5 @@
 //! Tasks whose output type is forgotten.
 
-use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
@@ -118,15 +117,14 @@ impl AnyTask {
     /// As [`Task::add_done_callback`](crate::Task::add_done_callback).
     pub fn add_done_callback(&self, callback: impl FnOnce(&Self) + 'static) -> CallbackId {
         let context = Snapshot::current();
+        // The loop owns a pending task, so holding a handle here keeps nothing alive for longer.
         let task = self.clone();
+        let callback = move |lp: &WeakLoop| schedule(lp, move || callback(&task), context);
         if self.done() {
-            schedule(&self.cell.lp, move || callback(&task), context);
+            callback(&self.cell.lp);
             return CallbackId(0);
         }
-        // The loop owns a pending task, so holding a handle here keeps nothing alive for longer.
-        let callback =
-            move |lp: &WeakLoop, _: Rc<dyn Any>| schedule(lp, move || callback(&task), context);
-        CallbackId(self.cell.outcome.add_callback(Box::new(callback)))
+        CallbackId(self.cell.outcome.add_callback(Box::new(move |lp, _| callback(lp))))
     }
 
     /// As [`Task::remove_done_callback`](crate::Task::remove_done_callback).

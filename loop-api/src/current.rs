@@ -35,7 +35,7 @@ pub(crate) fn look<R>(f: impl FnOnce(&Rc<DynTask>) -> R) -> Option<R> {
 /// Whether a step is on the stack.
 #[inline]
 pub(crate) fn in_step() -> bool {
-    CURRENT.with(|current| current.borrow().is_some())
+    look(|_| ()).is_some()
 }
 
 /// Whether the current task has any of these requests.
