@@ -269,10 +269,10 @@ pub(crate) fn pattern(count: usize, seed: usize) -> Vec<u8> {
 
 /// The peer reads the end of the stream.
 pub(crate) fn assert_eof(peer: &mut impl Read) {
-    let mut byte = [0];
-    match peer.read(&mut byte) {
+    let mut rest = Vec::new();
+    match peer.read_to_end(&mut rest) {
         Ok(0) => {}
-        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
+        Err(error) if rest.is_empty() && error.kind() == io::ErrorKind::ConnectionReset => {}
         other => panic!("expected the end of the stream, got {other:?}"),
     }
 }

@@ -459,10 +459,13 @@ async fn dropped_in_vain() {
 fn left_in_time_it_leaves_no_timer(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
     let task = lp.create_task(async {
-        for number in 0..50 {
-            timeout(ms(5 + number), yield_now()).await?;
+        let mut in_time = 0;
+        while in_time < 50 {
+            let number = in_time;
+            // A pause of the process is no reason to fail: those that ran out left no timer either.
+            in_time += u64::from(timeout(ms(5 + number), yield_now()).await.is_ok());
             let scope = TimeoutHandle::after(ms(5 + number));
-            scope.run(yield_now()).await?;
+            in_time += u64::from(scope.run(yield_now()).await.is_ok());
             // Given up half-way, without any cancellation.
             let mut given_up = Box::pin(timeout(ms(5 + number), pending::<()>()));
             poll_fn(|cx| Poll::Ready(given_up.as_mut().poll(cx).is_ready())).await;

@@ -25,8 +25,8 @@ pub use self::datagrams::Post;
 pub use self::interleaving::{Interleaving, interleavings, settle_tasks};
 pub use self::memory::resident_memory;
 pub use self::network::{
-    CloggedTcp, Stalled, available, clogged_tcp_pair, collect, pattern, reset, settle, socket_view,
-    stalled_listener, stalled_listener_at,
+    CloggedTcp, Stalled, available, clogged_tcp_pair, collect, free_port, pattern, reset, settle,
+    socket_view, stalled_listener, stalled_listener_at,
 };
 pub use self::pipes::{clog, drain, fifo, is_nonblocking, pipe, replace_descriptor, terminal};
 pub use self::probe::{Counter, OnDrop, Token};

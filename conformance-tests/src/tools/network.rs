@@ -18,6 +18,17 @@ pub fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|at| (at ^ (at >> 7) ^ (at >> 15)) as u8).collect()
 }
 
+/// A port that nobody uses, and that the system gives to nobody who asks for any.
+///
+/// # Errors
+/// None was found.
+pub fn free_port() -> io::Result<u16> {
+    // Below the range of ephemeral ports; cases that run at the same time are other processes.
+    let first = 20_000 + (std::process::id() % 1_000) as u16 * 10;
+    let free = |port: &u16| TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok();
+    (first..first + 10).find(free).ok_or_else(|| ErrorKind::AddrNotAvailable.into())
+}
+
 /// Whatever the kernel knew before this call has reached the callbacks when it returns: runs `lp` until
 /// something that happens now was noticed, and three iterations more.
 ///

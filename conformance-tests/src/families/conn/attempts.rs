@@ -8,7 +8,7 @@ use anyloop_api::{Executor, Family, Job};
 
 use super::*;
 use crate::leaks::open_descriptors;
-use crate::tools::{Script, settle, tcp_pair};
+use crate::tools::{Script, free_port, settle, tcp_pair};
 
 pub(super) fn contradictions_are_refused(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
@@ -48,7 +48,7 @@ pub(super) fn refused_before_any_connection(cx: &Context) -> Outcome {
 
 pub(super) fn the_first_that_answers(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
-    let [closed, also_closed] = refusing()?;
+    let ([closed, also_closed], _bound) = refusing()?;
     let (_first, at) = listener()?;
     let (second, later) = listener()?;
     let record = Script::new().record();
@@ -86,7 +86,7 @@ pub(super) fn a_name_with_several_addresses(cx: &Context) -> Outcome {
 
 pub(super) fn one_error_as_it_is(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
-    let [closed] = refusing()?;
+    let ([closed], _bound) = refusing()?;
     let error = failed(connect(&lp, &Script::new().record(), closed)?)?;
     check_refused(&error, &[closed])?;
     let error = failed(connect(&lp, &Script::new().record(), Connect::to_any([closed]))?)?;
@@ -107,7 +107,7 @@ fn check_refused(error: &Error, addresses: &[SocketAddr]) -> Outcome {
 
 pub(super) fn equal_errors_as_one(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
-    let [closed] = refusing()?;
+    let ([closed], _bound) = refusing()?;
     let one = failed(connect(&lp, &Script::new().record(), closed)?)?;
     let to = Connect::to_any([closed, closed, closed]);
     let three = failed(connect(&lp, &Script::new().record(), to)?)?;
@@ -118,7 +118,7 @@ pub(super) fn equal_errors_as_one(cx: &Context) -> Outcome {
 
 pub(super) fn different_errors_each_named(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
-    let closed: [SocketAddr; 3] = refusing()?;
+    let (closed, _bound) = refusing::<3>()?;
     let error = failed(connect(&lp, &Script::new().record(), Connect::to_any(closed))?)?;
     ensure_is!(&error, Error::Os { .. });
     let text = error.to_string();
@@ -130,7 +130,7 @@ pub(super) fn different_errors_each_named(cx: &Context) -> Outcome {
 
 pub(super) fn all_errors_in_a_group(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
-    let closed: [SocketAddr; 3] = refusing()?;
+    let (closed, _bound) = refusing::<3>()?;
     let to = Connect::to_any(closed).all_errors(true);
     let Error::Group(group) = failed(connect(&lp, &Script::new().record(), to)?)? else {
         return Err(Failure::new("all_errors gave one error"));
@@ -149,7 +149,7 @@ pub(super) fn all_errors_in_a_group(cx: &Context) -> Outcome {
 pub(super) fn failures_leave_no_descriptor(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
     run_once(&lp)?;
-    let closed: [SocketAddr; 3] = refusing()?;
+    let (closed, _bound) = refusing::<3>()?;
     let before = open_descriptors();
     for _ in 0..100 {
         failed(connect(&lp, &Script::new().record(), Connect::to_any(closed))?)?;
@@ -252,7 +252,7 @@ pub(super) fn the_local_address_is_used(cx: &Context) -> Outcome {
     ensure_eq!(peer.ip().to_string(), "127.0.0.5", "the address the listener saw");
     ensure_eq!(transport.local_addr(), Some(peer), "our address");
     // A port, too.
-    let [free] = refusing()?;
+    let free = SocketAddr::from(([127, 0, 0, 1], free_port()?));
     let to = Connect::from(at).local_addr("127.0.0.1", free.port());
     let record = Script::new().record();
     let (transport, _) = connect(&lp, &record, to)??;

@@ -25,7 +25,7 @@ pub(super) fn staggered_by_the_delay(cx: &Context) -> Outcome {
 
 pub(super) fn at_once_after_a_failure(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
-    let [closed, also_closed] = refusing()?;
+    let ([closed, also_closed], _bound) = refusing()?;
     let (_listener, at) = listener()?;
     let record = Script::new().record();
     let to = Connect::to_any([closed, also_closed, at]).happy_eyeballs_delay(FAR);
@@ -65,13 +65,11 @@ pub(super) fn the_losers_are_closed(cx: &Context) -> Outcome {
 }
 
 pub(super) fn families_take_turns(cx: &Context) -> Outcome {
-    let Ok(listener) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) else {
+    let Ok((six, _six)) = bound(Ipv6Addr::LOCALHOST) else {
         return Err(Failure::skip("no IPv6"));
     };
-    let six = listener.local_addr()?;
-    drop(listener);
     let lp = cx.new_loop()?;
-    let closed: [SocketAddr; 3] = refusing()?;
+    let (closed, _bound) = refusing::<3>()?;
     // Nobody listens at any of them: the errors tell the order.
     let order = |to: Connect| -> Result<Vec<usize>, Failure> {
         let to = to.all_errors(true);
@@ -99,7 +97,7 @@ pub(super) fn families_take_turns(cx: &Context) -> Outcome {
 pub(super) fn all_failed_is_all_reported(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
     run_once(&lp)?;
-    let closed: [SocketAddr; 4] = refusing()?;
+    let (closed, _bound) = refusing::<4>()?;
     let before = open_descriptors();
     let to = Connect::to_any(closed).happy_eyeballs_delay(ms(1)).all_errors(true);
     let error = failed(connect(&lp, &Script::new().record(), to)?)?;

@@ -6,7 +6,8 @@ use std::sync::mpsc;
 
 use super::*;
 use crate::tools::{
-    Clogged, available, clogged_pair, clogged_tcp_pair, collect, pattern, reset, settle, socket_view, tcp_pair,
+    Clogged, available, clogged_pair, clogged_tcp_pair, collect, pattern, reset, settle,
+    socket_view, tcp_pair,
 };
 
 pub(super) fn panics_are_reported_and_harmless(cx: &Context) -> Outcome {

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use anyloop_api::{Domain, Endpoint};
 
 use super::*;
-use crate::tools::{TempDir, is_nonblocking, stalled_listener};
+use crate::tools::{TempDir, free_port, is_nonblocking, stalled_listener};
 
 fn tcp_socket() -> Result<Sock, Error> {
     Sock::open(Domain::IPV4, Type::STREAM)
@@ -20,7 +20,7 @@ fn listener() -> Result<(Sock, SocketAddr), Failure> {
 
 /// An address where nobody listens.
 fn closed_port() -> Result<SocketAddr, Failure> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+    Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)))
 }
 
 pub(super) fn a_connection_is_made(cx: &Context) -> Outcome {

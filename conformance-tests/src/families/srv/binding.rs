@@ -7,7 +7,7 @@ use anyloop_api::{Bind, Family};
 
 use super::*;
 use crate::leaks::open_descriptors;
-use crate::tools::{Script, available, socket_view, tcp_pair};
+use crate::tools::{Script, available, free_port, socket_view, tcp_pair};
 
 pub(super) fn contradictions_are_refused(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;

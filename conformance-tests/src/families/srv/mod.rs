@@ -78,12 +78,6 @@ fn addresses(server: &Server) -> Result<Vec<SocketAddr>, Failure> {
         })
         .collect()
 }
-
-/// A port that is free on every address of this machine.
-fn free_port() -> Result<u16, Failure> {
-    Ok(TcpListener::bind("0.0.0.0:0")?.local_addr()?.port())
-}
-
 /// Skips the case where there is no IPv6.
 fn need_ipv6() -> Outcome {
     match TcpListener::bind("[::1]:0") {
