@@ -14,14 +14,14 @@ use std::fmt::Debug;
 use std::future::Future;
 
 use anyloop::Result;
+use fastrand::Rng;
 use models::items::{self, Kind};
 use models::permits::{self, Primitive};
-use models::random::Random;
 
 /// Plays the scripts of many seeds; `play` says what is wrong, if anything.
 fn check<A, F>(
     backend: &'static str,
-    make: fn(&mut Random) -> A,
+    make: fn(&mut Rng) -> A,
     play: impl Fn(Vec<A>) -> F,
 ) -> Result<()>
 where
@@ -37,8 +37,8 @@ where
     let only = std::env::var("ANYLOOP_SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
     let seeds = only.map_or(0..SCRIPTS, |seed| seed..seed + 1);
     for seed in seeds {
-        let mut random = Random::new(seed);
-        let script: Vec<A> = (0..LENGTH).map(|_| make(&mut random)).collect();
+        let mut rng = Rng::with_seed(seed);
+        let script: Vec<A> = (0..LENGTH).map(|_| make(&mut rng)).collect();
         if let Err(problem) = outcome(&script) {
             let short = shortest(script, |script| outcome(script).is_err());
             let problem = outcome(&short).err().unwrap_or(problem);

@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use anyloop::queue::Order;
 use anyloop::{Error, LifoQueue, PriorityQueue, Queue, Result, create_task, yield_now};
+use fastrand::Rng;
 
-use super::random::Random;
 use super::{Verdict, Waiter, settle};
 
 #[derive(Clone, Debug)]
@@ -31,21 +31,21 @@ pub(crate) enum Action {
     Compare,
 }
 
-pub(crate) fn action(random: &mut Random) -> Action {
-    match random.below(64) {
-        0..=11 => Action::Put(random.below(5)),
+pub(crate) fn action(rng: &mut Rng) -> Action {
+    match rng.u8(..64) {
+        0..=11 => Action::Put(rng.u8(..5)),
         12..=23 => Action::Get,
-        24..=27 => Action::PutNowait(random.below(5)),
+        24..=27 => Action::PutNowait(rng.u8(..5)),
         28..=31 => Action::GetNowait,
         32..=37 => Action::TaskDone,
-        38..=44 => Action::Cancel(random.below(32)),
-        45..=49 => Action::Expire(random.below(32)),
-        50 => match random.below(16) {
+        38..=44 => Action::Cancel(rng.u8(..32)),
+        45..=49 => Action::Expire(rng.u8(..32)),
+        50 => match rng.u8(..16) {
             0 => Action::Shutdown { immediate: false },
             1 => Action::Shutdown { immediate: true },
             _ => Action::Compare,
         },
-        51..=59 => Action::Pause(random.below(3)),
+        51..=59 => Action::Pause(rng.u8(..3)),
         _ => Action::Compare,
     }
 }

@@ -2,7 +2,6 @@
 
 pub(crate) mod items;
 pub(crate) mod permits;
-pub(crate) mod random;
 
 use std::cell::RefCell;
 use std::rc::Rc;

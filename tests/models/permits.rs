@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use anyloop::{BoundedSemaphore, Lock, Result, Semaphore, yield_now};
+use fastrand::Rng;
 
-use super::random::Random;
 use super::{Verdict, Waiter, settle};
 
 #[derive(Clone, Debug)]
@@ -25,14 +25,14 @@ pub(crate) enum Action {
     Compare,
 }
 
-pub(crate) fn action(random: &mut Random) -> Action {
-    match random.below(16) {
+pub(crate) fn action(rng: &mut Rng) -> Action {
+    match rng.u8(..16) {
         0..=3 => Action::Acquire,
         4 => Action::Try,
         5..=8 => Action::Release,
-        9..=10 => Action::Cancel(random.below(32)),
-        11 => Action::Expire(random.below(32)),
-        12..=14 => Action::Pause(random.below(3)),
+        9..=10 => Action::Cancel(rng.u8(..32)),
+        11 => Action::Expire(rng.u8(..32)),
+        12..=14 => Action::Pause(rng.u8(..3)),
         _ => Action::Compare,
     }
 }

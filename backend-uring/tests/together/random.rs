@@ -8,21 +8,10 @@ use std::time::{Duration, Instant};
 
 use crate::common::{MOMENT, PATIENCE, Rig, borrow, configs, pair};
 use anyloop_core::driver::{Chunk, Driver, Event, Interest, Key, RecvEnd};
+use fastrand::Rng;
 
 const SLOTS: usize = 8;
 const STEPS: usize = 1000;
-
-/// xorshift64*: the same script for the same seed.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % sides
-    }
-}
 
 /// The endless text of one direction of one connection.
 #[derive(Clone, Copy)]
@@ -67,7 +56,7 @@ struct Connection {
 
 struct Script {
     rig: Rig,
-    dice: Dice,
+    rng: Rng,
     slots: Vec<Option<Connection>>,
     generation: u32,
     held: VecDeque<(Chunk, Vec<u8>)>,
@@ -76,16 +65,16 @@ struct Script {
 impl Script {
     fn new(rig: Rig, seed: u64) -> Self {
         let slots = (0..SLOTS).map(|_| None).collect();
-        Self { rig, dice: Dice(seed), slots, generation: 0, held: VecDeque::new() }
+        Self { rig, rng: Rng::with_seed(seed), slots, generation: 0, held: VecDeque::new() }
     }
 
     fn step(&mut self) {
-        let slot = self.dice.roll(SLOTS);
+        let slot = self.rng.usize(..SLOTS);
         match self.slots[slot].take() {
             None => self.slots[slot] = Some(self.open(slot)),
             Some(connection) => self.slots[slot] = self.touch(connection),
         }
-        match self.dice.roll(6) {
+        match self.rng.usize(..6) {
             0 => {
                 self.rig.driver.waker().wake();
                 self.rig.poll(PATIENCE);
@@ -96,8 +85,8 @@ impl Script {
             _ => {}
         }
         self.drain();
-        if self.held.len() > 40 || (self.dice.roll(10) == 0 && !self.held.is_empty()) {
-            let which = self.dice.roll(self.held.len());
+        if self.held.len() > 40 || (self.rng.usize(..10) == 0 && !self.held.is_empty()) {
+            let which = self.rng.usize(..self.held.len());
             let (chunk, copy) = self.held.remove(which).unwrap();
             assert!(*chunk == *copy, "what is lent does not change");
         }
@@ -111,7 +100,7 @@ impl Script {
         let seed = u64::from(self.generation) << 32;
         let said = Text { seed, at: 0 };
         let sent = Text { seed: !seed, at: 0 };
-        let watched = self.dice.roll(5) == 0;
+        let watched = self.rng.usize(..5) == 0;
         if watched {
             self.rig.register(&ours, key, Interest::BOTH).unwrap();
         } else {
@@ -134,7 +123,7 @@ impl Script {
     }
 
     fn touch(&mut self, mut it: Connection) -> Option<Connection> {
-        match self.dice.roll(20) {
+        match self.rng.usize(..20) {
             0 => {
                 self.rig.close(it.ours, it.key);
                 return None;
@@ -154,7 +143,7 @@ impl Script {
             }
             6 if it.watched => {
                 let interest = [Interest::READ, Interest::WRITE, Interest::BOTH, Interest::NONE];
-                let interest = interest[self.dice.roll(4)];
+                let interest = interest[self.rng.usize(..4)];
                 self.rig.driver.modify(borrow(&it.ours), it.key, interest).unwrap();
             }
             7 if it.watched && it.sending == 0 => {
@@ -162,9 +151,9 @@ impl Script {
                 return None;
             }
             8..=11 if it.sending == 0 => {
-                let count = 1 + self.dice.roll(3000);
+                let count = 1 + self.rng.usize(..3000);
                 let buffer = it.sent.next(count);
-                if self.dice.roll(3) > 0 {
+                if self.rng.usize(..3) > 0 {
                     self.rig.send_lazily(&it.ours, it.key, buffer, 0);
                 } else {
                     self.rig.driver.send(borrow(&it.ours), it.key, buffer, 0).unwrap();
@@ -172,7 +161,7 @@ impl Script {
                 it.sending = count;
             }
             12..=17 if !it.peer_closed => {
-                let count = 1 + self.dice.roll(2000);
+                let count = 1 + self.rng.usize(..2000);
                 let before = it.said;
                 let bytes = it.said.next(count);
                 let written = match it.peer.write(&bytes) {
@@ -193,7 +182,7 @@ impl Script {
     fn drain(&mut self) {
         while let Some(event) = self.rig.events.pop_front() {
             let key = event.key();
-            let hold = self.dice.roll(4) == 0;
+            let hold = self.rng.usize(..4) == 0;
             let Some(it) =
                 self.slots[key.slot as usize].as_mut().filter(|connection| connection.key == key)
             else {
