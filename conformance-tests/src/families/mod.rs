@@ -78,6 +78,7 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     unix::CASES,
     pipe::CASES,
     stream::READER,
+    stream::SCRIPTS,
     stream::BACKPRESSURE,
     stream::ENDING,
     stream::SERVER,

@@ -29,7 +29,7 @@ struct Inner {
     on_made: RefCell<Option<Hook>>,
     on_datagram: RefCell<Option<Hook>>,
     on_error: RefCell<Option<Hook>>,
-    changes: Rc<Changes>,
+    changes: Changes,
 }
 
 impl Post {

@@ -14,6 +14,7 @@ mod probe;
 mod protocols;
 mod reports;
 mod running;
+mod scripts;
 mod signals;
 mod sockets;
 mod temporary;
@@ -36,6 +37,7 @@ pub use self::running::{
     block_for, count_iterations, cpu_time, every_iteration, join, run_for, run_once, run_times,
     sleeps, stop_after, wait_until,
 };
+pub use self::scripts::{one_of, random_scripts};
 pub use self::signals::{Dispositions, SIGCHLD, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, raise};
 pub use self::sockets::{Clogged, clogged_pair, on_readable, socket_pair, tcp_pair};
 pub use self::temporary::TempDir;

@@ -103,7 +103,7 @@ impl Script {
             largest: Cell::new(0),
             out: Cell::new(0),
             lost: RefCell::default(),
-            changes: Rc::default(),
+            changes: Changes::default(),
         }))
     }
 }
@@ -127,7 +127,7 @@ struct Inner {
     /// Buffers given away by `get_buffer` and not yet returned.
     out: Cell<usize>,
     lost: RefCell<Option<Option<Error>>>,
-    changes: Rc<Changes>,
+    changes: Changes,
 }
 
 impl Record {

@@ -136,9 +136,8 @@ impl Stream {
         if !self.writable(data.len())? {
             return Ok(());
         }
-        if let Some(head) = self.write_at_once(&data)
-            && head < data.len()
-        {
+        let head = self.write_at_once(&data).unwrap_or(0);
+        if head < data.len() && !self.has(CLOSING) {
             self.queue(|out| *out = WriteBuffer { bytes: data, head });
         }
         Ok(())
@@ -212,7 +211,6 @@ impl Stream {
         if self.in_flight.get() > 0 {
             return;
         }
-        self.clear(FULL);
         if self.out.borrow().len() > 0 {
             match self.send_buffered() {
                 Ok(()) => self.after_progress(),
@@ -221,7 +219,9 @@ impl Stream {
         }
     }
 
+    /// Sends until the kernel has no room. `FULL` is only ever set while something is left.
     fn send_buffered(&self) -> rustix::io::Result<()> {
+        self.clear(FULL);
         let mut out = self.out.borrow_mut();
         while out.len() > 0 {
             match self.send(out.rest())? {

@@ -4,6 +4,7 @@ mod backpressure;
 mod ending;
 mod pipes;
 mod reader;
+mod scripts;
 mod server;
 mod tls;
 
@@ -11,6 +12,7 @@ pub(super) use self::backpressure::CASES as BACKPRESSURE;
 pub(super) use self::ending::CASES as ENDING;
 pub(super) use self::pipes::CASES as PIPES;
 pub(super) use self::reader::CASES as READER;
+pub(super) use self::scripts::CASES as SCRIPTS;
 pub(super) use self::server::CASES as SERVER;
 pub(super) use self::tls::CASES as TLS;
 

@@ -4,6 +4,7 @@ mod data;
 mod flow;
 mod handshake;
 mod names;
+mod scripts;
 mod shutdown;
 mod upgrade;
 
@@ -16,6 +17,7 @@ use self::data::*;
 use self::flow::*;
 use self::handshake::*;
 use self::names::*;
+use self::scripts::*;
 use self::shutdown::*;
 use self::upgrade::*;
 use super::prelude::*;
@@ -43,7 +45,8 @@ cases! {
     TLS_13 => pipes_are_refused, closing_transports_are_refused, a_failure_closes_the_transport;
     TLS_14 => paused_before_resumed_after, queued_but_not_paused;
     TLS_15 => a_layer_over_a_layer, over_tls_from_the_beginning;
-    TLS_16 => writes_after_close_vanish, large_and_small_writes_in_order;
+    TLS_16 => writes_after_close_vanish, large_and_small_writes_in_order,
+        any_order_at_both_ends;
     TLS_17 => the_host_is_asked_for, another_name_is_asked_for, nobody_is_asked_for,
         needed_where_no_host_is_given;
     TLS_18 => facts_of_the_session, certificates_of_clients, the_context_is_there_from_the_start;

@@ -8,6 +8,7 @@ mod opening;
 mod pausing;
 mod protocols;
 mod reading;
+mod scripts;
 mod writing;
 
 use self::churn::*;
@@ -18,6 +19,7 @@ use self::opening::*;
 use self::pausing::*;
 use self::protocols::*;
 use self::reading::*;
+use self::scripts::*;
 use self::writing::*;
 
 cases! {
@@ -38,7 +40,8 @@ cases! {
     TR_13 => everything_before_the_close, everything_into_a_small_buffer,
         everything_with_writes_pending, everything_that_came_before_the_transport;
     TR_14 => a_write_leaves_in_its_iteration, the_rest_leaves_later_in_order,
-        small_and_large_writes_keep_their_order, a_write_leaves_although_the_loop_stops;
+        small_and_large_writes_keep_their_order, a_write_leaves_although_the_loop_stops,
+        any_order_of_writes_reads_and_runs;
     TR_15 => the_buffer_is_the_callers_again;
     TR_16 => empty_writes_do_nothing, empty_writes_after_write_eof_are_refused;
     TR_17 => writelines_is_one_write, writelines_pauses_once, writelines_on_a_dead_connection;
