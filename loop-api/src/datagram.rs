@@ -15,8 +15,8 @@ use socket2::SockAddr;
 
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
+use crate::extra_info::ExtraInfo;
 use crate::net::Family;
-use crate::transport::ExtraInfo;
 
 /// What an application does with datagrams. Methods take `&self`, as those of
 /// [`Protocol`](crate::Protocol).

@@ -29,12 +29,14 @@ mod error;
 mod event_loop;
 mod event_loop_ext;
 mod executor;
+mod extra_info;
 mod file;
 mod fork;
 mod forward;
 mod future;
 mod handle;
 mod instant;
+mod join_handle;
 mod lookup;
 mod loop_ref;
 mod net;
@@ -89,11 +91,13 @@ pub use error::{Cancelled, Error, ErrorGroup, Interrupt, Panic, Result, SharedEr
 pub use event_loop::{EventLoop, ProtocolFactory};
 pub use event_loop_ext::EventLoopExt;
 pub use executor::{Executor, Job, SharedExecutor};
+pub use extra_info::{ExtraInfo, SocketView};
 pub use file::pread_in_executor;
 pub use fork::{fork_generation, note_fork};
 pub use future::{CallbackId, LoopFuture, Shared};
 pub use handle::{Handle, TimerHandle, TimerKey, TimerQueue};
 pub use instant::LoopInstant;
+pub use join_handle::JoinHandle;
 pub use lookup::{AddrInfo, AddrInfoFlags, Lookup, LookupError, NameInfoFlags, SocketKind};
 pub use loop_ref::{LoopRef, WeakLoop};
 pub use net::{Bind, Connect, Family, split_host_port};
@@ -103,7 +107,7 @@ pub use policy::{
     EventLoopPolicy, install_policy, installed_policy, set_thread_event_loop, thread_event_loop,
 };
 pub use protocol::{AnyProtocol, BufferedProtocol, Protocol};
-pub use remote::{JoinHandle, RemoteCall, RemoteHandle, RemoteLoop, Scheduler};
+pub use remote::{RemoteCall, RemoteHandle, RemoteLoop, Scheduler};
 pub use report::{ExceptionHandler, Report, Severity};
 pub use runnable::Runnable;
 pub use running::RunGuard;
@@ -117,9 +121,7 @@ pub use subprocess::{RawSubprocess, SubprocessFactory, SubprocessProtocol, Subpr
 pub use task::{SharedTask, Task};
 pub use task_builder::TaskBuilder;
 pub use task_factory::{EagerTaskFactory, TaskFactory, TaskOptions};
-pub use transport::{
-    ExtraInfo, RawTransport, SocketView, Transport, WeakTransport, write_buffer_limits,
-};
+pub use transport::{RawTransport, Transport, WeakTransport, write_buffer_limits};
 pub use unix::{Credentials, UnixBind, UnixConnect};
 pub use waiter::Waiter;
 pub use yield_now::{YieldNow, yield_now};

@@ -3,15 +3,15 @@
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use crate::any_task::AnyTask;
 use crate::context::Snapshot;
 use crate::dump::{Activity, Dump, Executing};
-use crate::error::{Cancelled, Error, Panic, Result};
+use crate::error::{Error, Panic, Result};
 use crate::event_loop_ext::EventLoopExt;
 use crate::handle::Handle;
+use crate::join_handle::{Finish, JoinHandle, Joint};
 use crate::loop_ref::LoopRef;
 use crate::report::Report;
 use crate::runnable::Runnable;
@@ -270,170 +270,6 @@ impl fmt::Debug for RemoteCall {
     }
 }
 
-fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The thread-side future of a task on a loop.
-#[derive(Debug)]
-pub struct JoinHandle<T> {
-    shared: Arc<Joint<T>>,
-    remote: RemoteHandle,
-}
-
-struct Joint<T> {
-    state: Mutex<JointState<T>>,
-    done: Condvar,
-}
-
-struct JointState<T> {
-    outcome: Option<Result<T>>,
-    /// Gets the outcome instead of a waiting thread.
-    callback: Option<Box<dyn FnOnce(Result<T>) + Send>>,
-    finished: bool,
-    cancel: bool,
-    task: Option<u64>,
-}
-
-impl<T> Default for Joint<T> {
-    fn default() -> Self {
-        let state = JointState {
-            outcome: None,
-            callback: None,
-            finished: false,
-            cancel: false,
-            task: None,
-        };
-        Self { state: Mutex::new(state), done: Condvar::new() }
-    }
-}
-
-impl<T> fmt::Debug for Joint<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.lock();
-        f.debug_struct("Joint")
-            .field("finished", &state.finished)
-            .field("cancel", &state.cancel)
-            .field("task", &state.task)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<T> Joint<T> {
-    fn lock(&self) -> MutexGuard<'_, JointState<T>> {
-        lock(&self.state)
-    }
-
-    fn finish(&self, outcome: Result<T>) {
-        let mut state = self.lock();
-        if state.finished {
-            return;
-        }
-        state.finished = true;
-        match state.callback.take() {
-            Some(callback) => {
-                drop(state);
-                self.done.notify_all();
-                callback(outcome);
-            }
-            None => {
-                state.outcome = Some(outcome);
-                self.done.notify_all();
-            }
-        }
-    }
-
-    fn wait(&self, timeout: Option<Duration>) -> Result<T> {
-        let deadline = timeout.map(|timeout| Instant::now() + timeout);
-        let mut state = self.lock();
-        while !state.finished {
-            let Some(deadline) = deadline else {
-                state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(Error::TimedOut("wait: the loop did not answer in time".into()));
-            }
-            let waited = self.done.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        state.outcome.take().unwrap_or_else(|| {
-            Err(Error::InvalidState("wait: the outcome was taken by an earlier wait".into()))
-        })
-    }
-}
-
-/// Finishes as cancelled when the loop throws the call or the task away.
-struct Finish<T>(Arc<Joint<T>>);
-
-impl<T> Drop for Finish<T> {
-    fn drop(&mut self) {
-        self.0.finish(Err(Error::Cancelled(Cancelled::with_message("the event loop was closed"))));
-    }
-}
-
-impl<T: Send + 'static> JoinHandle<T> {
-    /// Blocks the calling thread until the task has ended. Never call it on the loop's own thread.
-    ///
-    /// # Errors
-    /// How the task failed; `Cancelled`.
-    pub fn wait(&self) -> Result<T> {
-        self.shared.wait(None)
-    }
-
-    /// The same with a limit; the task goes on after it.
-    ///
-    /// # Errors
-    /// `TimedOut`; how the task failed; `Cancelled`.
-    pub fn wait_timeout(&self, timeout: Duration) -> Result<T> {
-        self.shared.wait(Some(timeout))
-    }
-
-    /// Whether the outcome is there.
-    #[must_use]
-    pub fn done(&self) -> bool {
-        self.shared.lock().finished
-    }
-
-    /// Hands the outcome to `callback`, on the thread where it comes about: on this one, now, if it is
-    /// there already. Replaces an earlier callback. A thread that waits as well finds the outcome taken.
-    pub fn on_done(&self, callback: impl FnOnce(Result<T>) + Send + 'static) {
-        let mut state = self.shared.lock();
-        if let Some(outcome) = state.outcome.take() {
-            drop(state);
-            callback(outcome);
-        } else if state.finished {
-            drop(state);
-            callback(Err(Error::InvalidState("the outcome was taken by an earlier wait".into())));
-        } else {
-            let old = state.callback.replace(Box::new(callback));
-            drop(state);
-            drop(old);
-        }
-    }
-
-    /// Cancels the task. False if it is done.
-    pub fn cancel(&self) -> bool {
-        let task = {
-            let mut state = self.shared.lock();
-            if state.finished {
-                return false;
-            }
-            state.cancel = true;
-            state.task
-        };
-        if let Some(id) = task {
-            let cancel = move || {
-                if let Ok(lp) = LoopRef::current() {
-                    let tasks = lp.all_tasks();
-                    tasks.iter().filter(|task| task.id() == id).for_each(|task: &AnyTask| {
-                        task.cancel();
-                    });
-                }
-            };
-            let _ = self.remote.call_soon_threadsafe(cancel);
-        }
-        true
-    }
 }

@@ -7,8 +7,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use crate::error::Result;
+use crate::extra_info::SocketView;
 use crate::loop_ref::LoopRef;
-use crate::transport::SocketView;
 
 /// A future that stays on its thread.
 pub type LocalBoxFuture<T> = Pin<Box<dyn Future<Output = T>>>;
