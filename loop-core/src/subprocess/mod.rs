@@ -6,18 +6,19 @@
 //!              child ends ─▶ reaped ───▶ process_exited ────────┴─ all of them ─▶ connection_lost
 //! ```
 
+mod raw;
 mod reap;
+mod relay;
 mod spawn;
 
-use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::{Rc, Weak};
 
 use anyloop_api::{
-    AnyProtocol, Command, Error, EventLoop, Panic, Protocol, RawSubprocess, RawTransport, Report,
-    Result, SubprocessFactory, SubprocessProtocol, SubprocessTransport, Transport, fork_generation,
+    AnyProtocol, Command, Error, EventLoop, Panic, RawSubprocess, Report, Result,
+    SubprocessFactory, SubprocessProtocol, SubprocessTransport, fork_generation,
 };
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, kill_process, pidfd_open, pidfd_send_signal};
@@ -30,6 +31,7 @@ use crate::pipe::{End, Pipe};
 use crate::sources::Source;
 use crate::voice::Voice;
 use reap::{Ended, Fate, Sentry};
+use relay::PipeRelay;
 
 /// `connection_made` was called.
 const MADE: u8 = 1;
@@ -353,95 +355,6 @@ impl Source for Process {
 
     fn is_open(&self) -> bool {
         !self.has(CLOSING)
-    }
-}
-
-impl RawSubprocess for Process {
-    fn get_pid(&self) -> u32 {
-        self.pid.as_raw_nonzero().get().unsigned_abs()
-    }
-
-    fn get_returncode(&self) -> Option<i32> {
-        self.returncode.get()
-    }
-
-    fn get_pipe_transport(&self, fd: i32) -> Option<Transport> {
-        let index = usize::try_from(fd).ok()?;
-        let pipe = self.pipes.borrow().get(index)?.clone()?;
-        Some(pipe.handle())
-    }
-
-    fn send_signal(&self, signal: i32) -> Result<()> {
-        if self.has(OVER) {
-            return Err(Error::ProcessGone(
-                format!("send_signal: the child process {} is gone", self.pid).into(),
-            ));
-        }
-        if self.returncode.get().is_some() {
-            return spawn::signal(signal).map(drop);
-        }
-        self.signal(signal)
-    }
-
-    fn close(&self) {
-        if self.has(CLOSING) {
-            return;
-        }
-        self.set(CLOSING);
-        let pipes = self.pipes.borrow().clone();
-        for pipe in pipes.iter().flatten() {
-            // What was not written yet would be for a child that is being killed.
-            pipe.abort();
-        }
-        // One that has ended already is not signalled (SUB-12).
-        self.look();
-        if self.returncode.get().is_none() {
-            let _ = self.signal(9);
-        }
-    }
-
-    fn is_closing(&self) -> bool {
-        self.has(CLOSING)
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-}
-
-/// The protocol of one pipe: hands everything on to the child's.
-struct PipeRelay {
-    process: Weak<Process>,
-    number: i32,
-}
-
-impl PipeRelay {
-    fn relay(&self, f: impl FnOnce(&dyn SubprocessProtocol)) {
-        let protocol = self.process.upgrade().and_then(|process| process.voice.protocol());
-        if let Some(protocol) = protocol {
-            f(&*protocol);
-        }
-    }
-}
-
-/// Panics are the pipe's to catch, which they end.
-impl Protocol for PipeRelay {
-    fn data_received(&self, data: &[u8]) {
-        self.relay(|protocol| protocol.pipe_data_received(self.number, data));
-    }
-
-    fn connection_lost(&self, error: Option<Error>) {
-        if let Some(process) = self.process.upgrade() {
-            process.on_pipe_lost(self.number, error);
-        }
-    }
-
-    fn pause_writing(&self) {
-        self.relay(|protocol| protocol.pause_writing());
-    }
-
-    fn resume_writing(&self) {
-        self.relay(|protocol| protocol.resume_writing());
     }
 }
 
