@@ -4,11 +4,10 @@ use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyloop_core::driver::{Caps, Driver, Event, Fd, Interest, Key, LazySend, Trigger, Waker};
 use io_uring::{cqueue, opcode, types};
@@ -20,14 +19,11 @@ use crate::hangup::Fresh;
 use crate::keys::{KeyOps, Keys};
 use crate::owner::Process;
 use crate::poll::Watched;
-use crate::ring::{BATCH, Ring, Waited};
+use crate::ring::Ring;
 use crate::setup::Refusal;
 use crate::silent::Silent;
 use crate::slot::{Kind, OpId, Slots};
 use crate::waker::RingWaker;
-
-/// Completions handled in one poll, so that a flood of them does not keep the loop from its timers.
-const MOST_PER_POLL: usize = 8192;
 
 /// A [`Driver`] over one io_uring.
 pub struct UringDriver {
@@ -53,9 +49,9 @@ pub struct UringDriver {
     /// By descriptor number.
     pub(crate) watched: Vec<Watched>,
     pub(crate) finished: bool,
-    waker: Arc<RingWaker>,
+    pub(crate) waker: Arc<RingWaker>,
     process: Process,
-    failure: Option<&'static str>,
+    pub(crate) failure: Option<&'static str>,
     config: Config,
     pub(crate) caps: Caps,
 }
@@ -67,15 +63,6 @@ pub(crate) struct Features {
     pub(crate) multishot_recv: bool,
     pub(crate) poll_before_accept: bool,
     pub(crate) silent_send: bool,
-}
-
-/// What taking completions out brought.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Reaped {
-    /// Completions of any kind.
-    pub(crate) count: usize,
-    /// Whether one of them ends the poll without an event: the waker's, that of a silent send.
-    pub(crate) woken: bool,
 }
 
 impl UringDriver {
@@ -211,130 +198,11 @@ impl UringDriver {
         unsafe { self.ring.push(entry) };
     }
 
-    fn on_wake(&mut self, flags: u32) {
+    pub(crate) fn on_wake(&mut self, flags: u32) {
         if cqueue::more(flags) || self.finished {
             return;
         }
         self.arm_waker();
-    }
-
-    /// Takes the completions that are there and turns them into events.
-    pub(crate) fn reap(&mut self, events: &mut Vec<Event>) -> Reaped {
-        let mut reaped = Reaped::default();
-        let mut batch = [const { MaybeUninit::uninit() }; BATCH];
-        loop {
-            let completions = self.ring.reap(&mut batch);
-            if completions.is_empty() {
-                // What the kernel kept for want of room comes at the next entry.
-                let again = reaped.count < MOST_PER_POLL
-                    && self.ring.is_overflown()
-                    && self.ring.fetch().is_ok()
-                    && self.ring.has_completions();
-                if again {
-                    continue;
-                }
-                self.hangup_look();
-                self.hangup_kick();
-                return reaped;
-            }
-            reaped.count += completions.len();
-            for completion in completions {
-                let (result, flags) = (completion.result(), completion.flags());
-                let user_data = completion.user_data();
-                let id = OpId::of(user_data);
-                match Kind::of(user_data) {
-                    Kind::Recv => self.on_recv(id, result, flags, events),
-                    Kind::Send => self.on_send(id, result, events),
-                    Kind::Silent => {
-                        // The core is to ask for it.
-                        reaped.woken = true;
-                        self.on_silent(user_data, result);
-                    }
-                    Kind::Read => self.on_read(id, result, events),
-                    Kind::Hangup => self.on_hangup(Key::from_u64(user_data)),
-                    Kind::Kick => self.on_kick_missed(id),
-                    Kind::Poll => self.on_poll(id, result, flags, events),
-                    Kind::Accept => self.on_accept(id, result, flags, events),
-                    Kind::AcceptReady => self.on_accept_ready(id, result, events),
-                    Kind::Wake => {
-                        reaped.woken = true;
-                        self.on_wake(flags);
-                    }
-                    Kind::Ignore => {}
-                }
-            }
-        }
-    }
-
-    fn poll_once(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
-        self.waker.watch_anew(&self.ring);
-        if let Some(buffers) = &self.buffers {
-            buffers.begin_poll();
-        }
-        let before = events.len();
-        events.append(&mut self.stash);
-        let mut woken = std::mem::take(&mut self.woken);
-        let mut timeout = timeout;
-        let mut deadline = None;
-        if self.ring.is_overflown() {
-            woken |= self.reap(events).woken;
-        }
-        loop {
-            if !self.starved.is_empty() {
-                self.recv_rearm_starved(events);
-            }
-            let may_wait = events.len() == before && !woken && timeout != Some(Duration::ZERO);
-            // What is there already may be of our own, and no reason to return.
-            let wait = may_wait && !self.ring.has_completions();
-            let mut ended = !may_wait;
-            let entered = if wait {
-                if deadline.is_none() {
-                    // Too far to be computed is as good as never.
-                    deadline = timeout.map(|timeout| Instant::now().checked_add(timeout));
-                }
-                self.ring.wait(timeout).map(|waited| ended = waited == Waited::Ended)
-            } else if self.ring.has_business() {
-                self.ring.submit()
-            } else {
-                Ok(())
-            };
-            let reaped = self.reap(events);
-            self.silent_confirm();
-            match entered {
-                Ok(()) => {}
-                // Room was made just now; what did not go in goes in next time.
-                Err(error) if matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EAGAIN)) => {}
-                Err(error) => return Err(error),
-            }
-            self.check_health()?;
-            woken |= reaped.woken;
-            if ended || woken || events.len() > before || (wait && reaped.count == 0) {
-                // What could not be submitted is next time, and then somebody may wait for it.
-                self.woken |= self.silent.in_kernel() > 0;
-                return Ok(());
-            }
-            // Only completions of our own: on with the wait.
-            if let Some(Some(deadline)) = deadline {
-                let left: Duration = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return Ok(());
-                }
-                timeout = Some(left);
-            }
-        }
-    }
-
-    fn check_health(&mut self) -> io::Result<()> {
-        if let Some(failure) = self.failure {
-            return Err(io::Error::other(failure));
-        }
-        if self.ring.lost() > 0 {
-            return Err(io::Error::new(
-                io::ErrorKind::OutOfMemory,
-                "io_uring: the kernel had no memory for a completion, and lost it",
-            ));
-        }
-        Ok(())
     }
 }
 

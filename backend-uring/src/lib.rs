@@ -97,6 +97,7 @@ mod silent;
 #[cfg(has_io_uring)]
 mod slot;
 #[cfg(has_io_uring)]
+mod turn;
 mod waker;
 
 #[cfg(has_io_uring)]
