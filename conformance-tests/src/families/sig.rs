@@ -14,7 +14,7 @@ cases! {
     SIG_04 => numbers_that_are_none, uncatchable_ones;
     SIG_05 => the_second_handler_replaces_the_first, also_from_inside;
     SIG_06 => removing_says_whether, the_default_is_back;
-    SIG_07 => called_after_the_last_of_a_flood, a_flood_loses_no_other_signal,
+    SIG_07 => #[heavy] called_after_the_last_of_a_flood, #[heavy] a_flood_loses_no_other_signal,
         every_signal_of_a_burst_is_seen;
     SIG_08 => a_signal_between_runs_waits_for_the_next;
     SIG_09 => a_handler_outlives_runs;

@@ -71,7 +71,8 @@ cases! {
     TR_38 => nagle_is_off_everywhere;
     TR_39 => dropped_while_paused, dropped_at_the_end_of_the_stream,
         dropped_while_flushing, dropped_while_reading;
-    TR_40 => many_small_writes_cost_their_bytes, many_small_writes_to_a_reading_peer;
+    TR_40 => many_small_writes_cost_their_bytes,
+        #[heavy] many_small_writes_to_a_reading_peer;
     TR_41 => a_slow_reader_costs_nothing;
     TR_42 => connections_go_on_in_the_next_run;
     TR_43 => a_socket_belongs_to_one_transport;
