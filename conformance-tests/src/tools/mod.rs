@@ -3,6 +3,7 @@
 #[macro_use]
 mod types;
 
+pub mod author;
 mod branches;
 mod changes;
 mod datagrams;
@@ -21,13 +22,14 @@ mod temporary;
 mod tls;
 mod trace;
 
+pub use self::author::{Act, Author};
 pub use self::branches::{Gate, both, both_when_woken, first};
 pub use self::datagrams::Post;
 pub use self::interleaving::{Interleaving, interleavings, settle_tasks};
 pub use self::memory::resident_memory;
 pub use self::network::{
-    CloggedTcp, Stalled, available, clogged_tcp_pair, collect, free_port, pattern, reset, settle,
-    socket_view, stalled_listener, stalled_listener_at,
+    CloggedTcp, Stalled, available, bound, clogged_tcp_pair, collect, free_port, pattern, reset,
+    settle, socket_view, stalled_listener, stalled_listener_at,
 };
 pub use self::pipes::{clog, drain, fifo, is_nonblocking, pipe, replace_descriptor, terminal};
 pub use self::probe::{Counter, OnDrop, Token};
@@ -39,7 +41,7 @@ pub use self::running::{
 };
 pub use self::scripts::{one_of, random_scripts};
 pub use self::signals::{Dispositions, SIGCHLD, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, raise};
-pub use self::sockets::{Clogged, clogged_pair, on_readable, socket_pair, tcp_pair};
+pub use self::sockets::{Clogged, clogged_pair, on_readable, or_nothing, socket_pair, tcp_pair};
 pub use self::temporary::TempDir;
 pub use self::tls::{Authority, Blocking, BlockingClient, BlockingServer, SERVER};
 pub use self::trace::Trace;

@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -141,6 +142,19 @@ pub fn reset(far: TcpStream) -> io::Result<()> {
     Ok(())
 }
 
+/// A socket that has this address and does not listen: connections are refused, and nobody else can get
+/// the address as long as it is open.
+///
+/// # Errors
+/// Those of the operating system.
+pub fn bound(address: SocketAddr) -> io::Result<(SocketAddr, OwnedFd)> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let (kind, flags) = (SocketType::STREAM, SocketFlags::CLOEXEC);
+    let socket = rustix::net::socket_with(family, kind, flags, None)?;
+    rustix::net::bind(&socket, &address)?;
+    Ok((SocketAddr::try_from(rustix::net::getsockname(&socket)?)?, socket))
+}
+
 /// A listener that answers nobody: its queue is full, and a further connect hangs until it accepts.
 #[derive(Debug)]
 pub struct Stalled {
@@ -175,13 +189,9 @@ pub fn stalled_listener() -> io::Result<Stalled> {
 /// # Errors
 /// Those of the operating system.
 pub fn stalled_listener_at(address: SocketAddr) -> io::Result<Stalled> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let (kind, flags) = (SocketType::STREAM, SocketFlags::CLOEXEC);
-    let socket = rustix::net::socket_with(family, kind, flags, None)?;
-    rustix::net::bind(&socket, &address)?;
+    let (address, socket) = bound(address)?;
     rustix::net::listen(&socket, 0)?;
     let listener = TcpListener::from(socket);
-    let address = listener.local_addr()?;
     let mut queued = Vec::new();
     // A connect that is not answered at once on loopback is not answered at all.
     while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(100)) {

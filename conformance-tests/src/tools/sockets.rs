@@ -64,6 +64,17 @@ pub fn clogged_pair() -> io::Result<Clogged> {
     Ok(Clogged { full, drain, unread })
 }
 
+/// What a call that does not wait has moved; nothing if it would have had to.
+///
+/// # Errors
+/// Those of the call.
+pub fn or_nothing(moved: io::Result<usize>) -> io::Result<usize> {
+    match moved {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        moved => moved,
+    }
+}
+
 /// Calls back once, when `fd` has become readable; the descriptor must stay open until then.
 ///
 /// # Errors

@@ -1,14 +1,13 @@
 //! What goes on without the task: jobs, descriptors, whoever awaits it.
 
 use std::future::pending;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::mpsc;
 
 use anyloop_api::{Cancelled, catch_cancel};
 
 use crate::families::prelude::*;
 use crate::leaks::open_descriptors;
-use crate::tools::OnDrop;
+use crate::tools::{OnDrop, stalled_listener};
 
 pub(super) fn a_job_in_a_pool_is_left_alone(cx: &Context) -> Outcome {
     let lp = cx.new_loop_with(|config| config.executor_threads(1))?;
@@ -41,7 +40,8 @@ pub(super) fn a_job_in_a_pool_is_left_alone(cx: &Context) -> Outcome {
 /// A connection that will never come about holds a descriptor.
 pub(super) fn the_descriptor_is_gone_first(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
-    let (listener, address) = deaf_listener()?;
+    let stalled = stalled_listener()?;
+    let address = stalled.address;
     // Everything that the loop opens on its first connection is there already.
     let open = || -> Result<_, Error> {
         Ok(lp.connect(|| Nobody, (address.ip().to_string(), address.port())))
@@ -77,33 +77,12 @@ pub(super) fn the_descriptor_is_gone_first(cx: &Context) -> Outcome {
         run_for(&lp, ms(5))?;
         ensure_eq!(open_descriptors(), Some(before), "descriptors afterwards");
     }
-    drop(listener);
     Ok(())
 }
 
 struct Nobody;
 
 impl anyloop_api::Protocol for Nobody {}
-
-/// A listener whose queue is full: one more connection is neither accepted nor refused.
-fn deaf_listener() -> Result<(Vec<std::os::fd::OwnedFd>, SocketAddr), Failure> {
-    use rustix::net;
-    let listener = net::socket(net::AddressFamily::INET, net::SocketType::STREAM, None)?;
-    net::bind(&listener, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
-    net::listen(&listener, 0)?;
-    let address = SocketAddr::try_from(net::getsockname(&listener)?)?;
-    let mut held = vec![listener];
-    for _ in 0..8 {
-        let flags = net::SocketFlags::NONBLOCK | net::SocketFlags::CLOEXEC;
-        let kind = net::SocketType::STREAM;
-        let socket = net::socket_with(net::AddressFamily::INET, kind, flags, None)?;
-        match net::connect(&socket, &address) {
-            Ok(()) | Err(rustix::io::Errno::INPROGRESS) => held.push(socket),
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok((held, address))
-}
 
 pub(super) fn awaiters_see_it_and_are_not_cancelled(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;

@@ -4,17 +4,16 @@ mod attempts;
 mod handed_over;
 mod staggered;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 
 use anyloop_api::{AnyProtocol, Connect, Transport};
-use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
 
 use self::attempts::*;
 use self::handed_over::*;
 use self::staggered::*;
 use super::prelude::*;
-use crate::tools::Record;
+use crate::tools::{Record, bound};
 
 cases! {
     CONN_01 => contradictions_are_refused, refused_before_any_connection;
@@ -51,20 +50,12 @@ fn listener() -> Result<(TcpListener, SocketAddr), Failure> {
 
 /// Addresses at which nobody listens, nor can anybody begin to, as long as their sockets are open.
 fn refusing<const N: usize>() -> Result<([SocketAddr; N], Vec<OwnedFd>), Failure> {
-    let bound = (0..N).map(|_| bound(Ipv4Addr::LOCALHOST)).collect::<Result<Vec<_>, _>>()?;
+    let bound =
+        (0..N).map(|_| bound((Ipv4Addr::LOCALHOST, 0).into())).collect::<Result<Vec<_>, _>>()?;
     let (addresses, sockets): (Vec<_>, Vec<_>) = bound.into_iter().unzip();
     let addresses =
         addresses.try_into().map_err(|_| Failure::new("another number of addresses"))?;
     Ok((addresses, sockets))
-}
-
-/// A socket that does not listen, at a port of its own.
-fn bound(ip: impl Into<IpAddr>) -> Result<(SocketAddr, OwnedFd), Failure> {
-    let at = SocketAddr::new(ip.into(), 0);
-    let family = if at.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let socket = net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    net::bind(&socket, &at)?;
-    Ok((SocketAddr::try_from(net::getsockname(&socket)?)?, socket))
 }
 
 /// The error of a connection that must not be.

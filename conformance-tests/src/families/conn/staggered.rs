@@ -65,7 +65,7 @@ pub(super) fn the_losers_are_closed(cx: &Context) -> Outcome {
 }
 
 pub(super) fn families_take_turns(cx: &Context) -> Outcome {
-    let Ok((six, _six)) = bound(Ipv6Addr::LOCALHOST) else {
+    let Ok((six, _six)) = bound((Ipv6Addr::LOCALHOST, 0).into()) else {
         return Err(Failure::skip("no IPv6"));
     };
     let lp = cx.new_loop()?;

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use anyloop_api::{Domain, Endpoint};
 
 use super::*;
-use crate::tools::{TempDir, free_port, is_nonblocking, stalled_listener};
+use crate::tools::{TempDir, bound, is_nonblocking, stalled_listener};
 
 fn tcp_socket() -> Result<Sock, Error> {
     Sock::open(Domain::IPV4, Type::STREAM)
@@ -16,11 +16,6 @@ fn listener() -> Result<(Sock, SocketAddr), Failure> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
     Ok((Sock::new(listener)?, address))
-}
-
-/// An address where nobody listens.
-fn closed_port() -> Result<SocketAddr, Failure> {
-    Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)))
 }
 
 pub(super) fn a_connection_is_made(cx: &Context) -> Outcome {
@@ -42,7 +37,7 @@ pub(super) fn a_connection_is_made(cx: &Context) -> Outcome {
 pub(super) fn a_refusal_names_the_address(cx: &Context) -> Outcome {
     const ECONNREFUSED: i32 = 111;
     let lp = cx.new_loop()?;
-    let address = closed_port()?;
+    let (address, _bound) = bound((Ipv4Addr::LOCALHOST, 0).into())?;
     let inner = lp.clone();
     run(&lp, async move {
         let client = tcp_socket()?;

@@ -1,7 +1,7 @@
 //! Random scripts of arrivals, reads and cancellations: every byte is read once, in order, and nobody
 //! waits for what is there.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 
@@ -9,7 +9,7 @@ use fastrand::Rng;
 
 use super::super::prelude::*;
 use super::{StreamReader, StreamWriter, attach};
-use crate::tools::{one_of, pattern, random_scripts, socket_pair};
+use crate::tools::{one_of, or_nothing, pattern, random_scripts, socket_pair};
 
 cases! {
     STREAM_11 => no_order_of_reads_loses_anything;
@@ -102,11 +102,8 @@ impl Play {
 
     fn they_write(&self, size: usize) -> io::Result<()> {
         let at = self.told.get();
-        match (&self.far).write(&self.bytes[at..self.bytes.len().min(at + size)]) {
-            Ok(count) => self.told.set(at + count),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
+        let piece = &self.bytes[at..self.bytes.len().min(at + size)];
+        self.told.set(at + or_nothing((&self.far).write(piece))?);
         Ok(())
     }
 

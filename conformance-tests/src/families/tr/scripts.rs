@@ -1,16 +1,15 @@
 //! Random scripts of writes, pauses, runs and reads: whatever the order, every byte arrives, and a
 //! connection never stands still while somebody reads at its other end.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use anyloop_api::Transport;
 use fastrand::Rng;
 
 use crate::families::prelude::*;
-use crate::tools::{Record, Script, one_of, pattern, random_scripts, socket_pair};
+use crate::tools::{Author, author, one_of, or_nothing, pattern, random_scripts, socket_pair};
 
 /// So much is written at most, each way.
 const MOST: usize = 1_000_000;
@@ -28,13 +27,7 @@ enum Step {
 
 #[derive(Clone, Copy, Debug)]
 enum Act {
-    /// By one of three methods.
-    Write(u8, usize),
-    /// The next `resume_writing` writes so much.
-    Encore(usize),
-    Limits(usize),
-    Pause,
-    Resume,
+    Ours(author::Act),
     TheyWrite(usize),
     TheyRead(usize),
 }
@@ -53,64 +46,37 @@ impl Step {
 impl Act {
     fn random(rng: &mut Rng) -> Self {
         const SIZES: [usize; 6] = [1, 300, 5_000, 9_000, 70_000, 300_000];
-        let size = one_of(rng, &SIZES);
         match rng.u8(..12) {
-            0..4 => Self::Write(rng.u8(..3), size),
-            4..6 => Self::Encore(size),
-            6 => Self::Limits(one_of(rng, &[0, 1, 10_000, 65_536])),
-            7 => Self::Pause,
-            8 => Self::Resume,
-            9 => Self::TheyWrite(size),
-            _ => Self::TheyRead(size),
+            0..9 => Self::Ours(author::Act::random(rng)),
+            9 => Self::TheyWrite(one_of(rng, &SIZES)),
+            _ => Self::TheyRead(one_of(rng, &SIZES)),
         }
     }
 }
 
 /// A connection and its peer.
 struct Play {
+    author: Author,
     transport: Transport,
-    record: Record,
     far: UnixStream,
     bytes: Rc<Vec<u8>>,
-    written: Arc<AtomicUsize>,
-    encore: Rc<Cell<usize>>,
     they_wrote: Cell<usize>,
     they_read: RefCell<Vec<u8>>,
-}
-
-/// Writes what comes next; none if everything was written.
-fn write_more(transport: &Transport, bytes: &[u8], written: &AtomicUsize, way: u8, size: usize) {
-    let at = written.load(Ordering::Acquire);
-    let piece = &bytes[at..bytes.len().min(at + size)];
-    written.store(at + piece.len(), Ordering::Release);
-    // Nothing has ended the connection.
-    let _ = match way {
-        0 => transport.write(piece),
-        1 => transport.write_vec(piece.to_vec()),
-        _ => transport.writelines(&[&piece[..piece.len() / 3], &piece[piece.len() / 3..]]),
-    };
 }
 
 impl Play {
     fn new(lp: &LoopRef, bytes: &Rc<Vec<u8>>, buffered: bool) -> Result<Rc<Self>, Failure> {
         let (near, far) = socket_pair()?;
-        let (written, encore) = (Arc::new(AtomicUsize::new(0)), Rc::new(Cell::new(0)));
-        let (theirs, more, count) = (bytes.clone(), encore.clone(), written.clone());
-        let record = Script::new()
-            .resume(move |record| {
-                write_more(&record.transport(), &theirs, &count, 0, more.take());
-            })
-            .record();
+        let author = Author::new(bytes);
+        let record = author.record();
         let transport =
             if buffered { record.attach_buffered(lp, near) } else { record.attach(lp, near) }?;
         run_once(lp)?;
         Ok(Rc::new(Self {
+            author,
             transport,
-            record,
             far,
             bytes: bytes.clone(),
-            written,
-            encore,
             they_wrote: Cell::default(),
             they_read: RefCell::default(),
         }))
@@ -118,23 +84,15 @@ impl Play {
 
     fn act(&self, act: Act) -> io::Result<()> {
         match act {
-            Act::Write(way, size) => {
-                write_more(&self.transport, &self.bytes, &self.written, way, size);
-            }
-            Act::Encore(size) => self.encore.set(size),
-            Act::Limits(high) => {
-                let _ = self.transport.set_write_buffer_limits(Some(high), None);
-            }
-            Act::Pause => self.transport.pause_reading(),
-            Act::Resume => self.transport.resume_reading(),
+            Act::Ours(act) => self.author.act(act),
             Act::TheyWrite(size) => {
                 let at = self.they_wrote.get();
                 let piece = &self.bytes[at..self.bytes.len().min(at + size)];
-                self.they_wrote.set(at + would_block((&self.far).write(piece))?);
+                self.they_wrote.set(at + or_nothing((&self.far).write(piece))?);
             }
             Act::TheyRead(size) => {
                 let mut piece = vec![0; size];
-                let count = would_block((&self.far).read(&mut piece))?;
+                let count = or_nothing((&self.far).read(&mut piece))?;
                 self.they_read.borrow_mut().extend_from_slice(&piece[..count]);
             }
         }
@@ -145,9 +103,9 @@ impl Play {
     fn drain(&self, lp: &LoopRef) -> Outcome {
         // What is to be done in a callback is done before.
         run_once(lp)?;
-        while self.they_read.borrow().len() < self.written.load(Ordering::Acquire) {
+        while self.they_read.borrow().len() < self.author.written() {
             let (mut far, remote) = (self.far.try_clone()?, lp.remote());
-            let (had, written) = (self.they_read.borrow().len(), self.written.clone());
+            let (had, written) = (self.they_read.borrow().len(), self.author.counter());
             let reader = thread::spawn(move || {
                 let read = (|| {
                     far.set_nonblocking(false)?;
@@ -171,36 +129,29 @@ impl Play {
     }
 
     fn stands_still(&self, error: &io::Error) -> Failure {
-        let (written, buffered) =
-            (self.written.load(Ordering::Acquire), self.transport.get_write_buffer_size());
+        let (written, buffered) = (self.author.written(), self.transport.get_write_buffer_size());
         Failure::new(format!("{buffered} of {written} bytes stand still ({error})"))
     }
 
     fn finish(&self, lp: &LoopRef) -> Outcome {
-        self.encore.take();
+        self.author.act(author::Act::Encore(0));
         self.drain(lp)?;
         self.transport.resume_reading();
-        self.record.until_received(lp, self.they_wrote.get())?;
+        let record = self.author.record();
+        record.until_received(lp, self.they_wrote.get())?;
         self.transport.close();
-        self.record.until_lost(lp)?;
-        ensure_is!(self.record.error(), None);
+        record.until_lost(lp)?;
+        ensure_is!(record.error(), None);
         let they_read = self.they_read.borrow();
-        ensure_eq!(they_read.len(), self.written.load(Ordering::Acquire), "bytes at the peer");
+        ensure_eq!(they_read.len(), self.author.written(), "bytes at the peer");
         ensure!(self.bytes.starts_with(&they_read), "the peer got other bytes than were written");
-        ensure_eq!(self.record.received(), self.they_wrote.get(), "bytes from the peer");
-        ensure!(self.bytes.starts_with(&self.record.bytes()), "other bytes came from the peer");
-        let events = self.record.events();
+        ensure_eq!(record.received(), self.they_wrote.get(), "bytes from the peer");
+        ensure!(self.bytes.starts_with(&record.bytes()), "other bytes came from the peer");
+        let events = record.events();
         let flow = events.iter().filter(|event| ["pause", "resume"].contains(&event.as_str()));
         let alternate = flow.zip(["pause", "resume"].iter().cycle()).all(|(is, due)| is == due);
         ensure!(alternate, "callbacks: {events:?}");
         Ok(())
-    }
-}
-
-fn would_block(result: io::Result<usize>) -> io::Result<usize> {
-    match result {
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
-        other => other,
     }
 }
 
