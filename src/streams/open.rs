@@ -146,7 +146,7 @@ where
     // Refuses a bad limit now rather than for every connection.
     drop(StreamReader::new(limit)?);
     let weak = lp.downgrade();
-    let connected: Connected = Rc::new(Box::new(move |reader, writer: StreamWriter| {
+    let connected: Connected = Rc::new(move |reader, writer: StreamWriter| {
         let transport = writer.transport();
         let outcome = callback(reader, writer);
         let Some(lp) = weak.upgrade() else { return };
@@ -155,21 +155,19 @@ where
             Ok(Some(task)) => watch(&task, &lp, transport),
             Err(error) => fail(&lp, transport, error),
         }
-    }));
+    });
     Ok(Rc::new(move || {
-        AnyProtocol::Plain(StreamReaderProtocol::build(limit, Some(connected.clone())))
+        AnyProtocol::Plain(StreamReaderProtocol::build(limit).starting(connected.clone()))
     }))
 }
 
 /// STREAM-19: what becomes of the connection when the callback's task is done.
-fn watch(task: &Task<Result<()>>, lp: &LoopRef, transport: Transport) {
+fn watch(task: &Task<()>, lp: &LoopRef, transport: Transport) {
     let weak = lp.downgrade();
-    task.add_done_callback(move |task| {
-        match (task.take_result().and_then(|result| result), weak.upgrade()) {
-            (Err(error), Some(lp)) if !error.is_cancelled() => fail(&lp, transport, error),
-            (Err(_), _) => transport.close(),
-            (Ok(()), _) => {}
-        }
+    task.add_done_callback(move |task| match (task.take_result(), weak.upgrade()) {
+        (Err(error), Some(lp)) if !error.is_cancelled() => fail(&lp, transport, error),
+        (Err(_), _) => transport.close(),
+        (Ok(()), _) => {}
     });
 }
 
@@ -186,11 +184,11 @@ fn fail(lp: &LoopRef, transport: Transport, error: Error) {
 ///
 /// `Kind` only keeps the three apart; it is always inferred.
 pub trait ConnectionOutcome<Kind>: 'static {
-    /// Starts the task, if it is one.
+    /// Starts the task, if it is one. It fails with the error of the callback.
     ///
     /// # Errors
     /// As [`EventLoopExt::create_task`].
-    fn start(self, lp: &LoopRef) -> Result<Option<Task<Result<()>>>>;
+    fn start(self, lp: &LoopRef) -> Result<Option<Task<()>>>;
 }
 
 /// The callback is async and may fail.
@@ -206,23 +204,19 @@ pub enum Infallible {}
 pub enum Synchronous {}
 
 impl<F: Future<Output = Result<()>> + 'static> ConnectionOutcome<Fallible> for F {
-    fn start(self, lp: &LoopRef) -> Result<Option<Task<Result<()>>>> {
-        lp.create_task(self).map(Some)
+    fn start(self, lp: &LoopRef) -> Result<Option<Task<()>>> {
+        lp.task().spawn_settled(self, |result| result).map(Some)
     }
 }
 
 impl<F: Future<Output = ()> + 'static> ConnectionOutcome<Infallible> for F {
-    fn start(self, lp: &LoopRef) -> Result<Option<Task<Result<()>>>> {
-        let infallible = async move {
-            self.await;
-            Ok(())
-        };
-        lp.create_task(infallible).map(Some)
+    fn start(self, lp: &LoopRef) -> Result<Option<Task<()>>> {
+        lp.create_task(self).map(Some)
     }
 }
 
 impl ConnectionOutcome<Synchronous> for () {
-    fn start(self, _: &LoopRef) -> Result<Option<Task<Result<()>>>> {
+    fn start(self, _: &LoopRef) -> Result<Option<Task<()>>> {
         Ok(None)
     }
 }

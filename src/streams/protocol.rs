@@ -11,8 +11,14 @@ use super::outgoing::Outgoing;
 use super::reader::StreamReader;
 use super::writer::StreamWriter;
 
-/// What a server does with a new connection. One word: every connection has it.
-pub(super) type Connected = Rc<Box<dyn Fn(StreamReader, StreamWriter)>>;
+/// What a server does with a new connection.
+pub(super) type Connected = Rc<dyn Fn(StreamReader, StreamWriter)>;
+
+/// What is to be done when the connection stands.
+struct Start {
+    this: Weak<StreamReaderProtocol>,
+    connected: Connected,
+}
 
 /// Feeds a [`StreamReader`] from a transport and tells a [`StreamWriter`] when to wait: what all of their
 /// handles share.
@@ -32,10 +38,10 @@ pub(super) type Connected = Rc<Box<dyn Fn(StreamReader, StreamWriter)>>;
 /// # }
 /// ```
 pub struct StreamReaderProtocol {
-    this: Weak<Self>,
     pub(super) incoming: Incoming,
     pub(super) outgoing: Outgoing,
-    connected: Cell<Option<Connected>>,
+    /// Boxed, because a connection that stands has none.
+    start: Cell<Option<Box<Start>>>,
 }
 
 impl StreamReaderProtocol {
@@ -51,19 +57,18 @@ impl StreamReaderProtocol {
         reader: StreamReader,
         connected: impl Fn(StreamReader, StreamWriter) + 'static,
     ) -> Rc<Self> {
-        let connected: Box<dyn Fn(StreamReader, StreamWriter)> = Box::new(connected);
-        reader.0.connected.set(Some(Rc::new(connected)));
-        reader.0
+        reader.0.starting(Rc::new(connected))
     }
 
     /// With a limit that was checked before.
-    pub(super) fn build(limit: usize, connected: Option<Connected>) -> Rc<Self> {
-        Rc::new_cyclic(|this| Self {
-            this: this.clone(),
-            incoming: Incoming::new(limit),
-            outgoing: Outgoing::default(),
-            connected: Cell::new(connected),
-        })
+    pub(super) fn build(limit: usize) -> Rc<Self> {
+        let (incoming, outgoing) = (Incoming::new(limit), Outgoing::default());
+        Rc::new(Self { incoming, outgoing, start: Cell::new(None) })
+    }
+
+    pub(super) fn starting(self: Rc<Self>, connected: Connected) -> Rc<Self> {
+        self.start.set(Some(Box::new(Start { this: Rc::downgrade(&self), connected })));
+        self
     }
 
     /// The reader it feeds.
@@ -84,8 +89,10 @@ impl Protocol for StreamReaderProtocol {
     fn connection_made(&self, transport: Transport) {
         self.outgoing.over_tls.set(transport.get_extra_info("sslcontext").is_some());
         self.incoming.set_transport(Some(transport.clone()));
-        if let (Some(connected), Some(this)) = (self.connected.take(), self.this.upgrade()) {
-            connected(this.reader(), StreamWriter::of_server(transport, this));
+        if let Some(start) = self.start.take()
+            && let Some(this) = start.this.upgrade()
+        {
+            (start.connected)(this.reader(), StreamWriter::of_server(transport, this));
         }
     }
 
@@ -150,6 +157,6 @@ mod tests {
     #[test]
     fn a_stream_is_small() {
         let size = size_of::<StreamReaderProtocol>();
-        assert!(size <= 184, "{size} bytes");
+        assert!(size <= 168, "{size} bytes");
     }
 }

@@ -60,7 +60,7 @@ impl StreamReader {
 
     /// With a limit that was checked before.
     pub(super) fn build(limit: usize) -> Self {
-        Self(StreamReaderProtocol::build(limit, None))
+        Self(StreamReaderProtocol::build(limit))
     }
 
     fn incoming(&self) -> &Incoming {
