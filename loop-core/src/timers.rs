@@ -10,8 +10,16 @@ use std::rc::Rc;
 
 use anyloop_api::{Handle, LoopInstant, TimerHandle, TimerInfo, TimerQueue};
 
-/// Deadline and sequence number.
-type Key = (u64, u64);
+/// Deadline and sequence number, as one number: compared without a branch, which nobody could predict.
+type Key = u128;
+
+fn key(when: LoopInstant, sequence: u64) -> Key {
+    Key::from(when.as_nanos()) << 64 | Key::from(sequence)
+}
+
+fn when(key: Key) -> LoopInstant {
+    LoopInstant::from_nanos((key >> 64) as u64)
+}
 
 /// Keys and handles apart: a handle is pushed and popped in two registers. As a part of something larger
 /// it would be put together in memory and copied from there at once, for which the processor waits.
@@ -46,7 +54,7 @@ impl Timers {
         self.sequence.set(sequence + 1);
         let mut heap = self.heap.borrow_mut();
         heap.handles.push(handle);
-        heap.keys.push((when.as_nanos(), sequence));
+        heap.keys.push(key(when, sequence));
         let last = heap.len() - 1;
         heap.sift_up(last);
         sequence
@@ -58,9 +66,9 @@ impl Timers {
         loop {
             let dead = {
                 let mut heap = self.heap.borrow_mut();
-                let &(when, _) = heap.keys.first()?;
+                let &key = heap.keys.first()?;
                 if heap.handles.first()?.is_pending() {
-                    return Some(LoopInstant::from_nanos(when));
+                    return Some(when(key));
                 }
                 heap.pop()
             };
@@ -90,8 +98,8 @@ impl Timers {
         let all = heap.keys.iter().zip(&heap.handles);
         let mut live: Vec<_> = all.filter(|(_, handle)| handle.is_pending()).collect();
         live.sort_by_key(|(key, _)| **key);
-        let info = |(&(when, _), handle): (&Key, &Handle)| TimerInfo {
-            due_in: LoopInstant::from_nanos(when) - now,
+        let info = |(key, handle): (&Key, &Handle)| TimerInfo {
+            due_in: when(*key) - now,
             created: handle.created(),
         };
         live.into_iter().map(info).collect()
@@ -165,7 +173,7 @@ impl TimerQueue for Timers {
             self.cancelled.set(self.cancelled.get() + 1);
             return;
         };
-        if heap.keys.last().is_some_and(|(_, sequence)| *sequence == token) {
+        if heap.keys.last().is_some_and(|key| *key as u64 == token) {
             let last = heap.pop_last();
             drop(heap);
             drop(last);
@@ -192,27 +200,41 @@ impl Heap {
     }
 
     fn sift_up(&mut self, mut at: usize) {
+        let key = self.keys[at];
         while at > 0 {
             let parent = (at - 1) / ARITY;
-            if self.keys[at] >= self.keys[parent] {
+            if key >= self.keys[parent] {
                 break;
             }
-            self.swap(at, parent);
+            self.keys[at] = self.keys[parent];
+            self.handles.swap(at, parent);
             at = parent;
         }
+        self.keys[at] = key;
     }
 
     fn sift_down(&mut self, mut at: usize) {
-        loop {
-            let first = at * ARITY + 1;
-            let children = first..(first + ARITY).min(self.len());
-            let Some(least) = children.min_by_key(|child| self.keys[*child]) else { break };
-            if self.keys[least] >= self.keys[at] {
+        let Some(&key) = self.keys.get(at) else { return };
+        while let Some(least) = self.least_child(at) {
+            if self.keys[least] >= key {
                 break;
             }
-            self.swap(least, at);
+            self.keys[at] = self.keys[least];
+            self.handles.swap(at, least);
             at = least;
         }
+        self.keys[at] = key;
+    }
+
+    #[inline]
+    fn least_child(&self, at: usize) -> Option<usize> {
+        let first = at * ARITY + 1;
+        let Some(four) = self.keys.get(first..first + ARITY) else {
+            return (first..self.len()).min_by_key(|child| self.keys[*child]);
+        };
+        let left = usize::from(four[1] < four[0]);
+        let right = 2 + usize::from(four[3] < four[2]);
+        Some(first + if four[right] < four[left] { right } else { left })
     }
 
     /// Takes the first in order out.
@@ -245,15 +267,16 @@ mod tests {
     fn pops_in_the_order_of_deadline_then_creation() {
         let timers = Rc::new(Timers::default());
         let order = Rc::new(RefCell::new(Vec::new()));
-        for (i, when) in [5, 1, 3, 1, 5, 0, 2, 2].into_iter().enumerate() {
+        for i in 0..1000 {
+            let when = i * 7919 % 97;
             let order = order.clone();
             timers.insert(at(when), Handle::new(move || order.borrow_mut().push((when, i))));
         }
-        while let Some(handle) = timers.pop_due(at(10)) {
+        while let Some(handle) = timers.pop_due(at(100)) {
             handle.run().unwrap();
         }
         assert!(order.borrow().is_sorted());
-        assert_eq!(order.borrow().len(), 8);
+        assert_eq!(order.borrow().len(), 1000);
     }
 
     #[test]
