@@ -147,7 +147,7 @@ fn charts(subjects: &[Subject], columns: &[BTreeMap<String, f64>]) -> Vec<(Strin
 }
 
 /// Names as printed by a child, and as shown.
-const MEASUREMENTS: [(&str, &str); 23] = [
+const MEASUREMENTS: [(&str, &str); 24] = [
     ("spawn-join-batch", "spawn + join, batch"),
     ("spawn-join-serial", "spawn + join, serial"),
     ("call-soon-batch", "`call_soon`, batch (a trivial task elsewhere)"),
@@ -157,7 +157,8 @@ const MEASUREMENTS: [(&str, &str); 23] = [
     ("queue", "queue put + get, the runtime's own"),
     ("timer-cancel-10k", "timer start + cancel, 10,000 live"),
     ("timer-cancel-serial", "timer start + cancel, serial"),
-    ("timer-fired-cpu", "CPU per fired timer"),
+    ("timer-fired-cpu", "CPU per fired timer, 100 µs apart"),
+    ("timer-fired-together", "CPU per fired timer, 2,000 at once"),
     ("timer-late-p50", "timer lateness p50"),
     ("timer-late-p99", "timer lateness p99"),
     ("round-trip-parked", "cross-thread round trip, parked peer"),

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::measure::{Effort, print};
 use super::runtime::Runtime;
-use crate::stats::quantile;
+use crate::stats::{median, quantile};
 
 /// Measures them.
 pub(super) async fn run<R: Runtime>(effort: Effort) {
@@ -24,6 +25,7 @@ pub(super) async fn run<R: Runtime>(effort: Effort) {
     start_and_cancel::<R>("timer-cancel-10k", effort).await;
     drop(live);
     fire::<R>(effort).await;
+    fire_together::<R>(effort).await;
 }
 
 async fn start_and_cancel<R: Runtime>(name: &str, effort: Effort) {
@@ -66,6 +68,28 @@ async fn fire<R: Runtime>(effort: Effort) {
     print("timer-late-p99", quantile(&lateness, 0.99));
 }
 
+/// Lets timers fire, all at the same moment: what one costs beside the sleep before it.
+async fn fire_together<R: Runtime>(effort: Effort) {
+    let mut costs = Vec::new();
+    for _ in 0..SAMPLES {
+        let fired = Arc::new(AtomicU32::new(0));
+        let due = Instant::now() + Duration::from_millis(20);
+        for _ in 0..effort.timers {
+            let fired = Arc::clone(&fired);
+            R::call_later(due.saturating_duration_since(Instant::now()), move || {
+                fired.fetch_add(1, Relaxed);
+            });
+        }
+        R::sleep(Duration::from_millis(5)).await;
+        let cpu = process_cpu();
+        while fired.load(Relaxed) < effort.timers {
+            R::sleep(Duration::from_millis(25)).await;
+        }
+        costs.push((process_cpu() - cpu).as_nanos() as f64 / f64::from(effort.timers));
+    }
+    print("timer-fired-together", median(&costs));
+}
+
 /// Arms a timer: its first poll.
 pub(super) async fn arm(mut timer: Pin<&mut impl Future<Output = ()>>) {
     poll_fn(|context| {
@@ -86,3 +110,4 @@ fn process_cpu() -> Duration {
 }
 
 const BATCH: u32 = 1000;
+const SAMPLES: u32 = 7;
