@@ -276,7 +276,17 @@ pub(crate) fn schedule(lp: &WeakLoop, callback: impl FnOnce() + 'static, context
 }
 
 impl<T: 'static> Drop for State<T> {
+    #[inline]
     fn drop(&mut self) {
+        if self.outcome.failed_unseen() {
+            self.report_unseen();
+        }
+    }
+}
+
+impl<T: 'static> State<T> {
+    #[cold]
+    fn report_unseen(&self) {
         let Some(error) = self.outcome.lost_error() else { return };
         if let Some(lp) = self.lp.upgrade() {
             lp.call_exception_handler(

@@ -1,6 +1,7 @@
 //! The cell under every future and task: an outcome that is set once, and who waits for it.
 
 use std::cell::Cell;
+use std::mem;
 use std::rc::Rc;
 use std::task::{Context as PollContext, Poll, Waker};
 
@@ -26,6 +27,8 @@ enum Content<T> {
     Value(T),
     /// Boxed, so that the common outcomes stay small.
     Failed(Box<Error>),
+    /// The value was moved out.
+    Nothing,
 }
 
 impl<T> Content<T> {
@@ -93,7 +96,11 @@ impl<T> Outcome<T> {
             }
         };
         self.stage.set(stage);
-        if let Content::Waiting(entries) = self.content.replace(content) {
+        let waited = self.content.replace(content);
+        if matches!(waited, Content::Waiting(Entries::Nobody)) {
+            // There is nothing in it, and looking for that costs more than the rest.
+            mem::forget(waited);
+        } else if let Content::Waiting(entries) = waited {
             entries.drain(&self.numbers, |interested| match interested {
                 Interested::Waker(waker) => waker.wake(),
                 Interested::Callback(callback) => schedule(callback),
@@ -126,7 +133,7 @@ impl<T> Outcome<T> {
         match taken.content.as_ref()? {
             Content::Value(value) => Some(look(Ok(value))),
             Content::Failed(error) => Some(look(Err(error))),
-            Content::Waiting(_) => None,
+            Content::Waiting(_) | Content::Nothing => None,
         }
     }
 
@@ -180,7 +187,7 @@ impl<T> Outcome<T> {
         if known {
             let old = self.with_entries(|entries| {
                 let mine = entries.waker(&self.numbers, id.get());
-                mine.map(|mine| std::mem::replace(mine, waker))
+                mine.map(|mine| mem::replace(mine, waker))
             });
             drop(old);
         } else {
@@ -236,7 +243,7 @@ impl<T> Outcome<T> {
     pub(crate) fn take(&self) -> Result<T> {
         if self.stage.get() == Stage::Ready {
             self.stage.set(Stage::Taken);
-            if let Content::Value(value) = self.content.replace(Content::NONE) {
+            if let Content::Value(value) = self.content.replace(Content::Nothing) {
                 return Ok(value);
             }
         }
@@ -328,10 +335,16 @@ impl<T> Outcome<T> {
             }
     }
 
+    /// Whether it failed and nobody looked at the error.
+    #[inline]
+    pub(crate) fn failed_unseen(&self) -> bool {
+        !self.inspected.get() && self.stage.get() == Stage::Failed
+    }
+
     /// The error nobody looked at, for the last owner to report (FUT-16). Interrupts are none: the
     /// run has ended with them (EXC-09).
     pub(crate) fn lost_error(&self) -> Option<Error> {
-        if self.inspected.get() || self.stage.get() != Stage::Failed {
+        if !self.failed_unseen() {
             return None;
         }
         self.error().filter(|error| !matches!(error, Error::Interrupt(_)))
