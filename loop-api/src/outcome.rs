@@ -243,8 +243,11 @@ impl<T> Outcome<T> {
     pub(crate) fn take(&self) -> Result<T> {
         if self.stage.get() == Stage::Ready {
             self.stage.set(Stage::Taken);
-            if let Content::Value(value) = self.content.replace(Content::Nothing) {
-                return Ok(value);
+            match self.content.replace(Content::Nothing) {
+                Content::Value(value) => return Ok(value),
+                // There is nothing else at this stage. To drop it, it would be read as a whole, for which the
+                // processor waits if it was just written.
+                other => mem::forget(other),
             }
         }
         Err(self.no_value())
