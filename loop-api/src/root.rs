@@ -15,6 +15,7 @@ use crate::delivery::Delivery;
 use crate::error::{Cancelled, Error, Panic, Result};
 use crate::event_loop::EventLoop;
 use crate::event_loop_ext::EventLoopExt;
+use crate::handle::in_place;
 use crate::loop_ref::WeakLoop;
 use crate::outcome::Outcome;
 use crate::output;
@@ -63,8 +64,10 @@ where
     if let Some(factory) = lp.get_task_factory() {
         factory.new_task(&lp.handle(), &mut options)?;
     }
-    let core = TaskCore::new(new_id(), options.name, state.weak(), options.context, created);
-    let cell = Rc::new(TaskCell { core, outcome: Outcome::new() });
+    let cell = in_place(|| {
+        let core = TaskCore::new(new_id(), options.name, state.weak(), options.context, created);
+        TaskCell { core, outcome: Outcome::new() }
+    });
     state.tasks.insert(cell.clone());
     let root = Root { future: Some(future), settle: Some(settle), cell: Some(cell.clone()) };
     let runnable = Runnable::new(state.id(), lp.scheduler(), root);

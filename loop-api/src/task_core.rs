@@ -60,6 +60,7 @@ struct Rare {
 }
 
 impl TaskCore {
+    #[inline]
     pub(crate) fn new(
         id: u64,
         name: Option<Rc<str>>,
@@ -67,24 +68,26 @@ impl TaskCore {
         context: Option<Context>,
         created: &'static Location<'static>,
     ) -> Self {
-        let core = Self {
+        let context = context::for_task(context);
+        let rare = match (name, context) {
+            (None, None) => OnceCell::new(),
+            (name, context) => {
+                OnceCell::from(Box::new(RefCell::new(Rare { name, context, ..Rare::default() })))
+            }
+        };
+        Self {
             id,
             lp,
             created,
             waker: Cell::new(None),
             waiter: Cell::new(None),
-            rare: OnceCell::new(),
+            rare,
             index: Cell::new(u32::MAX),
             due: Cell::new(0),
             phase: Cell::new(Phase::Created),
             aborted: Cell::new(false),
             internal: Cell::new(false),
-        };
-        let context = context::for_task(context);
-        if name.is_some() || context.is_some() {
-            core.rare(|rare| (rare.name, rare.context) = (name, context));
         }
-        core
     }
 
     /// Runs one step.

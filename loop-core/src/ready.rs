@@ -1,6 +1,7 @@
 //! The ready queue: one FIFO of callbacks and tasks.
 
 use std::cell::{Cell, RefCell};
+use std::iter;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::vec::Drain;
@@ -25,9 +26,11 @@ pub(crate) struct Ready {
 }
 
 impl Ready {
+    /// The entry is made where it stays: to be dropped, should anything fail before, it would have to be put
+    /// together on the stack and copied from there at once, for which the processor waits.
     #[inline]
-    pub(crate) fn push(&self, entry: Entry) {
-        self.queue.borrow_mut().push(entry);
+    pub(crate) fn push(&self, make: impl FnOnce() -> Entry) {
+        self.queue.borrow_mut().extend(iter::once_with(make));
     }
 
     /// Of one entry this is the first, and cheaper than a batch.
@@ -144,7 +147,7 @@ fn push_local<T>(id: u64, item: T, entry: impl FnOnce(T) -> Entry) -> Result<(),
         let ready = local.iter().find(|(mine, _)| *mine == id).map(|(_, ready)| ready);
         match ready.filter(|ready| !ready.closed.get()) {
             Some(ready) => {
-                ready.push(entry(item));
+                ready.push(|| entry(item));
                 Ok(())
             }
             None => Err(item),
@@ -162,7 +165,8 @@ mod tests {
         let order = Rc::new(RefCell::new(Vec::new()));
         let push = |number| {
             let order = order.clone();
-            ready.push(Entry::Handle(Handle::new(move || order.borrow_mut().push(number))));
+            let handle = Handle::new(move || order.borrow_mut().push(number));
+            ready.push(|| Entry::Handle(handle));
         };
         let run = |entry| {
             let Entry::Handle(handle) = entry else { unreachable!("only handles are queued") };

@@ -32,7 +32,7 @@ impl BaseLoop {
             self.warn_of_open();
         }
         for item in self.inbox.close() {
-            self.ready.push(item.into());
+            self.ready.push(|| item.into());
         }
         self.discard_ready();
         self.quietly(|| self.timers.clear());

@@ -74,7 +74,7 @@ impl EventLoop for BaseLoop {
 
     fn call_soon_handle(&self, handle: Handle) -> Result<()> {
         self.state.check_open("call_soon")?;
-        self.ready.push(Entry::Handle(handle));
+        self.ready.push(|| Entry::Handle(handle));
         Ok(())
     }
 
@@ -92,7 +92,7 @@ impl EventLoop for BaseLoop {
     #[inline]
     fn schedule(&self, runnable: Runnable) {
         if !self.state.is_closed() {
-            self.ready.push(Entry::Task(runnable));
+            self.ready.push(|| Entry::Task(runnable));
         }
     }
 

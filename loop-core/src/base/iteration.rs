@@ -71,7 +71,7 @@ impl BaseLoop {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn run_entry(&self, entry: Entry) {
         match entry {
             Entry::Handle(handle) => {
@@ -118,7 +118,7 @@ impl BaseLoop {
         self.polled_at.set(now.as_nanos());
         self.since_poll.set(0);
         while let Some(handle) = self.timers.pop_due(now) {
-            self.ready.push(Entry::Handle(handle));
+            self.ready.push(|| Entry::Handle(handle));
         }
         Ok(())
     }
@@ -166,7 +166,7 @@ impl BaseLoop {
     pub(crate) fn queue_events(&self) {
         let events = self.events.take();
         if !events.is_empty() {
-            self.ready.push(Entry::Events);
+            self.ready.push(|| Entry::Events);
         }
         self.events.set(events);
     }
@@ -196,7 +196,7 @@ impl BaseLoop {
         let mut items = self.drained.take();
         self.inbox.drain(&mut items);
         for item in items.drain(..) {
-            self.ready.push(item.into());
+            self.ready.push(|| item.into());
         }
         self.drained.set(items);
         if self.inbox.take_stop() {

@@ -199,7 +199,8 @@ impl BaseLoop {
     /// Schedules an internal callback. Dropped silently on a closed loop.
     pub(crate) fn soon(&self, callback: impl FnOnce() + 'static) {
         if !self.state.is_closed() {
-            self.ready.push(Entry::Handle(Handle::new(callback)));
+            let handle = Handle::new(callback);
+            self.ready.push(|| Entry::Handle(handle));
         }
     }
 
