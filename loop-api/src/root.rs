@@ -123,12 +123,19 @@ where
         let mut this = self.project();
         let Some(cell) = this.cell.as_ref() else { return Poll::Ready(()) };
         let guard = StepGuard::enter(cell.clone());
-        let outcome = cell.core.in_context(|| {
-            let step = || step(this.future.as_mut(), this.settle, &cell.core, cx);
-            catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|payload| {
+        // Not handed outwards, layer by layer: most steps have nothing to hand.
+        let mut outcome = None;
+        cell.core.in_context(|| {
+            let step = || {
+                let ended = step(this.future.as_mut(), this.settle, &cell.core, cx);
+                if ended.is_some() {
+                    outcome = ended;
+                }
+            };
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(step)) {
                 drop_future(this.future.as_mut(), &cell.core);
-                Some(Err(Box::new(Panic::new(payload).into())))
-            })
+                outcome = Some(Err(Box::new(Panic::new(payload).into())));
+            }
         });
         drop(guard);
         match outcome {

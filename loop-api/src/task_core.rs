@@ -196,10 +196,12 @@ impl TaskCore {
         &self,
         given_up: impl FnOnce(&Rc<dyn Cancellable>) -> bool,
     ) -> Option<Rc<dyn Cancellable>> {
-        let mut waiter = self.waiter.take();
-        let taken = waiter.take_if(|waiter| given_up(waiter));
-        self.waiter.set(waiter);
-        taken
+        let waiter = self.waiter.take()?;
+        if given_up(&waiter) {
+            return Some(waiter);
+        }
+        self.waiter.set(Some(waiter));
+        None
     }
 
     pub(crate) fn own_waker(&self) -> Option<Waker> {
