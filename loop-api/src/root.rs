@@ -69,8 +69,10 @@ where
         TaskCell { core, outcome: Outcome::new() }
     });
     state.tasks.insert(cell.clone());
-    let root = Root { future: Some(future), settle: Some(settle), cell: Some(cell.clone()) };
-    let runnable = Runnable::new(state.id(), lp.scheduler(), root);
+    let scheduler = lp.scheduler();
+    let owned = cell.clone();
+    let root = move || Root { future: Some(future), settle: Some(settle), cell: Some(owned) };
+    let runnable = Runnable::new(state.id(), scheduler, root);
     if options.eager && lp.is_running() {
         runnable.run();
     } else {

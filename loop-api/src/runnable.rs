@@ -21,16 +21,17 @@ struct Home {
 }
 
 impl Runnable {
-    /// Makes a task of `root` on the loop with this number, to be queued for the first time by the caller.
-    /// The loop owns it.
-    pub(crate) fn new(
+    /// Makes a task of the future that `root` makes, in its place, on the loop with this number, to be queued
+    /// for the first time by the caller. The loop owns it.
+    #[inline]
+    pub(crate) fn new<F: Future<Output = ()> + 'static>(
         id: u64,
         scheduler: Arc<dyn Scheduler>,
-        root: impl Future<Output = ()> + 'static,
+        root: impl FnOnce() -> F,
     ) -> Self {
         let home = Home { id, scheduler };
         let (runnable, task) =
-            async_task::Builder::new().metadata(home).spawn_local(move |_| root, schedule);
+            async_task::Builder::new().metadata(home).spawn_local(move |_| root(), schedule);
         task.detach();
         Self(runnable)
     }

@@ -60,7 +60,7 @@ struct Rare {
 }
 
 impl TaskCore {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(
         id: u64,
         name: Option<Rc<str>>,
