@@ -41,10 +41,12 @@ pub(crate) struct HandleCell<S> {
 }
 
 impl<S: Slot> HandleCell<S> {
-    /// A cell whose callback needs no context.
+    /// A cell whose callback needs no context, made where it stays.
     #[track_caller]
-    pub(crate) fn new(slot: S) -> Rc<Self> {
-        Rc::new(Self { head: Head::new(None, Location::caller()), slot })
+    #[inline]
+    pub(crate) fn new(slot: impl FnOnce() -> S) -> Rc<Self> {
+        let created = Location::caller();
+        in_place(|| Self { head: Head::new(None, created), slot: slot() })
     }
 }
 
@@ -297,7 +299,11 @@ impl TimerKey {
     #[inline]
     pub fn set(&self, token: u64, queue: Rc<dyn TimerQueue>) {
         self.token.set(token);
-        self.queue.set(Some(queue));
+        let old = self.queue.replace(Some(queue));
+        if old.is_none() {
+            // It is empty: not to be read as a whole, for then the processor waits (see above).
+            std::mem::forget(old);
+        }
     }
 
     /// The timer is over.

@@ -71,10 +71,12 @@ impl Sleep {
             self.stage = Stage::Yielded;
             return;
         };
-        // Filled in behind its allocation, word by word, as the key is.
-        let cell = HandleCell::new(Alarm::default());
-        cell.slot.waker.set(Some(cx.waker().clone()));
-        cell.slot.when.set(when);
+        let waker = cx.waker().clone();
+        let cell = HandleCell::new(|| Alarm {
+            waker: Cell::new(Some(waker)),
+            timer: TimerKey::default(),
+            when: Cell::new(when),
+        });
         // A closed loop is about to drop this task.
         lp.start_timer(when, Handle::from_cell(cell.clone()), &cell.slot.timer);
         cancellable::set_waiter(|| cell.clone());
@@ -154,7 +156,6 @@ impl fmt::Debug for Sleep {
 
 /// The callback of a sleep's timer: wakes the task. It lives in the allocation of the handle, which
 /// is also what the task registers as its waiter.
-#[derive(Default)]
 struct Alarm {
     waker: Cell<Option<Waker>>,
     timer: TimerKey,
