@@ -1,6 +1,6 @@
 //! Quantiles, and a histogram for latencies.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// The value below which `share` of `values` lie, interpolated; NaN for none.
 pub(crate) fn quantile(values: &[f64], share: f64) -> f64 {
@@ -67,28 +67,6 @@ impl Histogram {
                 (Duration::from_nanos(upper_bound(index)), seen as f64 / self.total as f64)
             })
             .collect()
-    }
-}
-
-/// Random orders, different in every run.
-#[derive(Debug)]
-pub(crate) struct Shuffle(u64);
-
-impl Shuffle {
-    /// Seeds itself from the clock.
-    pub(crate) fn new() -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self(now.as_nanos() as u64 | 1)
-    }
-
-    /// Brings `items` into an order in which every permutation is equally likely.
-    pub(crate) fn apply<T>(&mut self, items: &mut [T]) {
-        for last in (1..items.len()).rev() {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            items.swap(last, (self.0 >> 16) as usize % (last + 1));
-        }
     }
 }
 

@@ -12,7 +12,6 @@ use crate::report::Section;
 use crate::report::progress;
 use crate::scenario::{self, Scenario};
 use crate::servers::{self, Server};
-use crate::stats::Shuffle;
 
 use summary::Summary;
 
@@ -21,11 +20,10 @@ pub(crate) fn run(options: &Options, machine: &Machine) -> io::Result<Section> {
     let servers = options.select(servers::all(), |server| server.name);
     let scenarios = options.select(scenario::ECHO.to_vec(), |scenario| scenario.name);
     let mut calmness = Calmness::new(machine);
-    let mut shuffle = Shuffle::new();
     let mut columns = Vec::new();
     for scenario in &scenarios {
         progress(format_args!("echo {}: {} servers", scenario.name, servers.len()));
-        columns.push(measure(scenario, &servers, options, &mut calmness, &mut shuffle));
+        columns.push(measure(scenario, &servers, options, &mut calmness));
     }
     let table = summary::Table {
         against: line_to_compare(options, &servers)?,
@@ -64,7 +62,6 @@ fn measure(
     servers: &[Server],
     options: &Options,
     calmness: &mut Calmness,
-    shuffle: &mut Shuffle,
 ) -> Vec<Cell> {
     let mut cells: Vec<Cell> = servers.iter().map(|_| Cell::default()).collect();
     let mut ready: Vec<_> = servers
@@ -80,7 +77,7 @@ fn measure(
         .collect();
     let plan = Plan { warm_up: options.warm_up(), measured: options.slice() };
     for _ in 0..options.rounds {
-        shuffle.apply(&mut ready);
+        fastrand::shuffle(&mut ready);
         for (server, cell, child, load) in &mut ready {
             if cell.trouble.is_none()
                 && let Err(error) = sample(cell, child, load, plan, calmness)

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::cli::Options;
 use crate::micro::{self, TASKS, TIMERS};
 use crate::report::chart::{Line, lines};
-use crate::report::{Section, markdown, progress};
+use crate::report::{Section, markdown};
 use crate::servers::Kind;
 
 /// What one runtime or server needs for one kind of thing.
@@ -41,11 +41,9 @@ struct Chart {
 
 /// Runs the suite and says what it found.
 pub(crate) fn run(options: &Options) -> io::Result<Section> {
-    let mut columns = Vec::new();
-    for subject in micro::select(options) {
-        progress(format_args!("growth {}", subject.name));
-        columns.push((subject, micro::in_child("growth-child", &subject, options)?));
-    }
+    let subjects = micro::select(options);
+    let found = micro::in_children("growth-child", &subjects, options)?;
+    let columns: Vec<_> = subjects.into_iter().zip(found).collect();
     let in_process = |name: &'static str, title, counts: &[u32]| {
         let row = |(subject, found): &(micro::Subject, BTreeMap<String, f64>)| {
             let point = |&count: &u32| Some((count, *found.get(&format!("{name}-{count}"))?));
