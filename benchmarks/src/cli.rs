@@ -21,7 +21,8 @@ suites:
 
 options:
   --only NAMES     comma-separated servers, runtimes or scenarios; `tok*` is a prefix
-  --rounds N       slices of load per server and scenario (default 20)
+  --rounds N       slices of load per server and scenario (default 20); a quarter as many processes
+                   per runtime in `micro` and `growth`
   --against NAME   the server that ratios refer to (default uring, else epoll)
   --load ENGINE    what moves the load generator's bytes: uring or epoll (default the first
                    that works)
