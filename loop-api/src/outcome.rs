@@ -27,12 +27,8 @@ enum Content<T> {
     Value(T),
     /// Boxed, so that the common outcomes stay small.
     Failed(Box<Error>),
-    /// The value was moved out.
+    /// It was moved out, for good or for a moment.
     Nothing,
-}
-
-impl<T> Content<T> {
-    const NONE: Self = Self::Waiting(Entries::Nobody);
 }
 
 /// Told, from inside the call that completes them, that futures or tasks are done: how combinators wait
@@ -57,7 +53,7 @@ pub(crate) struct Outcome<T> {
 impl<T> Outcome<T> {
     pub(crate) fn new() -> Self {
         Self {
-            content: Cell::new(Content::NONE),
+            content: Cell::new(Content::Waiting(Entries::Nobody)),
             numbers: Numbers::default(),
             stage: Cell::new(Stage::Pending),
             inspected: Cell::new(false),
@@ -140,12 +136,12 @@ impl<T> Outcome<T> {
     /// Takes the content out for a moment, in which the outcome is at `stage`.
     fn take_out(&self, stage: Stage) -> TakenOut<'_, T> {
         let stage = self.stage.replace(stage);
-        TakenOut { outcome: self, stage, content: Some(self.content.replace(Content::NONE)) }
+        TakenOut { outcome: self, stage, content: Some(self.content.replace(Content::Nothing)) }
     }
 
     /// Runs `f`, which calls no code of the user, with those who wait; they are nobody once it is done.
     fn with_entries<R>(&self, f: impl FnOnce(&mut Entries) -> R) -> R {
-        let mut content = self.content.replace(Content::NONE);
+        let mut content = self.content.replace(Content::Nothing);
         let result = match &mut content {
             Content::Waiting(entries) => f(entries),
             _ => f(&mut Entries::Nobody),
@@ -344,12 +340,9 @@ impl<T> Outcome<T> {
         !self.inspected.get() && self.stage.get() == Stage::Failed
     }
 
-    /// The error nobody looked at, for the last owner to report (FUT-16). Interrupts are none: the
+    /// The error of an outcome that failed unseen, for the last owner to report (FUT-16). Interrupts are none: the
     /// run has ended with them (EXC-09).
     pub(crate) fn lost_error(&self) -> Option<Error> {
-        if !self.failed_unseen() {
-            return None;
-        }
         self.error().filter(|error| !matches!(error, Error::Interrupt(_)))
     }
 
