@@ -71,6 +71,7 @@ impl BaseLoop {
         }
     }
 
+    /// Inlined, for otherwise each entry would be copied to the stack to be passed.
     #[inline(always)]
     pub(crate) fn run_entry(&self, entry: Entry) {
         match entry {
