@@ -21,7 +21,7 @@ use crate::machine;
 use crate::report::{Section, markdown, progress};
 use crate::scenario::{self, Scenario};
 use crate::servers::{self, anyloop, epoll};
-use crate::stats::quantile;
+use crate::stats::undisturbed;
 
 /// Ours, and bare epoll to tell what the machine itself takes.
 const SUBJECTS: [&str; 4] = ["epoll", "anyloop-uring", "anyloop-mio", "anyloop-polling"];
@@ -148,5 +148,5 @@ fn measure(subject: &str, scenario: &Scenario, options: &Options) -> io::Result<
             }
         }
     }
-    Ok(found.map(|values| quantile(&values, 0.2)))
+    Ok(found.map(|values| undisturbed(&values)))
 }

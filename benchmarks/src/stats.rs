@@ -12,6 +12,11 @@ pub(crate) fn quantile(values: &[f64], share: f64) -> f64 {
     sorted[low] + (sorted[high] - sorted[low]) * (position - low as f64)
 }
 
+/// The 20 % quantile of costs: a disturbance only ever makes them larger. NaN for none.
+pub(crate) fn undisturbed(costs: &[f64]) -> f64 {
+    quantile(costs, 0.2)
+}
+
 /// The middle of `values`; NaN for none.
 pub(crate) fn median(values: &[f64]) -> f64 {
     quantile(values, 0.5)

@@ -10,7 +10,7 @@ use crate::report::chart::{Bar, Curve, bars, curves};
 use crate::report::{Section, markdown};
 use crate::scenario::Scenario;
 use crate::servers::Server;
-use crate::stats::{Histogram, median, quantile};
+use crate::stats::{Histogram, median, quantile, undisturbed};
 
 /// All servers in all scenarios.
 pub(super) struct Table {
@@ -50,7 +50,7 @@ impl Summary {
         let mut latencies = Histogram::new();
         kept.iter().for_each(|sample| latencies.merge(&sample.slice.latencies));
         Self {
-            cpu: quantile(&map(&kept, cpu), 0.2),
+            cpu: undisturbed(&map(&kept, cpu)),
             rate: quantile(&map(&kept, rate), 0.8),
             calm_cpu: median(&map(&calm, cpu)),
             calm_rate: median(&map(&calm, rate)),

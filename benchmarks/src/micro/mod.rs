@@ -23,7 +23,7 @@ use crate::cli::Options;
 use crate::machine;
 use crate::report::{Section, markdown, progress};
 use crate::servers::{Kind, die_with_parent};
-use crate::stats::quantile;
+use crate::stats::undisturbed;
 
 pub(crate) use growth::{TASKS, TIMERS};
 pub(crate) use runtime::Runtime;
@@ -98,8 +98,8 @@ fn rounds(options: &Options) -> u32 {
     options.rounds.div_ceil(4)
 }
 
-/// Runs every runtime in processes of its own, round after round in a new order, and takes of each figure
-/// the 20 % quantile: a disturbance only ever makes it larger. `role` is what the children are to be.
+/// Runs every runtime in processes of its own, round after round in a new order, and takes the undisturbed of
+/// each figure. `role` is what the children are to be.
 pub(crate) fn in_children(
     role: &str,
     subjects: &[Subject],
@@ -116,7 +116,7 @@ pub(crate) fn in_children(
             }
         }
     }
-    let low = |(name, values): (String, Vec<f64>)| (name, quantile(&values, 0.2));
+    let low = |(name, values): (String, Vec<f64>)| (name, undisturbed(&values));
     Ok(found.into_iter().map(|column| column.into_iter().map(low).collect()).collect())
 }
 
