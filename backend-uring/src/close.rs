@@ -17,6 +17,7 @@ use io_uring::{opcode, squeue};
 
 use crate::driver::UringDriver;
 use crate::keys::KeyOps;
+use crate::room::Room;
 use crate::slot::{Kind, OpId, State};
 
 /// How long the end of the driver waits for the kernel to let go of memory.
@@ -48,7 +49,10 @@ impl UringDriver {
         if left.hangup {
             self.cancel(Kind::Hangup.of_key(left.key(slot)), Kind::Ignore.alone());
         }
-        let mut cancelled = left.hangup;
+        if left.room == Room::Watched {
+            self.cancel(Kind::Room.of_key(left.key(slot)), Kind::Ignore.alone());
+        }
+        let mut cancelled = left.hangup || left.room != Room::Unwatched;
         for op in left.all() {
             if let Some((id, _)) = self.ops.at(op) {
                 cancelled |= self.abandon(id);

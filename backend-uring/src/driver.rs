@@ -342,7 +342,7 @@ impl Driver for UringDriver {
         let _ = write!(
             line,
             "; {} operations, {} in the kernel ({} poll, {} accept, {} recv, {} send, {} read, \
-             {} hang-up), {} starved; {} enters, sq full {} times ({} waiting), cq overflown {} times",
+             {} hang-up, {} room), {} starved; {} enters, sq full {} times ({} waiting), cq overflown {} times",
             self.ops.live() + silent,
             self.ops.in_kernel() + silent,
             self.ops.count(Kind::Poll),
@@ -351,6 +351,7 @@ impl Driver for UringDriver {
             self.ops.count(Kind::Send) + silent,
             self.ops.count(Kind::Read),
             self.keys.hangups(),
+            self.keys.rooms(),
             self.starved.len(),
             counters.enters,
             counters.backlogged,

@@ -2,6 +2,7 @@
 
 use anyloop_core::driver::Key;
 
+use crate::room::Room;
 use crate::slot::OpRef;
 
 /// The operations of one key.
@@ -14,12 +15,21 @@ pub(crate) struct KeyOps {
     pub(crate) send: OpRef,
     /// Whether the companion of the receive is in the kernel.
     pub(crate) hangup: bool,
+    /// The poll by which the send waits for room.
+    pub(crate) room: Room,
 }
 
 impl KeyOps {
     const fn new(generation: u32) -> Self {
         let none = OpRef::NONE;
-        Self { generation, poll: none, inward: none, send: none, hangup: false }
+        Self {
+            generation,
+            poll: none,
+            inward: none,
+            send: none,
+            hangup: false,
+            room: Room::Unwatched,
+        }
     }
 
     /// Whose they are, if it is a key with this slot.
@@ -33,7 +43,7 @@ impl KeyOps {
     }
 
     fn is_empty(self) -> bool {
-        !self.hangup && self.all().iter().all(|op| op.is_none())
+        !self.hangup && self.room == Room::Unwatched && self.all().iter().all(|op| op.is_none())
     }
 }
 
@@ -65,6 +75,11 @@ impl Keys {
     /// How many companions of receives the kernel has.
     pub(crate) fn hangups(&self) -> usize {
         self.0.iter().filter(|ops| ops.hangup).count()
+    }
+
+    /// How many sends the kernel watches for room.
+    pub(crate) fn rooms(&self) -> usize {
+        self.0.iter().filter(|ops| ops.room != Room::Unwatched).count()
     }
 
     /// Forgets a key.

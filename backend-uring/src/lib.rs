@@ -89,6 +89,8 @@ mod recv;
 #[cfg(has_io_uring)]
 mod ring;
 #[cfg(has_io_uring)]
+mod room;
+#[cfg(has_io_uring)]
 mod send;
 #[cfg(has_io_uring)]
 mod setup;

@@ -30,7 +30,7 @@ impl UringDriver {
         }
         let fd = file.as_raw_fd();
         let (room, length) = (buffer.as_mut_ptr(), buffer.len() as u32);
-        let lent = Lent { buffer, begin: 0, _file: Some(file) };
+        let lent = Lent { buffer, begin: 0, sent: 0, _file: Some(file) };
         let id = self.ops.insert_lent(Kind::Read, key, fd, lent);
         let read = opcode::Read::new(types::Fd(fd), room, length).offset(offset);
         // SAFETY: the room is the heap memory of `lent.buffer`, and `fd` is kept open by `lent._file`. Nobody

@@ -1,4 +1,5 @@
-//! Sending: the kernel gets the buffer, and gives it back when all of it is sent.
+//! Sending: the kernel gets the buffer, and it is given back when all of it is sent. A send takes what there
+//! is room for and is over with the submission; for the rest it waits as in `room.rs`.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -12,22 +13,8 @@ use crate::slot::{Kind, Lent, Op, OpId, OpRef, State};
 /// The most that one call sends, as for `send(2)`.
 pub(crate) const MOST: usize = 0x7fff_f000;
 
-/// All of it if possible, and no signal if not.
-pub(crate) const FLAGS: i32 = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
-
-/// Whether it was not merely put off.
-fn is_over(result: i32) -> bool {
-    !matches!(-result, libc::EINTR | libc::EAGAIN)
-}
-
-/// How many bytes a send took.
-pub(crate) fn sent(result: i32) -> io::Result<usize> {
-    match usize::try_from(result) {
-        Ok(sent) => Ok(sent),
-        Err(_) if !is_over(result) => Ok(0),
-        Err(_) => Err(io::Error::from_raw_os_error(-result)),
-    }
-}
+/// Never to wait, and no signal if there is nobody.
+pub(crate) const FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 
 impl UringDriver {
     pub(crate) fn send_begin(
@@ -45,17 +32,18 @@ impl UringDriver {
             debug_assert!(!busy, "one send at a time");
             return Err(buffer);
         }
-        let lent = Lent { buffer, begin: offset, _file: None };
+        let lent = Lent { buffer, begin: offset, sent: 0, _file: None };
         let id = self.ops.insert_lent(Kind::Send, key, fd.as_raw_fd(), lent);
         self.key_entry(key).send = id.into();
         self.send_arm(id);
         Ok(())
     }
 
-    fn send_arm(&mut self, id: OpId) {
+    /// Asks the kernel to take what is left, or the beginning of it.
+    pub(crate) fn send_arm(&mut self, id: OpId) {
         let Some(&mut Op { fd, word, .. }) = self.ops.get(id) else { return };
         let Some(lent) = self.ops.lent(word) else { return };
-        let bytes = &lent.buffer[lent.begin..];
+        let bytes = lent.rest();
         let length = bytes.len().min(MOST) as u32;
         let entry = opcode::Send::new(types::Fd(fd), bytes.as_ptr(), length)
             .flags(FLAGS)
@@ -68,28 +56,35 @@ impl UringDriver {
     }
 
     pub(crate) fn on_send(&mut self, id: OpId, result: i32, events: &mut Vec<Event>) {
-        let state = self.ops.landed(id);
-        if is_over(result) || state == State::Orphan {
-            self.send_end(id, state, sent(result), events);
-        } else {
-            self.send_arm(id);
+        if self.ops.landed(id) == State::Orphan {
+            self.ops.remove(id);
+            return;
+        }
+        let Some(&mut Op { word, .. }) = self.ops.get(id) else { return };
+        let Some(lent) = self.ops.lent(word) else { return };
+        lent.sent += usize::try_from(result).unwrap_or(0);
+        let (sent, left) = (lent.sent, lent.rest().len());
+        match -result {
+            libc::EINTR => self.send_arm(id),
+            libc::EAGAIN => self.room_watch(id),
+            // What was sent comes first; the next send will tell.
+            1.. if sent > 0 => self.send_end(id, Ok(sent), events),
+            error @ 1.. => {
+                self.send_end(id, Err(io::Error::from_raw_os_error(error)), events);
+            }
+            _ if left == 0 => self.send_end(id, Ok(sent), events),
+            // There was more than one call may send.
+            _ if result as usize == MOST => self.send_arm(id),
+            _ => self.room_watch(id),
         }
     }
 
-    fn send_end(
-        &mut self,
-        id: OpId,
-        state: State,
-        result: io::Result<usize>,
-        events: &mut Vec<Event>,
-    ) {
+    fn send_end(&mut self, id: OpId, result: io::Result<usize>, events: &mut Vec<Event>) {
         let Some((op, lent)) = self.ops.remove_lent(id) else { return };
-        if state == State::Orphan {
-            return;
-        }
         if let Some(ops) = self.key_ops(op.key) {
             ops.send = OpRef::NONE;
         }
+        self.room_unwatch(op.key);
         events.push(Event::Sent { key: op.key, buffer: lent.buffer, result });
     }
 }

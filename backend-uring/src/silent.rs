@@ -7,6 +7,7 @@
 //! They are over in the order in which they were begun, so they stand in a queue, and the number of the
 //! request says where.
 
+use std::io;
 use std::mem;
 use std::os::fd::AsRawFd;
 
@@ -14,7 +15,7 @@ use anyloop_core::driver::{Fd, LazySend};
 use io_uring::{opcode, squeue, types};
 
 use crate::driver::UringDriver;
-use crate::send::{FLAGS, MOST, sent};
+use crate::send::{FLAGS, MOST};
 use crate::slot::Kind;
 
 /// The bits of a request's number that are not its kind.
@@ -53,7 +54,8 @@ impl UringDriver {
         let number = self.silent.first.wrapping_add(self.silent.queue.len() as u64) & NUMBER;
         let length = bytes.len();
         let entry = opcode::Send::new(types::Fd(fd.as_raw_fd()), bytes.as_ptr(), length as u32)
-            .flags(FLAGS | libc::MSG_DONTWAIT)
+            // Who sends a part of it fails, and says so.
+            .flags(FLAGS | libc::MSG_WAITALL)
             .build()
             .flags(squeue::Flags::SKIP_SUCCESS)
             .user_data(Kind::Silent.alone() | number);
@@ -69,7 +71,11 @@ impl UringDriver {
     pub(crate) fn on_silent(&mut self, user_data: u64, result: i32) {
         let index = (user_data & NUMBER).wrapping_sub(self.silent.first) & NUMBER;
         let Some(send) = self.silent.queue.get_mut(index as usize) else { return };
-        send.result = sent(result);
+        send.result = match usize::try_from(result) {
+            Ok(sent) => Ok(sent),
+            Err(_) if matches!(-result, libc::EINTR | libc::EAGAIN) => Ok(0),
+            Err(_) => Err(io::Error::from_raw_os_error(-result)),
+        };
     }
 
     /// Finds out whether they are over. To be called when all completions were taken.

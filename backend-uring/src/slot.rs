@@ -50,6 +50,8 @@ pub(crate) enum Kind {
     Read = 9,
     /// Sending in silence. It has no slot: the rest of its number says where it stands (see `silent.rs`).
     Silent = 10,
+    /// The poll of a send that waits for room. It has no slot: the rest of its number is its key.
+    Room = 11,
 }
 
 impl Kind {
@@ -75,6 +77,7 @@ impl Kind {
             8 => Self::Kick,
             9 => Self::Read,
             10 => Self::Silent,
+            11 => Self::Room,
             _ => Self::Ignore,
         }
     }
@@ -109,7 +112,8 @@ impl OpId {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// The kernel has no request: a poll for nothing, a receive that waits for buffers.
+    /// The kernel has no request: a poll for nothing, a receive that waits for buffers, a send that waits
+    /// for room.
     Idle,
     /// The kernel has the request, or will at the next submission.
     Armed,
@@ -165,8 +169,17 @@ pub(crate) struct Lent {
     pub(crate) buffer: Vec<u8>,
     /// Send: where in `buffer` it starts.
     pub(crate) begin: usize,
+    /// Send: how much of it is sent.
+    pub(crate) sent: usize,
     /// Read: keeps the descriptor open.
     pub(crate) _file: Option<Arc<File>>,
+}
+
+impl Lent {
+    /// Send: what is not sent yet.
+    pub(crate) fn rest(&self) -> &[u8] {
+        &self.buffer[self.begin + self.sent..]
+    }
 }
 
 /// All operations of one driver.
@@ -224,8 +237,8 @@ impl Slots {
     }
 
     /// The memory of a send or a read.
-    pub(crate) fn lent(&self, place: u32) -> Option<&Lent> {
-        self.lent.get(place as usize)
+    pub(crate) fn lent(&mut self, place: u32) -> Option<&mut Lent> {
+        self.lent.get_mut(place as usize)
     }
 
     /// The operation, if `id` still names one.

@@ -56,6 +56,7 @@ impl UringDriver {
                         self.on_silent(user_data, result);
                     }
                     Kind::Read => self.on_read(id, result, events),
+                    Kind::Room => self.on_room(Key::from_u64(user_data), result, flags),
                     Kind::Hangup => self.on_hangup(Key::from_u64(user_data)),
                     Kind::Kick => self.on_kick_missed(id),
                     Kind::Poll => self.on_poll(id, result, flags, events),

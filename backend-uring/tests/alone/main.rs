@@ -13,15 +13,18 @@ mod fork;
 mod leaks;
 #[cfg(target_os = "linux")]
 mod limits;
+#[cfg(target_os = "linux")]
+mod room;
 
 fn main() -> std::process::ExitCode {
     let mut arguments = libtest_mimic::Arguments::from_args();
     arguments.test_threads = Some(1);
     #[cfg(target_os = "linux")]
-    let trials = [denied::trials(), fork::trials(), leaks::trials(), limits::trials()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let trials =
+        [denied::trials(), fork::trials(), leaks::trials(), limits::trials(), room::trials()]
+            .into_iter()
+            .flatten()
+            .collect();
     #[cfg(not(target_os = "linux"))]
     let trials = Vec::new();
     libtest_mimic::run(&arguments, trials).exit_code()

@@ -1,0 +1,155 @@
+//! Sends that the kernel has no room for, beside a peer that has shut down its side. The kernel's worker
+//! threads are counted here: they are the process's.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use crate::common::{Rig, borrow, each_config, key, pair, pattern, tcp_pair};
+use anyloop_core::driver::Driver;
+
+/// More than any socket here takes.
+const MUCH: usize = 16 << 20;
+
+/// That many distinct bytes.
+fn much() -> Vec<u8> {
+    static MADE: OnceLock<Vec<u8>> = OnceLock::new();
+    MADE.get_or_init(|| pattern(MUCH, 1)).clone()
+}
+
+/// The worker threads that the kernel has for rings of this process.
+fn workers() -> BTreeSet<String> {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let names = tasks.flatten().filter_map(|task| {
+        let name = std::fs::read_to_string(task.path().join("comm")).ok()?;
+        name.starts_with("iou-wrk").then(|| task.path().display().to_string())
+    });
+    names.collect()
+}
+
+/// Begins a send that has to wait, at a peer that shuts down its side before or after.
+fn stuck<S: AsFd>(rig: &mut Rig, ours: &S, peer_ends: impl Fn(), before: bool) {
+    if before {
+        peer_ends();
+    }
+    rig.recv_start(ours, key(1));
+    rig.driver.send(borrow(ours), key(1), much(), 0).unwrap();
+    rig.poll(Duration::ZERO);
+    if !before {
+        peer_ends();
+    }
+    rig.recv_ended(key(1));
+}
+
+/// What follows when the peer reads at last.
+fn ends_well(rig: &mut Rig, ours: impl Into<OwnedFd>, mut peer: impl Read + Send + 'static) {
+    let reader = std::thread::spawn(move || {
+        let mut read = Vec::new();
+        peer.read_to_end(&mut read).unwrap();
+        read
+    });
+    let (buffer, result) = rig.sent(key(1));
+    assert_eq!(result.unwrap(), MUCH);
+    // Nobody enters the ring again: the peer is to see the end by the close alone.
+    rig.close(ours, key(1));
+    assert!(reader.join().unwrap() == buffer, "other bytes than were sent");
+}
+
+fn a_send_that_waits_takes_no_thread_and_does_not_spin() {
+    each_config(|rig| {
+        let there = workers();
+        for before in [false, true] {
+            for tcp in [false, true] {
+                let enters = if tcp {
+                    let (ours, peer) = tcp_pair();
+                    stuck(rig, &ours, || peer.shutdown(Shutdown::Write).unwrap(), before);
+                    let enters = waits(rig);
+                    ends_well(rig, ours, peer);
+                    enters
+                } else {
+                    let (ours, peer) = pair();
+                    stuck(rig, &ours, || peer.shutdown(Shutdown::Write).unwrap(), before);
+                    let enters = waits(rig);
+                    ends_well(rig, ours, peer);
+                    enters
+                };
+                assert!(enters < 20, "{enters} entries for one wait");
+                let new: Vec<_> = workers().difference(&there).cloned().collect();
+                assert!(new.is_empty(), "the kernel made {new:?}");
+            }
+        }
+    });
+}
+
+/// Entries to the kernel while nothing happens.
+fn waits(rig: &mut Rig) -> u64 {
+    let before = rig.enters();
+    rig.silent();
+    rig.enters() - before
+}
+
+fn a_send_that_waits_ends_with_its_key() {
+    each_config(|rig| {
+        for before in [false, true] {
+            let (ours, mut peer) = tcp_pair();
+            stuck(rig, &ours, || peer.shutdown(Shutdown::Write).unwrap(), before);
+            rig.close(ours, key(1));
+            let mut read = Vec::new();
+            peer.read_to_end(&mut read).unwrap();
+            assert!(much().starts_with(&read) && read.len() < MUCH);
+            rig.silent();
+            assert_eq!(rig.reported(" in the kernel"), 0);
+        }
+    });
+}
+
+fn a_send_that_waits_learns_of_a_reset() {
+    each_config(|rig| {
+        let (ours, mut peer) = tcp_pair();
+        rig.driver.send(borrow(&ours), key(1), much(), 0).unwrap();
+        rig.silent();
+        peer.write_all(b"unread").unwrap();
+        // It has not read what we have sent.
+        drop(peer);
+        let (buffer, first) = rig.sent(key(1));
+        // What was sent before comes first.
+        let result = match first {
+            Ok(sent) => {
+                assert!(sent < MUCH);
+                rig.driver.send(borrow(&ours), key(1), buffer, sent).unwrap();
+                rig.sent(key(1)).1
+            }
+            failed => failed,
+        };
+        let error = result.unwrap_err().raw_os_error();
+        assert!(matches!(error, Some(libc::EPIPE | libc::ECONNRESET)), "{error:?}");
+        rig.close(ours, key(1));
+    });
+}
+
+fn many_sends_that_wait_one_after_the_other() {
+    each_config(|rig| {
+        let (ours, mut peer) = pair();
+        let reader = std::thread::spawn(move || {
+            let mut read = Vec::new();
+            peer.read_to_end(&mut read).unwrap();
+            read
+        });
+        for piece in much().chunks(300_000) {
+            rig.driver.send(borrow(&ours), key(1), piece.to_vec(), 0).unwrap();
+            assert_eq!(rig.sent(key(1)).1.unwrap(), piece.len());
+        }
+        rig.close(ours, key(1));
+        assert!(reader.join().unwrap() == much(), "other bytes than were sent");
+    });
+}
+
+trials! {
+    a_send_that_waits_takes_no_thread_and_does_not_spin,
+    a_send_that_waits_ends_with_its_key,
+    a_send_that_waits_learns_of_a_reset,
+    many_sends_that_wait_one_after_the_other,
+}
