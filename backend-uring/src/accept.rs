@@ -8,7 +8,8 @@ use anyloop_core::driver::{Event, Fd, Key};
 use io_uring::{cqueue, opcode, types};
 
 use crate::driver::UringDriver;
-use crate::slot::{Kind, OpId, OpRef, State};
+use crate::kind::Kind;
+use crate::slot::{OpId, OpRef, State};
 
 const FLAGS: i32 = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
 

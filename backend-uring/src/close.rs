@@ -17,8 +17,9 @@ use io_uring::{opcode, squeue};
 
 use crate::driver::UringDriver;
 use crate::keys::KeyOps;
+use crate::kind::Kind;
 use crate::room::Room;
-use crate::slot::{Kind, OpId, State};
+use crate::slot::{OpId, State};
 
 /// How long the end of the driver waits for the kernel to let go of memory.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -17,12 +17,13 @@ use crate::buffers::{Buffers, Inconsistent};
 use crate::config::Config;
 use crate::hangup::Fresh;
 use crate::keys::{KeyOps, Keys};
+use crate::kind::Kind;
 use crate::owner::Process;
 use crate::poll::Watched;
 use crate::ring::Ring;
 use crate::setup::Refusal;
 use crate::silent::Silent;
-use crate::slot::{Kind, OpId, Slots};
+use crate::slot::{OpId, Slots};
 use crate::waker::RingWaker;
 
 /// A [`Driver`] over one io_uring.

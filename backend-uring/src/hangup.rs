@@ -22,7 +22,8 @@ use anyloop_core::driver::Key;
 use io_uring::{opcode, types};
 
 use crate::driver::UringDriver;
-use crate::slot::{Kind, OpId, State, Watch};
+use crate::kind::Kind;
+use crate::slot::{OpId, State, Watch};
 
 /// Receives that have just brought their first bytes.
 #[derive(Debug, Default)]

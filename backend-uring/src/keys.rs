@@ -92,7 +92,8 @@ impl Keys {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::slot::{Kind, Slots};
+    use crate::kind::Kind;
+    use crate::slot::Slots;
 
     const KEY: Key = Key { slot: 3, generation: 7 };
 

@@ -77,6 +77,8 @@ mod hangup;
 #[cfg(has_io_uring)]
 mod keys;
 #[cfg(has_io_uring)]
+mod kind;
+#[cfg(has_io_uring)]
 mod owner;
 #[cfg(has_io_uring)]
 mod poll;

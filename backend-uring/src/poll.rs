@@ -12,7 +12,8 @@ use anyloop_core::driver::{Event, Fd, Interest, Key, Readiness};
 use io_uring::{cqueue, opcode, types};
 
 use crate::driver::UringDriver;
-use crate::slot::{Kind, OpId, OpRef, State};
+use crate::kind::Kind;
+use crate::slot::{OpId, OpRef, State};
 
 const IN: u32 = libc::POLLIN as u32;
 const OUT: u32 = libc::POLLOUT as u32;

@@ -13,7 +13,8 @@ use anyloop_core::driver::{Event, Key};
 use io_uring::{opcode, types};
 
 use crate::driver::UringDriver;
-use crate::slot::{Kind, Lent, OpId, State};
+use crate::kind::Kind;
+use crate::slot::{Lent, OpId, State};
 
 impl UringDriver {
     pub(crate) fn read_begin(

@@ -9,7 +9,8 @@ use io_uring::{cqueue, opcode, squeue, types};
 
 use crate::buffers::{self, Buffers};
 use crate::driver::UringDriver;
-use crate::slot::{Kind, OpId, OpRef, State, Watch};
+use crate::kind::Kind;
+use crate::slot::{OpId, OpRef, State, Watch};
 
 /// `IORING_RECVSEND_POLL_FIRST`: do not try at once. It spares an `ENOBUFS` when there is no buffer at the
 /// moment but no data either, and a useless attempt when it has just been seen that there is nothing. New

@@ -14,7 +14,8 @@ use anyloop_core::driver::Key;
 use io_uring::{cqueue, opcode, types};
 
 use crate::driver::UringDriver;
-use crate::slot::{Kind, OpId, State};
+use crate::kind::Kind;
+use crate::slot::{OpId, State};
 
 const OUT: u32 = libc::POLLOUT as u32;
 /// There is room, or no hope of it: the next attempt will tell.

@@ -8,7 +8,8 @@ use anyloop_core::driver::{Event, Fd, Key};
 use io_uring::{opcode, types};
 
 use crate::driver::UringDriver;
-use crate::slot::{Kind, Lent, Op, OpId, OpRef, State};
+use crate::kind::Kind;
+use crate::slot::{Lent, Op, OpId, OpRef, State};
 
 /// The most that one call sends, as for `send(2)`.
 pub(crate) const MOST: usize = 0x7fff_f000;

@@ -15,8 +15,8 @@ use anyloop_core::driver::{Fd, LazySend};
 use io_uring::{opcode, squeue, types};
 
 use crate::driver::UringDriver;
+use crate::kind::Kind;
 use crate::send::{FLAGS, MOST};
-use crate::slot::Kind;
 
 /// The bits of a request's number that are not its kind.
 const NUMBER: u64 = (1 << 56) - 1;

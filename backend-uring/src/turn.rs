@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use anyloop_core::driver::{Event, Key};
 
 use crate::driver::UringDriver;
+use crate::kind::Kind;
 use crate::ring::{BATCH, Waited};
-use crate::slot::{Kind, OpId};
+use crate::slot::OpId;
 
 /// Completions handled in one poll, so that a flood of them does not keep the loop from its timers.
 const MOST_PER_POLL: usize = 8192;

@@ -12,6 +12,7 @@
 //! No internal borrow is held while the protocol is called: every method may call back.
 
 mod end;
+mod engine;
 mod names;
 mod offer;
 mod rare;

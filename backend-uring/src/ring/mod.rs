@@ -1,28 +1,28 @@
 //! Putting requests in, entering the kernel, taking completions out.
 
+mod wait;
+
 use std::collections::VecDeque;
 use std::io;
 use std::mem::{ManuallyDrop, MaybeUninit, size_of};
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use io_uring::types::{SubmitArgs, Timespec};
-use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
+use io_uring::{EnterFlags, IoUring, cqueue, squeue};
 
+pub(crate) use self::wait::Waited;
 use crate::config::Config;
+use crate::kind::Kind;
 use crate::owner::ThreadMark;
 use crate::setup::{self, Refusal, Rung};
-use crate::slot::Kind;
 
 /// Completions that are taken out at a time.
 pub(crate) const BATCH: usize = 64;
 
 /// Requests for which there is room besides the submission queue; memory for more is given back.
 const KEPT: usize = 1024;
-
-/// Longer waits are cut to this, which the kernel's clock can hold; the loop just polls again.
-const LONGEST: Duration = Duration::from_secs(1 << 30);
 
 /// The two queues shared with the kernel, and the system call between them.
 ///
@@ -59,16 +59,6 @@ pub(crate) struct Counters {
     pub(crate) backlogged: u64,
     /// Times the completion queue was seen overflown.
     pub(crate) overflows: u64,
-}
-
-/// How a wait ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Waited {
-    /// Perhaps there are completions; if there are none, time is up or a signal came.
-    Returned,
-    /// Time is up, a signal came, or the kernel is short of memory. Completions may be there all the
-    /// same.
-    Ended,
 }
 
 impl Ring {
@@ -266,84 +256,6 @@ impl Ring {
     /// Those of the system call.
     pub(crate) fn fetch(&mut self) -> io::Result<()> {
         self.enter(0, 0, EnterFlags::empty(), None).map(drop)
-    }
-
-    /// Submits all requests and waits for a completion.
-    ///
-    /// # Errors
-    /// As [`Ring::submit`].
-    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Waited> {
-        match timeout.map(|timeout| timeout.min(LONGEST)) {
-            Some(timeout) if self.ext_arg => {
-                let timespec = Timespec::from(timeout);
-                let args = SubmitArgs::new().timespec(&timespec);
-                self.wait_with(EnterFlags::EXT_ARG, Some(&args))
-            }
-            Some(timeout) => self.wait_with_timer(timeout),
-            None => self.wait_with(EnterFlags::empty(), None),
-        }
-    }
-
-    fn wait_with(
-        &mut self,
-        extra: EnterFlags,
-        args: Option<&SubmitArgs<'_, '_>>,
-    ) -> io::Result<Waited> {
-        loop {
-            let count = self.fill();
-            if !self.backlog.is_empty() {
-                self.submit()?;
-                continue;
-            }
-            match self.enter(count, 1, extra, args) {
-                // With requests left over the kernel does not wait.
-                Ok(taken) if taken < count && taken > 0 => {}
-                Ok(_) => return Ok(Waited::Returned),
-                Err(error) => {
-                    return match error.raw_os_error() {
-                        Some(libc::ETIME | libc::EINTR) => Ok(Waited::Ended),
-                        _ => Err(error),
-                    };
-                }
-            }
-        }
-    }
-
-    /// The same where an entry takes no timeout: a request that completes when time is up. (Waiting
-    /// for the ring's descriptor with `ppoll` will not do: completions that are to be worked off on
-    /// request do not make it readable.)
-    fn wait_with_timer(&mut self, timeout: Duration) -> io::Result<Waited> {
-        let deadline = Instant::now().checked_add(timeout);
-        match (self.timer_due, deadline) {
-            // The timer that is running ends the wait in time, or before: then the loop waits again.
-            (Some(running), Some(deadline)) if running <= deadline => {}
-            (running, _) => {
-                if running.is_some() {
-                    let remove = opcode::TimeoutRemove::new(self.timer_data())
-                        .build()
-                        .flags(squeue::Flags::SKIP_SUCCESS)
-                        .user_data(Kind::Ignore.alone());
-                    // SAFETY: the request points to no memory.
-                    unsafe { self.push(remove) };
-                    // What the timer's box holds is read at submission: the next time goes in after.
-                    self.submit()?;
-                }
-                *self.timer = Timespec::from(timeout);
-                self.timers = self.timers.wrapping_add(1);
-                self.timer_due = deadline;
-                let timer = opcode::Timeout::new(&raw const *self.timer)
-                    .build()
-                    .user_data(self.timer_data());
-                // SAFETY: `timer` is read when the request is submitted. It stays where it is until
-                // then: in a box that lives as long as the queue.
-                unsafe { self.push(timer) };
-            }
-        }
-        self.wait_with(EnterFlags::empty(), None)
-    }
-
-    fn timer_data(&self) -> u64 {
-        Kind::Ignore.alone() | self.timers
     }
 
     fn enter(

@@ -21,6 +21,9 @@
 //!   once; nothing the driver does later may touch it.
 //! * Only [`Waker::wake`] may be called from another thread.
 
+mod closed;
+mod event;
+
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -28,6 +31,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use self::closed::Closed;
+pub use self::event::{Event, LazySend, RecvEnd};
 pub use crate::chunk::{Chunk, ChunkPool};
 
 /// A borrowed descriptor that the core keeps open for as long as the driver may use it: from
@@ -161,107 +166,6 @@ impl Caps {
     pub const fn readiness(trigger: Trigger) -> Self {
         Self { trigger, accept: false, recv: false, send: false, pread: false }
     }
-}
-
-/// One thing that happened, as plain data.
-#[derive(Debug)]
-pub enum Event {
-    /// Readiness of a registered descriptor.
-    Ready {
-        /// The registration.
-        key: Key,
-        /// What was seen.
-        readiness: Readiness,
-    },
-    /// A connection taken from a listener on which `accept_start` is in force. The socket is
-    /// non-blocking and close-on-exec.
-    Accepted {
-        /// The listener.
-        key: Key,
-        /// The connection.
-        fd: OwnedFd,
-    },
-    /// Accepting ended (by an error, by `accept_stop`, or because the kernel gave it up).
-    /// No further `Accepted` follows until the next `accept_start`.
-    AcceptEnded {
-        /// The listener.
-        key: Key,
-        /// Why; `None` if it was stopped or merely needs to be started again.
-        error: Option<io::Error>,
-    },
-    /// Bytes received on a stream on which `recv_start` is in force, in order.
-    Data {
-        /// The stream.
-        key: Key,
-        /// The bytes, lent until the chunk is dropped. Never empty.
-        chunk: Chunk,
-    },
-    /// Receiving ended. No further `Data` follows until the next `recv_start`.
-    RecvEnded {
-        /// The stream.
-        key: Key,
-        /// Why.
-        reason: RecvEnd,
-    },
-    /// The send in flight is finished: the terminal event of each accepted `send`.
-    Sent {
-        /// The stream.
-        key: Key,
-        /// The buffer, given back.
-        buffer: Vec<u8>,
-        /// How many bytes the kernel took, or the error. May be short.
-        result: io::Result<usize>,
-    },
-    /// A read of a file is finished: the terminal event of each accepted `pread`.
-    Read {
-        /// The read.
-        key: Key,
-        /// The buffer, given back.
-        buffer: Vec<u8>,
-        /// How many bytes are at its front, none at the end of the file; or the error. `EAGAIN` and the
-        /// like mean that this file is not to be read in this way.
-        result: io::Result<usize>,
-    },
-}
-
-impl Event {
-    /// The registration it is about.
-    #[must_use]
-    pub const fn key(&self) -> Key {
-        match self {
-            Self::Ready { key, .. }
-            | Self::Accepted { key, .. }
-            | Self::AcceptEnded { key, .. }
-            | Self::Data { key, .. }
-            | Self::RecvEnded { key, .. }
-            | Self::Sent { key, .. }
-            | Self::Read { key, .. } => *key,
-        }
-    }
-}
-
-/// What became of a [`Driver::send_lazily`].
-#[derive(Debug)]
-pub struct LazySend {
-    /// The buffer, given back.
-    pub buffer: Vec<u8>,
-    /// How many bytes the kernel took, or the error. May be short, down to none, without an error; what is
-    /// left goes to [`Driver::send`].
-    pub result: io::Result<usize>,
-}
-
-/// Why receiving ended.
-#[derive(Debug)]
-pub enum RecvEnd {
-    /// The peer will send no more.
-    Eof,
-    /// The connection failed.
-    Error(io::Error),
-    /// `recv_stop` took effect. Everything received before it has been delivered as `Data`.
-    Stopped,
-    /// The kernel gave the request up without an error (no buffer, completion queue full): call
-    /// `recv_start` again, or read directly.
-    Exhausted,
 }
 
 /// Wakes a driver that sleeps in `poll`, from any thread.
@@ -420,49 +324,5 @@ pub trait Driver: fmt::Debug + 'static {
     /// A line for reports of hangs and for `doctor`: operations in flight, sizes, counters.
     fn describe(&self) -> String {
         String::new()
-    }
-}
-
-/// What a closed loop has instead of its driver, whose descriptors are gone.
-#[derive(Debug)]
-pub(crate) struct Closed(&'static str, Caps);
-
-#[derive(Debug)]
-struct Nobody;
-
-impl Waker for Nobody {
-    fn wake(&self) {}
-}
-
-impl Closed {
-    pub(crate) fn new(name: &'static str, caps: Caps) -> Self {
-        Self(name, caps)
-    }
-}
-
-impl Driver for Closed {
-    fn name(&self) -> &'static str {
-        self.0
-    }
-    fn caps(&self) -> Caps {
-        self.1
-    }
-    fn waker(&self) -> Arc<dyn Waker> {
-        Arc::new(Nobody)
-    }
-    fn poll(&mut self, _: Option<Duration>, _: &mut Vec<Event>) -> io::Result<()> {
-        Err(io::ErrorKind::NotConnected.into())
-    }
-    fn register(&mut self, _: Fd, _: Key, _: Interest) -> io::Result<()> {
-        Err(io::ErrorKind::NotConnected.into())
-    }
-    fn modify(&mut self, _: Fd, _: Key, _: Interest) -> io::Result<()> {
-        Err(io::ErrorKind::NotConnected.into())
-    }
-    fn deregister(&mut self, _: Fd, _: Key) -> io::Result<()> {
-        Ok(())
-    }
-    fn close(&mut self, fd: OwnedFd, _: Key) {
-        drop(fd);
     }
 }
