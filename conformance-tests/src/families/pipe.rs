@@ -1,10 +1,13 @@
 //! Pipe transports.
 
+mod scripts;
+
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use anyloop_api::{Rejected, Transport};
 
+use self::scripts::*;
 use super::prelude::*;
 use crate::tools::{
     Record, Script, TempDir, clog, drain, fifo, is_nonblocking, pattern, pipe, settle, socket_pair,
@@ -25,7 +28,7 @@ cases! {
     PIPE_07 => write_eof_flushes_and_closes;
     PIPE_08 => close_flushes, abort_drops, what_is_written_after_close_is_discarded;
     PIPE_09 => a_broken_pipe_is_an_error, writing_to_the_dead_is_tolerated;
-    PIPE_10 => paused_nothing_comes, paused_from_the_start, a_writer_has_nothing_to_pause;
+    PIPE_10 => any_order_of_writes_reads_and_runs, paused_nothing_comes, paused_from_the_start, a_writer_has_nothing_to_pause;
     PIPE_11 => both_directions_of_a_terminal;
     PIPE_12 => the_pipe_can_be_asked_for_afterwards;
 }

@@ -62,8 +62,10 @@ impl Author {
         let text = Rc::new(Text { bytes: bytes.clone(), written: Arc::default() });
         let encore = Rc::new(Cell::new(0));
         let (theirs, more) = (text.clone(), encore.clone());
-        let script =
-            Script::new().resume(move |record| theirs.go_on(&record.transport(), 0, more.take()));
+        let script = Script::new()
+            .resume(move |record| theirs.go_on(&record.transport(), 0, more.take()))
+            // Their end is not ours.
+            .eof(|_| true);
         Self { record: script.record(), text, encore }
     }
 

@@ -11,6 +11,7 @@ mod interleaving;
 mod memory;
 mod network;
 mod pipes;
+pub mod play;
 mod probe;
 mod protocols;
 mod reports;
@@ -32,6 +33,7 @@ pub use self::network::{
     settle, socket_view, stalled_listener, stalled_listener_at,
 };
 pub use self::pipes::{clog, drain, fifo, is_nonblocking, pipe, replace_descriptor, terminal};
+pub use self::play::{Deed, Play, Step};
 pub use self::probe::{Counter, OnDrop, Token};
 pub use self::protocols::{Record, Script};
 pub use self::reports::{Reports, Seen};
