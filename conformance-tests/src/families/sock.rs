@@ -3,6 +3,7 @@
 mod cancelling;
 mod connecting;
 mod datagrams;
+mod scripts;
 mod streams;
 mod together;
 
@@ -14,6 +15,7 @@ use anyloop_api::{Sock, Type};
 use self::cancelling::*;
 use self::connecting::*;
 use self::datagrams::*;
+use self::scripts::*;
 use self::streams::*;
 use self::together::*;
 use super::prelude::*;
@@ -29,7 +31,8 @@ cases! {
     SOCK_07 => a_connection_is_made, a_refusal_names_the_address;
     SOCK_08 => names_are_resolved_for_the_sockets_family, a_malformed_address_is_refused;
     SOCK_09 => accepted_sockets_are_fit_for_use;
-    SOCK_10 => a_cancelled_receive_loses_no_byte, also_when_cancelled_again_and_again;
+    SOCK_10 => a_cancelled_receive_loses_no_byte, also_when_cancelled_again_and_again,
+        in_any_order_with_others;
     SOCK_11 => a_cancelled_accept_loses_no_connection;
     SOCK_12 => a_cancelled_recvfrom_loses_no_datagram, a_cancelled_recvmmsg_loses_none,
         a_returned_buffer_is_left_alone;
