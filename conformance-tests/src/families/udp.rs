@@ -2,6 +2,7 @@
 
 mod opening;
 mod receiving;
+mod scripts;
 mod sending;
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -11,6 +12,7 @@ use anyloop_api::{DatagramEndpoint, DatagramTransport, SockAddr};
 
 use self::opening::*;
 use self::receiving::*;
+use self::scripts::*;
 use self::sending::*;
 use super::prelude::*;
 use crate::tools::{Post, settle};
@@ -19,7 +21,8 @@ cases! {
     UDP_01 => made_then_receiving_then_the_call_returns;
     UDP_02 => one_callback_per_datagram, empty_and_huge_ones_too, many_of_all_sizes_at_once,
         an_interrupted_loop_goes_on_where_it_was;
-    UDP_03 => sent_at_once_if_nothing_waits, queued_whole_and_in_order;
+    UDP_03 => sent_at_once_if_nothing_waits, queued_whole_and_in_order,
+        any_order_of_sends_reads_and_runs;
     UDP_04 => sending_nothing_is_a_datagram;
     UDP_05 => a_connected_endpoint_has_one_address, it_hears_nobody_else,
         a_broadcasting_one_has_a_default;
