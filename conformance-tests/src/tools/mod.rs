@@ -3,7 +3,7 @@
 #[macro_use]
 mod types;
 
-pub mod author;
+mod author;
 mod branches;
 mod changes;
 mod datagrams;
@@ -11,7 +11,7 @@ mod interleaving;
 mod memory;
 mod network;
 mod pipes;
-pub mod play;
+mod play;
 mod probe;
 mod protocols;
 mod reports;
