@@ -16,7 +16,7 @@ use crate::kind::Kind;
 use crate::slot::{OpId, OpRef, State};
 
 const IN: u32 = libc::POLLIN as u32;
-const OUT: u32 = libc::POLLOUT as u32;
+pub(crate) const OUT: u32 = libc::POLLOUT as u32;
 const ERR: u32 = libc::POLLERR as u32;
 const HUP: u32 = libc::POLLHUP as u32;
 const RDHUP: u32 = libc::POLLRDHUP as u32;
@@ -129,7 +129,7 @@ fn mask(interest: Interest) -> u32 {
 }
 
 /// What a completion says; an error counts as both, for both calls will tell it.
-fn seen(result: i32, wanted: u32) -> Option<Readiness> {
+pub(crate) fn seen(result: i32, wanted: u32) -> Option<Readiness> {
     if result == 0 || is_transient(result) {
         return None;
     }

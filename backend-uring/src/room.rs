@@ -15,11 +15,8 @@ use io_uring::{cqueue, opcode, types};
 
 use crate::driver::UringDriver;
 use crate::kind::Kind;
+use crate::poll::{OUT, seen};
 use crate::slot::{OpId, State};
-
-const OUT: u32 = libc::POLLOUT as u32;
-/// There is room, or no hope of it: the next attempt will tell.
-const MASK: u32 = OUT | (libc::POLLHUP | libc::POLLERR) as u32;
 
 /// Where the poll of a key stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,9 +68,8 @@ impl UringDriver {
         let Some((id, _)) = self.ops.at(send).filter(|(_, op)| op.state == State::Idle) else {
             return;
         };
-        // That it was cancelled, or lapsed, says nothing; any other failure the send will tell.
-        let failed = result < 0 && !matches!(-result, libc::ECANCELED | libc::EINTR | libc::EAGAIN);
-        if failed || (result > 0 && result as u32 & MASK != 0) {
+        // There is room, or no hope of it: the next attempt will tell.
+        if seen(result, OUT).is_some_and(|readiness| readiness.writable) {
             self.send_arm(id);
         } else if ended {
             self.room_watch(id);

@@ -4,12 +4,13 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::Shutdown;
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
+use std::thread::{JoinHandle, spawn};
 use std::time::Duration;
 
 use crate::common::{Rig, borrow, each_config, key, pair, pattern, tcp_pair};
 use anyloop_core::driver::Driver;
+use socket2::Socket;
 
 /// More than any socket here takes.
 const MUCH: usize = 16 << 20;
@@ -30,27 +31,42 @@ fn workers() -> BTreeSet<String> {
     names.collect()
 }
 
+fn sockets(tcp: bool) -> (Socket, Socket) {
+    if tcp {
+        let (ours, peer) = tcp_pair();
+        (ours.into(), peer.into())
+    } else {
+        let (ours, peer) = pair();
+        (ours.into(), peer.into())
+    }
+}
+
 /// Begins a send that has to wait, at a peer that shuts down its side before or after.
-fn stuck<S: AsFd>(rig: &mut Rig, ours: &S, peer_ends: impl Fn(), before: bool) {
+fn stuck(rig: &mut Rig, ours: &Socket, peer: &Socket, before: bool) {
     if before {
-        peer_ends();
+        peer.shutdown(Shutdown::Write).unwrap();
     }
     rig.recv_start(ours, key(1));
     rig.driver.send(borrow(ours), key(1), much(), 0).unwrap();
     rig.poll(Duration::ZERO);
     if !before {
-        peer_ends();
+        peer.shutdown(Shutdown::Write).unwrap();
     }
     rig.recv_ended(key(1));
 }
 
-/// What follows when the peer reads at last.
-fn ends_well(rig: &mut Rig, ours: impl Into<OwnedFd>, mut peer: impl Read + Send + 'static) {
-    let reader = std::thread::spawn(move || {
+/// The peer reads until the end of the stream.
+fn read_all(mut peer: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+    spawn(move || {
         let mut read = Vec::new();
         peer.read_to_end(&mut read).unwrap();
         read
-    });
+    })
+}
+
+/// What follows when the peer reads at last.
+fn ends_well(rig: &mut Rig, ours: Socket, peer: Socket) {
+    let reader = read_all(peer);
     let (buffer, result) = rig.sent(key(1));
     assert_eq!(result.unwrap(), MUCH);
     // Nobody enters the ring again: the peer is to see the end by the close alone.
@@ -63,19 +79,10 @@ fn a_send_that_waits_takes_no_thread_and_does_not_spin() {
         let there = workers();
         for before in [false, true] {
             for tcp in [false, true] {
-                let enters = if tcp {
-                    let (ours, peer) = tcp_pair();
-                    stuck(rig, &ours, || peer.shutdown(Shutdown::Write).unwrap(), before);
-                    let enters = waits(rig);
-                    ends_well(rig, ours, peer);
-                    enters
-                } else {
-                    let (ours, peer) = pair();
-                    stuck(rig, &ours, || peer.shutdown(Shutdown::Write).unwrap(), before);
-                    let enters = waits(rig);
-                    ends_well(rig, ours, peer);
-                    enters
-                };
+                let (ours, peer) = sockets(tcp);
+                stuck(rig, &ours, &peer, before);
+                let enters = waits(rig);
+                ends_well(rig, ours, peer);
                 assert!(enters < 20, "{enters} entries for one wait");
                 let new: Vec<_> = workers().difference(&there).cloned().collect();
                 assert!(new.is_empty(), "the kernel made {new:?}");
@@ -94,11 +101,10 @@ fn waits(rig: &mut Rig) -> u64 {
 fn a_send_that_waits_ends_with_its_key() {
     each_config(|rig| {
         for before in [false, true] {
-            let (ours, mut peer) = tcp_pair();
-            stuck(rig, &ours, || peer.shutdown(Shutdown::Write).unwrap(), before);
+            let (ours, peer) = sockets(true);
+            stuck(rig, &ours, &peer, before);
             rig.close(ours, key(1));
-            let mut read = Vec::new();
-            peer.read_to_end(&mut read).unwrap();
+            let read = read_all(peer).join().unwrap();
             assert!(much().starts_with(&read) && read.len() < MUCH);
             rig.silent();
             assert_eq!(rig.reported(" in the kernel"), 0);
@@ -132,12 +138,8 @@ fn a_send_that_waits_learns_of_a_reset() {
 
 fn many_sends_that_wait_one_after_the_other() {
     each_config(|rig| {
-        let (ours, mut peer) = pair();
-        let reader = std::thread::spawn(move || {
-            let mut read = Vec::new();
-            peer.read_to_end(&mut read).unwrap();
-            read
-        });
+        let (ours, peer) = pair();
+        let reader = read_all(peer);
         for piece in much().chunks(300_000) {
             rig.driver.send(borrow(&ours), key(1), piece.to_vec(), 0).unwrap();
             assert_eq!(rig.sent(key(1)).1.unwrap(), piece.len());
