@@ -33,7 +33,7 @@ pub use self::network::{
     settle, socket_view, stalled_listener, stalled_listener_at,
 };
 pub use self::pipes::{clog, drain, fifo, is_nonblocking, pipe, replace_descriptor, terminal};
-pub use self::play::{Deed, Play, Step};
+pub use self::play::{Deed, Play};
 pub use self::probe::{Counter, OnDrop, Token};
 pub use self::protocols::{Record, Script};
 pub use self::reports::{Reports, Seen};
@@ -41,7 +41,7 @@ pub use self::running::{
     block_for, count_iterations, cpu_time, every_iteration, join, run_for, run_once, run_times,
     sleeps, stop_after, wait_until,
 };
-pub use self::scripts::{one_of, random_scripts};
+pub use self::scripts::{Step, one_of, random_scripts};
 pub use self::signals::{Dispositions, SIGCHLD, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, raise};
 pub use self::sockets::{Clogged, clogged_pair, on_readable, or_nothing, socket_pair, tcp_pair};
 pub use self::temporary::TempDir;

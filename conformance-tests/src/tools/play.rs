@@ -10,29 +10,16 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::thread;
 
-use anyloop_api::{EventLoopExt, LoopRef};
+use anyloop_api::LoopRef;
 use fastrand::Rng;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::Shutdown;
 
 use super::author::{Act, Author};
 use super::running::{join, run_once};
-use super::scripts::one_of;
+use super::scripts::{Step, one_of};
 use super::sockets::or_nothing;
 use crate::case::{Failure, Outcome};
-
-/// A step of a script.
-#[derive(Clone, Copy, Debug)]
-pub enum Step {
-    /// At once.
-    Now(Deed),
-    /// In a callback of the next run.
-    Inside(Deed),
-    /// One iteration.
-    Run,
-    /// The loop sleeps, and they read until they have everything.
-    Drain,
-}
 
 /// What we do, or they.
 #[derive(Clone, Copy, Debug)]
@@ -47,20 +34,9 @@ pub enum Deed {
     TheyEnd,
 }
 
-impl Step {
+impl Deed {
     /// One of them.
     pub fn random(rng: &mut Rng) -> Self {
-        match rng.u8(..10) {
-            0..3 => Self::Now(Deed::random(rng)),
-            3..7 => Self::Inside(Deed::random(rng)),
-            7..9 => Self::Run,
-            _ => Self::Drain,
-        }
-    }
-}
-
-impl Deed {
-    fn random(rng: &mut Rng) -> Self {
         const SIZES: [usize; 6] = [1, 300, 5_000, 9_000, 70_000, 300_000];
         match rng.u8(..60) {
             0..44 => Self::Ours(Act::random(rng)),
@@ -108,23 +84,13 @@ impl Play {
     ///
     /// # Errors
     /// What is missing, or too much.
-    pub fn play(self: &Rc<Self>, lp: &LoopRef, script: &[Step]) -> Outcome {
-        for step in script {
-            match *step {
-                Step::Now(deed) => self.act(deed)?,
-                Step::Inside(deed) => {
-                    let play = self.clone();
-                    // If it fails, bytes are missing at the end.
-                    lp.call_soon(move || drop(play.act(deed)))?;
-                }
-                Step::Run => run_once(lp)?,
-                Step::Drain => self.drain(lp)?,
-            }
-        }
+    pub fn play(self: &Rc<Self>, lp: &LoopRef, script: &[Step<Deed>]) -> Outcome {
+        let play = self.clone();
+        Step::take_all(script, lp, move |deed| play.act(deed), || self.drain(lp))?;
         self.finish(lp)
     }
 
-    fn act(&self, deed: Deed) -> io::Result<()> {
+    fn act(&self, deed: Deed) -> Outcome {
         match deed {
             Deed::Ours(act @ (Act::Pause | Act::Resume)) => self.reader.act(act),
             Deed::Ours(act) => self.writer.act(act),

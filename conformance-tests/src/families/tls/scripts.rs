@@ -2,35 +2,14 @@
 
 use std::sync::atomic::Ordering;
 
-use fastrand::Rng;
-
 use super::*;
-use crate::tools::{Act, Author, pattern, random_scripts};
+use crate::tools::{Act, Author, Step, pattern, random_scripts};
 
 /// So much is written at most, by each end.
 const MOST: usize = 1_000_000;
 
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    Now(usize, Act),
-    /// In a callback of the next run.
-    Inside(usize, Act),
-    /// One iteration.
-    Run,
-    /// Both read until they have everything.
-    Drain,
-}
-
-impl Step {
-    fn random(rng: &mut Rng) -> Self {
-        match rng.u8(..10) {
-            0..4 => Self::Now(rng.usize(..2), Act::random(rng)),
-            4..7 => Self::Inside(rng.usize(..2), Act::random(rng)),
-            7..9 => Self::Run,
-            _ => Self::Drain,
-        }
-    }
-}
+/// By one of the ends.
+type Deed = (usize, Act);
 
 /// Nothing but the connection itself wakes the loop.
 fn drain(lp: &LoopRef, ends: &[Author; 2]) -> Outcome {
@@ -60,7 +39,7 @@ fn drain(lp: &LoopRef, ends: &[Author; 2]) -> Outcome {
     Ok(())
 }
 
-fn play(cx: &Context, bytes: &Rc<Vec<u8>>, buffered: bool, script: &[Step]) -> Outcome {
+fn play(cx: &Context, bytes: &Rc<Vec<u8>>, buffered: bool, script: &[Step<Deed>]) -> Outcome {
     let lp = cx.new_loop()?;
     let authority = Authority::new()?;
     let ends = Rc::new([Author::new(bytes), Author::new(bytes)]);
@@ -70,17 +49,12 @@ fn play(cx: &Context, bytes: &Rc<Vec<u8>>, buffered: bool, script: &[Step]) -> O
     let accepting = accept(&lp, protocol(&ends[1]), far, authority.server()?)?;
     made(&lp, &dial(&lp, protocol(&ends[0]), near, authority.client()?)?)?;
     made(&lp, &accepting)?;
-    for step in script {
-        match *step {
-            Step::Now(at, act) => ends[at].act(act),
-            Step::Inside(at, act) => {
-                let ends = ends.clone();
-                lp.call_soon(move || ends[at].act(act))?;
-            }
-            Step::Run => run_once(&lp)?,
-            Step::Drain => drain(&lp, &ends)?,
-        }
-    }
+    let authors = ends.clone();
+    let act = move |(at, act): Deed| {
+        authors[at].act(act);
+        Ok(())
+    };
+    Step::take_all(script, &lp, act, || drain(&lp, &ends))?;
     drain(&lp, &ends)?;
     ends[0].record().transport().close();
     for (end, other) in [(&ends[0], &ends[1]), (&ends[1], &ends[0])] {
@@ -95,5 +69,6 @@ fn play(cx: &Context, bytes: &Rc<Vec<u8>>, buffered: bool, script: &[Step]) -> O
 
 pub(super) fn any_order_at_both_ends(cx: &Context) -> Outcome {
     let bytes = Rc::new(pattern(MOST));
-    random_scripts(Step::random, |number, script| play(cx, &bytes, number % 2 == 1, script))
+    let step = |rng: &mut _| Step::random(rng, |rng| (rng.usize(..2), Act::random(rng)));
+    random_scripts(step, |number, script| play(cx, &bytes, number % 2 == 1, script))
 }

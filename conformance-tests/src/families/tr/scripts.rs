@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use rustix::net::sockopt;
 
 use crate::families::prelude::*;
-use crate::tools::{Author, Play, Step, pattern, random_scripts, socket_pair, tcp_pair};
+use crate::tools::{Author, Deed, Play, Step, pattern, random_scripts, socket_pair, tcp_pair};
 
 /// So much is written at most, each way.
 const MOST: usize = 1_000_000;
@@ -25,18 +25,21 @@ fn connection(tcp: bool) -> Result<(OwnedFd, [OwnedFd; 2]), Failure> {
 
 pub(super) fn any_order_of_writes_reads_and_runs(cx: &Context) -> Outcome {
     let text = Rc::new(pattern(MOST));
-    random_scripts(Step::random, |number, script| {
-        let lp = cx.new_loop()?;
-        let (near, [from_us, to_us]) = connection(number % 4 > 1)?;
-        let author = Rc::new(Author::new(&text));
-        let record = author.record();
-        let attached = if number % 2 == 1 {
-            record.attach_buffered(&lp, near)
-        } else {
-            record.attach(&lp, near)
-        };
-        drop(attached?);
-        run_once(&lp)?;
-        Play::new((author.clone(), from_us), (author, to_us), &text).play(&lp, script)
-    })
+    random_scripts(
+        |rng| Step::random(rng, Deed::random),
+        |number, script| {
+            let lp = cx.new_loop()?;
+            let (near, [from_us, to_us]) = connection(number % 4 > 1)?;
+            let author = Rc::new(Author::new(&text));
+            let record = author.record();
+            let attached = if number % 2 == 1 {
+                record.attach_buffered(&lp, near)
+            } else {
+                record.attach(&lp, near)
+            };
+            drop(attached?);
+            run_once(&lp)?;
+            Play::new((author.clone(), from_us), (author, to_us), &text).play(&lp, script)
+        },
+    )
 }

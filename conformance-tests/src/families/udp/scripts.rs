@@ -7,16 +7,7 @@ use std::os::fd::OwnedFd;
 use fastrand::Rng;
 
 use super::*;
-use crate::tools::{one_of, random_scripts};
-
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    Now(Deed),
-    /// In a callback of the next run.
-    Inside(Deed),
-    /// One iteration.
-    Run,
-}
+use crate::tools::{Step, one_of, random_scripts};
 
 #[derive(Clone, Copy, Debug)]
 enum Deed {
@@ -27,16 +18,6 @@ enum Deed {
     /// So many, or as many as there is room for.
     TheySend(usize),
     TheyRead(usize),
-}
-
-impl Step {
-    fn random(rng: &mut Rng) -> Self {
-        match rng.u8(..5) {
-            0 => Self::Now(Deed::random(rng)),
-            1 | 2 => Self::Inside(Deed::random(rng)),
-            _ => Self::Run,
-        }
-    }
 }
 
 impl Deed {
@@ -93,9 +74,18 @@ impl Play {
         }
         Ok(())
     }
+
+    /// They read until nothing of ours waits.
+    fn drain(&self, lp: &LoopRef) -> Outcome {
+        while self.transport.get_write_buffer_size() > 0 {
+            self.act(Deed::TheyRead(1000))?;
+            run_once(lp)?;
+        }
+        Ok(())
+    }
 }
 
-fn play(cx: &Context, script: &[Step]) -> Outcome {
+fn play(cx: &Context, script: &[Step<Deed>]) -> Outcome {
     let lp = cx.new_loop()?;
     let (near, far) = narrow_pair()?;
     let post = Post::new();
@@ -107,17 +97,8 @@ fn play(cx: &Context, script: &[Step]) -> Outcome {
         they_sent: Cell::default(),
         they_read: RefCell::default(),
     });
-    for step in script {
-        match *step {
-            Step::Now(deed) => play.act(deed)?,
-            Step::Inside(deed) => {
-                let play = play.clone();
-                // If it fails, datagrams are missing at the end.
-                lp.call_soon(move || drop(play.act(deed)))?;
-            }
-            Step::Run => run_once(&lp)?,
-        }
-    }
+    let player = play.clone();
+    Step::take_all(script, &lp, move |deed| player.act(deed), || play.drain(&lp))?;
     run_once(&lp)?;
     post.until_received(&lp, play.they_sent.get())?;
     play.transport.close();
@@ -138,5 +119,5 @@ fn play(cx: &Context, script: &[Step]) -> Outcome {
 }
 
 pub(super) fn any_order_of_sends_reads_and_runs(cx: &Context) -> Outcome {
-    random_scripts(Step::random, |_, script| play(cx, script))
+    random_scripts(|rng| Step::random(rng, Deed::random), |_, script| play(cx, script))
 }
