@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
@@ -11,7 +12,7 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use super::connection::Connection;
 use super::pattern::Pattern;
-use super::{Meter, PATIENCE, Phase, Target, silence};
+use super::{Meter, PATIENCE, Phase, Target};
 use crate::pages::Pages;
 
 /// The poller of one load and its connections.
@@ -47,19 +48,19 @@ impl Generator {
 
     /// Runs until the meter says it is enough and every answer is there.
     pub(super) fn run(&mut self, meter: &mut Meter<'_>) -> io::Result<()> {
+        let patience = if self.target.spins { Duration::ZERO } else { PATIENCE };
         let patience =
-            Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: PATIENCE.subsec_nanos().into() };
+            Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: patience.subsec_nanos().into() };
         for index in 0..self.connections.len() {
             self.begin(index, meter.now())?;
         }
         while self.pending > 0 {
             self.events.clear();
             match epoll::wait(&self.poller, spare_capacity(&mut self.events), Some(&patience)) {
-                Ok(0) => return Err(silence()),
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
-            meter.tick();
+            meter.tick(!self.events.is_empty())?;
             for index in 0..self.events.len() {
                 self.ready(self.events[index].data.u64() as usize, meter)?;
             }

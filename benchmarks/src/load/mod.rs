@@ -19,6 +19,7 @@ use rustix::net::sockopt::set_tcp_nodelay;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::machine;
 use crate::scenario::Scenario;
 use crate::stats::Histogram;
 use crate::uring::Ring;
@@ -54,7 +55,9 @@ impl Load {
         address: SocketAddr,
         scenario: &Scenario,
     ) -> io::Result<Self> {
-        let target = Target { address, scenario: *scenario };
+        let (server_cpu, load_cpu) = machine::choose_cpus()?;
+        let spins = scenario.connections == 1 && server_cpu != load_cpu;
+        let target = Target { address, scenario: *scenario, spins };
         Ok(match engine {
             Engine::Uring => Self::Uring(Box::new(uring::Generator::open(target)?)),
             Engine::Epoll => Self::Epoll(epoll::Generator::open(target)?),
@@ -81,6 +84,9 @@ impl Load {
 struct Target {
     address: SocketAddr,
     scenario: Scenario,
+    /// Whether to look for answers without ever sleeping: with one connection the generator would sleep
+    /// for each of them, and to be woken up takes the server longer than all the rest.
+    spins: bool,
 }
 
 impl Target {
@@ -115,7 +121,7 @@ pub(crate) struct Slice {
     pub(crate) elapsed: Duration,
     /// CPU time of the server.
     pub(crate) server_cpu: Duration,
-    /// CPU time of the generator.
+    /// CPU time of the generator, without looking for answers in vain.
     pub(crate) load_cpu: Duration,
     /// From sending a message to having all of it back.
     pub(crate) latencies: Histogram,
@@ -128,6 +134,11 @@ struct Meter<'a> {
     plan: Plan,
     phase: Phase,
     started: Option<(Instant, Duration, Duration)>,
+    /// When the last tick was, and the last that brought something.
+    ticked: Instant,
+    brought: Instant,
+    /// What the measured part has spent in vain.
+    vain: Duration,
     slice: Slice,
 }
 
@@ -153,7 +164,17 @@ impl<'a> Meter<'a> {
         let begin = Instant::now();
         let idle = plan.measured.is_zero();
         let phase = if idle { Phase::Draining } else { Phase::WarmUp };
-        Self { server_cpu, begin, plan, phase, started: None, slice }
+        Self {
+            server_cpu,
+            begin,
+            plan,
+            phase,
+            started: None,
+            ticked: begin,
+            brought: begin,
+            vain: Duration::ZERO,
+            slice,
+        }
     }
 
     /// Nanoseconds since the slice began.
@@ -170,9 +191,18 @@ impl<'a> Meter<'a> {
         }
     }
 
-    /// Looks at the clock and moves on to the next phase when it is time.
-    fn tick(&mut self) -> Phase {
+    /// Looks at the clock, after a look for answers that may have brought some, and moves on to the next
+    /// phase when it is time.
+    fn tick(&mut self, brought: bool) -> io::Result<()> {
         let now = Instant::now();
+        if brought {
+            self.brought = now;
+        } else if now - self.brought >= PATIENCE {
+            return Err(io::Error::other("the server stopped answering"));
+        } else if self.phase == Phase::Measuring {
+            self.vain += now - self.ticked;
+        }
+        self.ticked = now;
         match self.phase {
             Phase::WarmUp if now - self.begin >= self.plan.warm_up => {
                 self.started = Some((Instant::now(), (self.server_cpu)(), own_cpu()));
@@ -184,13 +214,14 @@ impl<'a> Meter<'a> {
                 {
                     self.slice.elapsed = started.elapsed();
                     self.slice.server_cpu = (self.server_cpu)().saturating_sub(server_cpu);
-                    self.slice.load_cpu = own_cpu().saturating_sub(load_cpu);
+                    let load_cpu = own_cpu().saturating_sub(load_cpu);
+                    self.slice.load_cpu = load_cpu.saturating_sub(self.vain);
                     self.phase = Phase::Draining;
                 }
             }
             Phase::WarmUp | Phase::Draining => {}
         }
-        self.phase
+        Ok(())
     }
 }
 
@@ -198,11 +229,6 @@ impl<'a> Meter<'a> {
 fn own_cpu() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
-/// What is wrong with a server that says nothing for [`PATIENCE`].
-fn silence() -> io::Error {
-    io::Error::other("the server stopped answering")
 }
 
 /// How long a server may be silent before the run is given up.

@@ -63,8 +63,12 @@ impl Generator {
             state.begin(&mut ring, index, meter.now())?;
         }
         while state.pending > 0 {
-            ring.enter_within(PATIENCE)?;
-            meter.tick();
+            if state.target.spins {
+                ring.enter(0)?;
+            } else {
+                ring.enter_within(PATIENCE)?;
+            }
+            meter.tick(!ring.is_empty())?;
             while let Some(completion) = ring.next() {
                 state.completed(&mut ring, &completion, meter)?;
             }

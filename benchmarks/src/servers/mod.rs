@@ -82,7 +82,10 @@ pub(crate) fn all() -> Vec<Server> {
         Server::ours("anyloop-mio-futures", |l, b| anyloop::futures("mio", l, b)),
         Server::ours("anyloop-mio-sock", |l, b| anyloop::sock("mio", l, b)),
         Server::ours("anyloop-polling", |l, _| anyloop::protocol("polling", l)),
+        Server::ours("anyloop-polling-buffered", |l, _| anyloop::buffered("polling", l)),
         Server::ours("anyloop-polling-streams", |l, _| anyloop::streams("polling", l)),
+        Server::ours("anyloop-polling-futures", |l, b| anyloop::futures("polling", l, b)),
+        Server::ours("anyloop-polling-sock", |l, b| anyloop::sock("polling", l, b)),
         Server::peer("tokio", tokio::serve),
         #[cfg(feature = "peers")]
         Server::peer("smol", smol::serve),

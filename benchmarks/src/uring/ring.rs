@@ -62,7 +62,7 @@ impl<'a> Ring<'a> {
         }
     }
 
-    /// As [`enter`](Self::enter) with one wanted completion, but an error if none comes in time.
+    /// As [`enter`](Self::enter) with one wanted completion, but without one if none comes in time.
     pub(crate) fn enter_within(&mut self, patience: Duration) -> io::Result<()> {
         self.completions.sync();
         self.submissions.sync();
@@ -89,12 +89,21 @@ impl<'a> Ring<'a> {
     fn entered(&mut self, result: io::Result<usize>) -> io::Result<()> {
         match result {
             Ok(_) => {}
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::EBUSY)) => {}
+            Err(error)
+                if matches!(
+                    error.raw_os_error(),
+                    Some(libc::EINTR | libc::EBUSY | libc::ETIME)
+                ) => {}
             Err(error) => return Err(error),
         }
         self.submissions.sync();
         self.completions.sync();
         Ok(())
+    }
+
+    /// Whether the last [`enter`](Self::enter) brought nothing, or all of it is taken.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.completions.is_empty()
     }
 
     /// The next completion of the last [`enter`](Self::enter).
