@@ -24,6 +24,9 @@ use crate::slot::{OpId, State};
 /// How long the end of the driver waits for the kernel to let go of memory.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How often a flush is refused before it gives up.
+const REFUSALS: usize = 64;
+
 impl UringDriver {
     /// Gives an operation up: frees it, or makes it an orphan whose cancellation is queued. Whether
     /// the kernel has something to do.
@@ -101,12 +104,11 @@ impl UringDriver {
             cancelled |= self.abandon_all(key.slot, ops);
         }
         // If there is nothing to submit, the cancellation was submitted before and has been worked off.
-        if cancelled && self.ring.has_business() && !self.flush() {
-            // The requests live on and hold the file. At least the peer is told; on anything but a
-            // socket this does nothing.
-            shutdown_socket(&fd);
+        if cancelled && self.ring.has_business() && !self.flush() && self.ring.has_queued() {
+            // Requests that go by its number have yet to be submitted: until then no other file may
+            // have it.
+            self.retained.push(fd);
         }
-        drop(fd);
     }
 
     /// Submits everything and has the kernel work off what follows from it, without waiting; whether
@@ -118,11 +120,17 @@ impl UringDriver {
         if !self.ring.is_owned_here() {
             return false;
         }
-        for _ in 0..64 {
+        let mut refusals = 0;
+        // An entry works off about twenty completions, and whoever floods us adds to them meanwhile.
+        for _ in 0..REFUSALS + self.ops.in_kernel() {
             match self.ring.submit() {
                 Ok(()) if !self.ring.has_deferred_work() => return true,
                 Ok(()) => {}
-                Err(error) if matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EAGAIN)) => {
+                Err(error)
+                    if refusals < REFUSALS
+                        && matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EAGAIN)) =>
+                {
+                    refusals += 1;
                     let mut stash = mem::take(&mut self.stash);
                     self.woken |= self.reap(&mut stash).woken;
                     self.stash.append(&mut stash);
@@ -196,10 +204,4 @@ impl UringDriver {
             }
         }
     }
-}
-
-fn shutdown_socket(fd: &OwnedFd) {
-    use std::os::fd::AsRawFd;
-    // SAFETY: `fd` is open; the call takes no pointers.
-    unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_RDWR) };
 }

@@ -47,6 +47,9 @@ pub struct UringDriver {
     pub(crate) doubtful: Vec<OpId>,
     /// A poll was replaced; the cancellation of the old one may still be queued.
     pub(crate) replaced: bool,
+    /// Descriptors that were given to be closed while requests that go by their numbers could not be
+    /// submitted.
+    pub(crate) retained: Vec<OwnedFd>,
     /// By descriptor number.
     pub(crate) watched: Vec<Watched>,
     pub(crate) finished: bool,
@@ -103,6 +106,7 @@ impl UringDriver {
             stash: Vec::new(),
             woken: false,
             replaced: false,
+            retained: Vec::new(),
             starved: VecDeque::new(),
             silent: Silent::default(),
             fresh: Fresh::default(),
@@ -242,7 +246,9 @@ impl Driver for UringDriver {
         }
         self.check_owner()?;
         let result = self.poll_once(timeout, events);
-        if self.waker.is_watched() && self.ring.has_news() {
+        // A foreign loop sleeps on the descriptor next: what this poll has only queued would wait with it.
+        let unfinished = self.ring.has_business() || !self.starved.is_empty();
+        if self.waker.is_watched() && (unfinished || self.ring.has_news()) {
             self.waker.watch_more();
         }
         result

@@ -19,6 +19,9 @@ const POLL_FIRST: u16 = 1;
 /// `IORING_RECV_MULTISHOT`.
 const MULTISHOT: u16 = 2;
 
+/// What a receive's `word` says while the kernel has it as multishot.
+const ARMED_MULTISHOT: u32 = 1;
+
 /// The most that is read without a buffer of the ring.
 const DIRECT: usize = 16 << 10;
 
@@ -92,6 +95,7 @@ impl UringDriver {
         let Some(op) = self.ops.get(id) else { return };
         if self.features.multishot_recv {
             mode |= MULTISHOT;
+            op.word = ARMED_MULTISHOT;
         }
         let entry = opcode::Recv::new(types::Fd(op.fd), ptr::null_mut(), 0)
             .ioprio(mode)
@@ -175,6 +179,10 @@ impl UringDriver {
             return;
         }
         let kicked = std::mem::take(&mut op.kicked);
+        let multishot = std::mem::take(&mut op.word) == ARMED_MULTISHOT;
+        // 5.19 has everything else, and nothing that tells it apart.
+        let refused = result == -libc::EINVAL && multishot && !self.recv_proven;
+        self.features.multishot_recv &= !refused;
         match self.ops.landed(id) {
             State::Orphan => drop(self.ops.remove(id)),
             State::Stopping => {
@@ -184,7 +192,9 @@ impl UringDriver {
                 events.push(Event::RecvEnded { key, reason: RecvEnd::Stopped });
                 match end(result) {
                     // An error is told once; the end of the stream will be told again.
-                    Some(reason @ RecvEnd::Error(_)) => self.recv_end(id, reason, events),
+                    Some(reason @ RecvEnd::Error(_)) if !refused => {
+                        self.recv_end(id, reason, events);
+                    }
                     _ => self.recv_arm(id),
                 }
             }
@@ -193,11 +203,7 @@ impl UringDriver {
                 libc::ENOBUFS => self.starved.push_back(id),
                 libc::EINTR | libc::EAGAIN => self.recv_arm(id),
                 libc::ECANCELED if kicked => self.recv_arm(id),
-                // 5.19 has everything else, and nothing that tells it apart.
-                libc::EINVAL if self.features.multishot_recv && !self.recv_proven => {
-                    self.features.multishot_recv = false;
-                    self.recv_arm(id);
-                }
+                _ if refused => self.recv_arm(id),
                 _ => self.recv_end(id, end(result).unwrap_or(RecvEnd::Exhausted), events),
             },
         }
@@ -228,5 +234,39 @@ fn ended(kind: Kind, key: Key) -> Event {
         Event::RecvEnded { key, reason: RecvEnd::Stopped }
     } else {
         Event::AcceptEnded { key, error: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyloop_core::driver::Driver;
+
+    use super::*;
+    use crate::Config;
+
+    /// What 5.19 answers to all receives of a batch.
+    #[test]
+    fn every_receive_survives_a_kernel_without_multishot() {
+        let config = Config::new().single_issuer(false).incremental_buffers(false);
+        let mut driver = match UringDriver::new(&config) {
+            Ok(driver) => driver,
+            Err(reason) => return eprintln!("not here: {reason}"),
+        };
+        let mut events = Vec::new();
+        let socket = std::os::unix::net::UnixDatagram::unbound().unwrap();
+        let keys = [0, 1].map(|slot| Key { slot, generation: 0 });
+        for key in keys {
+            driver.inward_begin(socket.as_raw_fd(), key, Kind::Recv).unwrap();
+        }
+        for key in keys {
+            let inward = driver.key_ops(key).unwrap().inward;
+            let id = driver.ops.at(inward).unwrap().0;
+            driver.on_recv(id, -libc::EINVAL, 0, &mut events);
+        }
+        let errors =
+            |event: &Event| matches!(event, Event::RecvEnded { reason: RecvEnd::Error(_), .. });
+        assert!(!events.iter().any(errors), "{events:?}");
+        assert!(!driver.features.multishot_recv);
+        driver.shutdown();
     }
 }

@@ -95,8 +95,9 @@ impl UringDriver {
                 self.recv_rearm_starved(events);
             }
             let may_wait = events.len() == before && !woken && timeout != Some(Duration::ZERO);
-            // What is there already may be of our own, and no reason to return.
-            let wait = may_wait && !self.ring.has_completions();
+            // What is there already may be of our own, and no reason to return. Nor may those wait who are
+            // to be armed next: whoever is armed may have nothing to receive.
+            let wait = may_wait && self.starved.is_empty() && !self.ring.has_completions();
             let mut ended = !may_wait;
             let entered = if wait {
                 if deadline.is_none() {
@@ -109,6 +110,9 @@ impl UringDriver {
             } else {
                 Ok(())
             };
+            if !self.retained.is_empty() && !self.ring.has_queued() {
+                self.retained.clear();
+            }
             let reaped = self.reap(events);
             self.silent_confirm();
             match entered {

@@ -176,14 +176,19 @@ impl Ring {
         queue.len() as u32
     }
 
+    /// Whether requests wait to be submitted.
+    pub(crate) fn has_queued(&mut self) -> bool {
+        !self.backlog.is_empty() || !self.io.submission().is_empty()
+    }
+
     /// Whether an entry without waiting would do anything: requests, completions the kernel has not
     /// worked off, completions it keeps for want of room.
     pub(crate) fn has_business(&mut self) -> bool {
-        if !self.backlog.is_empty() {
+        if self.has_queued() {
             return true;
         }
         let queue = self.io.submission();
-        !queue.is_empty() || queue.taskrun() || queue.cq_overflow()
+        queue.taskrun() || queue.cq_overflow()
     }
 
     /// Whether the kernel keeps completions for want of room. Counts them.

@@ -1,10 +1,14 @@
 //! What is said where io_uring is denied. A seccomp filter holds for the thread that installs it, so
 //! each test runs in a thread of its own.
 
+use std::io::Read;
 use std::thread;
+use std::time::Duration;
 
 use anyloop_api::{BackendDescriptor, LoopConfig};
 use anyloop_uring::{Config, DESCRIPTOR, UringDriver, probe};
+
+use crate::common::{MOMENT, Rig, key, pair};
 
 /// Runs `test` where a system call is answered with an error.
 fn with_denied<T: Send + 'static>(
@@ -21,13 +25,22 @@ fn with_denied<T: Send + 'static>(
 
 /// Has the kernel answer `call` with `errno`, for this thread, from now on.
 fn deny(call: libc::c_long, errno: i32) {
+    deny_if(call, errno, None);
+}
+
+/// The same for calls whose argument with this number has this value.
+fn deny_if(call: libc::c_long, errno: i32, argument: Option<(u32, u32)>) {
     let step = |code: u32, k: u32, jt, jf| libc::sock_filter { code: code as u16, jt, jf, k };
-    let mut steps = [
-        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, call as u32, 0, 1),
-        step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | errno as u32, 0, 0),
-        step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0, 0),
-    ];
+    // The number of the call at 0, and its arguments, eight bytes each, from 16 on.
+    let (load, jump) = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, libc::BPF_JMP | libc::BPF_JEQ);
+    let more = if argument.is_some() { 2 } else { 0 };
+    let mut steps = vec![step(load, 0, 0, 0), step(jump | libc::BPF_K, call as u32, 0, 1 + more)];
+    if let Some((number, value)) = argument {
+        steps.push(step(load, 16 + 8 * number, 0, 0));
+        steps.push(step(jump | libc::BPF_K, value, 0, 1));
+    }
+    steps.push(step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | errno as u32, 0, 0));
+    steps.push(step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0, 0));
     let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
     // SAFETY: `program` and the steps it points to are on our stack; the kernel copies them.
     unsafe {
@@ -69,7 +82,29 @@ fn a_driver_and_a_loop_fail_with_the_same_words() {
     assert!(opened.contains(&driver.to_string()), "{opened}");
 }
 
+/// Entries with one request are refused, as for want of memory, from the close of a connection on: its
+/// number is nobody else's until its last request is submitted.
+fn what_could_not_be_submitted_reaches_nobody_else() {
+    let thread = thread::spawn(|| {
+        let mut rig = Rig::words("");
+        rig.poll(Duration::ZERO);
+        rig.poll(Duration::ZERO);
+        deny_if(libc::SYS_io_uring_enter, libc::EAGAIN, Some((1, 1)));
+        let (ours, _peer) = pair();
+        rig.send_lazily(&ours, key(1), b"for the first peer".to_vec(), 0);
+        rig.close(ours, key(1));
+        let (second, mut peer) = pair();
+        rig.recv_start(&second, key(2));
+        rig.poll(MOMENT);
+        peer.set_nonblocking(true).unwrap();
+        let read = peer.read(&mut [0; 64]).map_err(|error| error.kind());
+        assert_eq!(read, Err(std::io::ErrorKind::WouldBlock));
+    });
+    thread.join().expect("the test");
+}
+
 trials! {
+    what_could_not_be_submitted_reaches_nobody_else,
     the_probe_says_who_denies,
     the_probe_tries_every_call_it_will_need,
     a_driver_and_a_loop_fail_with_the_same_words,

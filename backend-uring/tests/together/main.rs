@@ -25,6 +25,8 @@ mod readiness;
 #[cfg(target_os = "linux")]
 mod silent;
 #[cfg(target_os = "linux")]
+mod starving;
+#[cfg(target_os = "linux")]
 mod stream;
 #[cfg(target_os = "linux")]
 mod waking;
@@ -42,6 +44,7 @@ fn main() -> std::process::ExitCode {
         random::trials(),
         readiness::trials(),
         silent::trials(),
+        starving::trials(),
         stream::trials(),
         waking::trials(),
     ]

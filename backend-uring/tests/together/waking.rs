@@ -1,12 +1,13 @@
 //! Sleeping exactly as long as asked, and no wake is ever lost.
 
+use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::common::{MOMENT, PATIENCE, Rig, each_config, key, pair, say};
+use crate::common::{MOMENT, PATIENCE, Rig, borrow, each_config, key, pair, pattern, say};
 use anyloop_core::driver::{Driver, Event};
 use anyloop_uring::UringDriver;
 
@@ -179,7 +180,27 @@ fn a_driver_stays_on_its_thread() {
     }
 }
 
+/// A foreign loop polls once more, and then sleeps on the descriptor.
+fn what_a_poll_only_queues_does_not_wait_with_a_foreign_loop() {
+    each_config(|rig| {
+        let ((ours, mut peer), (other, _peer)) = (pair(), pair());
+        let fd = rig.driver.as_fd().expect("a descriptor").as_raw_fd();
+        rig.recv_start(&other, key(2));
+        let rest = |rig: &mut Rig| while rig.poll(Duration::ZERO) > 0 || readable(fd, MOMENT) {};
+        rest(rig);
+        // More than there is room for. The close submits it, and the next poll finds what came of it.
+        rig.driver.send(borrow(&ours), key(1), pattern(1 << 20, 1), 0).unwrap();
+        rig.close(other, key(2));
+        rest(rig);
+        peer.set_nonblocking(true).unwrap();
+        while peer.read(&mut [0; 1 << 16]).is_ok() {}
+        assert!(readable(fd, PATIENCE), "there is room, and nobody tells");
+        rig.close(ours, key(1));
+    });
+}
+
 trials! {
+    what_a_poll_only_queues_does_not_wait_with_a_foreign_loop,
     a_wait_is_as_long_as_asked_and_no_shorter,
     completions_of_our_own_do_not_shorten_a_wait,
     absurd_timeouts_are_long_ones,
