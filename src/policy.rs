@@ -52,9 +52,8 @@ impl EventLoopPolicy for DefaultPolicy {
         selection::open(&self.config()?)
     }
 
-    fn backend(&self) -> Option<&'static BackendDescriptor> {
-        let chosen = selection::from_config(&self.config().ok()?).ok()?;
-        Some(chosen.backend)
+    fn backend(&self) -> Result<Option<&'static BackendDescriptor>> {
+        Ok(Some(selection::from_config(&self.config()?)?.backend))
     }
 }
 

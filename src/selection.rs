@@ -72,7 +72,8 @@ impl Selection {
     }
 }
 
-/// What [`new_event_loop`](crate::new_event_loop) would choose now, without making a loop.
+/// What [`new_event_loop`](crate::new_event_loop) would choose now. Where nobody asked for a certain backend
+/// this is the first one that can be opened: a loop is opened to see, and closed again.
 ///
 /// # Errors
 /// As [`new_event_loop`](crate::new_event_loop), and `Usage` if the policy that was set does not say
@@ -86,7 +87,7 @@ impl Selection {
 /// ```
 pub fn selection() -> Result<Selection> {
     let Some(policy) = installed_policy() else { return from_config(&Config::from_env()?) };
-    let Some(backend) = policy.backend() else {
+    let Some(backend) = policy.backend()? else {
         return Err(Error::usage(format!(
             "selection: the event loop policy {policy:?} does not say which backend it uses"
         )));
@@ -118,51 +119,54 @@ pub fn select(backend: impl Into<Backend>) -> Result<Selection> {
 pub(crate) fn from_config(config: &Config) -> Result<Selection> {
     match Request::parse(config.backend.as_deref())? {
         Request::Only(name, text) => named(&name, Reason::Environment(text)),
-        Request::AnyBut(exclude) => automatic(&exclude),
+        Request::AnyBut(exclude) => {
+            let (chosen, lp) = automatic(&exclude, &config.loops)?;
+            lp.close()?;
+            Ok(chosen)
+        }
     }
 }
 
-/// Opens what the default policy chooses. Where nobody asked for a certain backend, one whose probe
-/// succeeded but which cannot be opened (a limit on locked memory, say) is passed over, too.
+/// Opens what the default policy chooses.
 pub(crate) fn open(config: &Config) -> Result<LoopRef> {
-    let mut exclude = match Request::parse(config.backend.as_deref())? {
-        Request::Only(name, text) => {
-            return named(&name, Reason::Environment(text))?.open(&config.loops);
-        }
-        Request::AnyBut(exclude) => exclude,
-    };
-    let mut failure = None;
-    loop {
-        let chosen = match automatic(&exclude) {
-            Ok(chosen) => chosen,
-            Err(none_left) => return Err(failure.unwrap_or(none_left)),
-        };
-        match chosen.open(&config.loops) {
-            Ok(lp) => return Ok(lp),
-            Err(error) => {
-                failure.get_or_insert(error);
-                exclude.push(chosen.backend.name.into());
-            }
-        }
+    match Request::parse(config.backend.as_deref())? {
+        Request::Only(name, text) => named(&name, Reason::Environment(text))?.open(&config.loops),
+        Request::AnyBut(exclude) => Ok(automatic(&exclude, &config.loops)?.1),
     }
 }
 
-fn automatic(exclude: &[String]) -> Result<Selection> {
+/// The first backend that works. One whose probe succeeds but which cannot be opened (a limit on locked
+/// memory, say) is passed over, too; one that was told nonsense (`ANYLOOP_URING=no-recvv`) is not: another
+/// one in its place would hide the mistake.
+fn automatic(exclude: &[String], config: &LoopConfig) -> Result<(Selection, LoopRef)> {
     let mut passed_over = Vec::new();
+    let mut failure = None;
     for backend in backends::backends() {
         if exclude.iter().any(|name| name == backend.name) {
             passed_over.push((backend.name, "excluded, not probed".to_owned()));
             continue;
         }
-        match (backend.probe)() {
-            Ok(found) => {
-                return Ok(Selection { backend, reason: Reason::Automatic, found, passed_over });
+        let found = match (backend.probe)() {
+            Ok(found) => found,
+            Err(why) => {
+                passed_over.push((backend.name, why));
+                continue;
             }
-            Err(why) => passed_over.push((backend.name, why)),
+        };
+        let mut chosen = Selection { backend, reason: Reason::Automatic, found, passed_over };
+        match chosen.open(config) {
+            Ok(lp) => return Ok((chosen, lp)),
+            Err(error @ (Error::Os { .. } | Error::Unavailable(_))) => {
+                chosen.passed_over.push((backend.name, error.to_string()));
+                passed_over = chosen.passed_over;
+                failure.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
         }
     }
     let text = "no event loop backend can be used here:";
-    Err(Error::Unavailable(listed(text.into(), &passed_over).into()))
+    let none = || Error::Unavailable(listed(text.into(), &passed_over).into());
+    Err(failure.unwrap_or_else(none))
 }
 
 fn named(name: &str, reason: Reason) -> Result<Selection> {

@@ -19,9 +19,14 @@ fn alone() -> MutexGuard<'static, ()> {
 
 /// What `selection()` says in a process with this `ANYLOOP_BACKEND`.
 fn with_environment(value: &str) -> String {
+    with_variables(&[("ANYLOOP_BACKEND", value)])
+}
+
+/// What `selection()` says in a process with these variables.
+fn with_variables(variables: &[(&str, &str)]) -> String {
     let output = Command::new(std::env::current_exe().expect("this test"))
         .args(["--exact", "in_another_process", "--ignored", "--nocapture"])
-        .env("ANYLOOP_BACKEND", value)
+        .envs(variables.iter().copied())
         .output()
         .expect("the test can be run");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -119,6 +124,13 @@ fn automatic() {
     assert!(chosen.contains("the first one that works here"), "{chosen}");
 }
 
+/// Another backend in its place would hide the mistake.
+#[test]
+fn a_backend_that_is_told_nonsense_is_not_passed_over() {
+    let said = with_variables(&[("ANYLOOP_BACKEND", "-uring"), ("ANYLOOP_MIO", "evnts=2")]);
+    assert!(said.starts_with("ANYLOOP_MIO: `evnts=2` is not known"), "{said}");
+}
+
 static BROKEN: BackendDescriptor = BackendDescriptor {
     name: "broken",
     summary: "for a test",
@@ -195,6 +207,14 @@ fn by_policy() -> Result<()> {
     let lp = new_event_loop()?;
     assert_eq!((lp.state().backend(), lp.get_debug()), ("polling", true));
     lp.close()?;
+
+    // Why nothing can be chosen is told as without a policy.
+    let mut config = Config::from_lookup(|_| None)?;
+    config.backend = Some("epoll".into());
+    set_event_loop_policy(DefaultPolicy::with_config(config));
+    let error = new_event_loop().unwrap_err().to_string();
+    assert!(error.contains("ANYLOOP_BACKEND=epoll"), "{error}");
+    assert_eq!(selection().unwrap_err().to_string(), error);
 
     reset_event_loop_policy();
     assert!(!matches!(selection()?.reason, Reason::Policy(_)));

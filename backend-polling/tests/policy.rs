@@ -26,5 +26,5 @@ fn the_policy_makes_loops_with_its_settings() {
     assert!(lp.get_debug());
     assert!(lp.describe().contains("at most 7 events"), "{}", lp.describe());
     check(&lp);
-    assert_eq!(policy.backend().map(|backend| backend.name), Some("polling"));
+    assert_eq!(policy.backend().expect("it is known").map(|backend| backend.name), Some("polling"));
 }

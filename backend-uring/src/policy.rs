@@ -60,7 +60,7 @@ impl anyloop_api::EventLoopPolicy for EventLoopPolicy {
         }
     }
 
-    fn backend(&self) -> Option<&'static BackendDescriptor> {
-        Some(&DESCRIPTOR)
+    fn backend(&self) -> Result<Option<&'static BackendDescriptor>> {
+        Ok(Some(&DESCRIPTOR))
     }
 }

@@ -17,9 +17,12 @@ pub trait EventLoopPolicy: Send + Sync + fmt::Debug {
     /// `Unavailable`, with every reason; `Os`.
     fn new_event_loop(&self) -> Result<LoopRef>;
 
-    /// The backend whose loops it makes, if it always makes the same kind.
-    fn backend(&self) -> Option<&'static BackendDescriptor> {
-        None
+    /// The backend whose loops it makes; `None` if it does not say.
+    ///
+    /// # Errors
+    /// What makes it impossible to choose one; [`EventLoopPolicy::new_event_loop`] fails with the same.
+    fn backend(&self) -> Result<Option<&'static BackendDescriptor>> {
+        Ok(None)
     }
 
     /// The loop of this thread: the running one, else the one that was set.

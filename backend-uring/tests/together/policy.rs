@@ -25,7 +25,7 @@ fn the_policy_makes_loops_with_its_settings() {
     assert!(lp.get_debug());
     assert!(lp.describe().contains("sq 2, cq 4"), "{}", lp.describe());
     check(&lp);
-    assert_eq!(policy.backend().map(|backend| backend.name), Some("uring"));
+    assert_eq!(policy.backend().expect("it is known").map(|backend| backend.name), Some("uring"));
 }
 
 trials! {
