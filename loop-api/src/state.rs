@@ -10,7 +10,8 @@ use std::fmt;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 
@@ -25,6 +26,10 @@ use crate::running::{self, RunGuard};
 use crate::server::LocalBoxFuture;
 use crate::task_factory::TaskFactory;
 use crate::tasks::Tasks;
+
+/// What a thread has woken is in the queue of its loop after this time, unless it is stopped between the
+/// two.
+const PUSHED_BY: Duration = Duration::from_millis(500);
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -353,7 +358,8 @@ impl LoopState {
     // --- tasks ---
 
     /// For `close`: ends every task that is left by dropping its future, and reports those that the
-    /// user had created (TASK-15). `turn` must drop or run every queued runnable of the loop.
+    /// user had created (TASK-15). `turn` must drop or run every queued runnable of the loop, those that
+    /// other threads have queued meanwhile included; it is called until no task is left.
     pub fn abort_tasks(&self, lp: Option<&LoopRef>, mut turn: impl FnMut()) {
         for task in self.tasks.all() {
             if !task.core.internal.get()
@@ -370,7 +376,15 @@ impl LoopState {
             task.core.aborted.set(true);
             task.core.wake();
         }
-        turn();
+        let began = Instant::now();
+        loop {
+            turn();
+            // What is left was woken by another thread, which is about to queue it.
+            if self.tasks.len() == 0 || began.elapsed() > PUSHED_BY {
+                break;
+            }
+            thread::yield_now();
+        }
         // Dropped outside of the borrows, which last for a whole statement.
         let parked = self.parked.take();
         let finalisers = self.finalisers.take();
