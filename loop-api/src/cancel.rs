@@ -191,11 +191,19 @@ impl CancelScope {
         self.task.upgrade().is_some_and(|task| task.core.cancel_within(&self.scope, reason))
     }
 
-    /// Takes one request back, and prevents its delivery if that is still possible; returns how many
-    /// requests to the task remain, whoever made them. Whoever called [`CancelScope::cancel`] calls
-    /// this once for each time when the scope has ended.
+    /// Takes one request of the scope back, and prevents its delivery if that is still possible; returns
+    /// how many [outer requests](CancelScope::outer_requests) there are. Whoever called
+    /// [`CancelScope::cancel`] calls this once for each time when the scope has ended.
     pub fn withdraw(&self) -> usize {
         self.task.upgrade().map_or(0, |task| task.core.withdraw(&self.scope))
+    }
+
+    /// How many requests to the task are outstanding that end further out than here: those from outside
+    /// the task, and those of the scopes around this one. If there are more of them when the scope has
+    /// ended than there were at its entry, its cancellation is not, or not only, its own.
+    #[must_use]
+    pub fn outer_requests(&self) -> usize {
+        self.task.upgrade().map_or(0, |task| task.core.requests_outside(&self.scope))
     }
 
     /// Puts back what the scope has yielded, for whoever has to say something else first: the next

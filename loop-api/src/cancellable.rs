@@ -53,7 +53,15 @@ pub fn clear_waiter<C: Cancellable + ?Sized>(waiter: &Rc<C>) {
     give_up(Rc::as_ptr(waiter).cast());
 }
 
-/// The same for whatever is at `waiter`.
+/// The wait for `waiter` has ended as cancelled. True if a request of the current task did that, which
+/// was passed on to it: the cancellation goes outwards from here, and the await stays pending. Otherwise
+/// the await gives `Cancelled`. For the polls of awaits.
+#[must_use]
+pub fn passes_outwards<C: Cancellable + ?Sized>(waiter: &Rc<C>, reason: &Cancelled) -> bool {
+    delivery::deliver_if_own(reason, Rc::as_ptr(waiter).cast())
+}
+
+/// [`clear_waiter`] for whatever is at `waiter`.
 pub(crate) fn give_up(waiter: *const ()) {
     let given_up = current::look(|task| {
         let old = task.core.take_waiter_if(|mine| requests::is_at(mine, waiter));

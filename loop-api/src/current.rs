@@ -99,6 +99,7 @@ pub(crate) struct StepGuard {
 }
 
 impl StepGuard {
+    #[inline(always)]
     pub(crate) fn enter(core: Rc<DynTask>) -> Self {
         core.enter();
         if OBSERVED.get() {

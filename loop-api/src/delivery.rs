@@ -44,6 +44,10 @@ pub(crate) fn deliver_if_own(cancelled: &Cancelled, waiter: *const ()) -> bool {
     with_current(|task| {
         let core = &task.core;
         let Some(mut request) = core.take_forwarded_to(waiter) else { return false };
+        if request.origin != 0 && core.scope(request.origin).is_none() {
+            // The scope that made it is gone, and what was awaited is not: it is seen to have ended.
+            return false;
+        }
         if request.reason.message().is_none() {
             request.reason = cancelled.clone();
         }
@@ -129,7 +133,7 @@ impl TaskCore {
         if self.finished() || self.scope(origin).is_none() {
             return false;
         }
-        self.count_request();
+        self.count_request_of(scope);
         let request = Request { reason, origin };
         if let Some(mask) = self.mask_within(origin) {
             mask.hold(request);
@@ -139,8 +143,8 @@ impl TaskCore {
         true
     }
 
-    /// Takes a request of `scope` back; returns how many requests remain. What has been delivered
-    /// already is not undone.
+    /// Takes a request of `scope` back, if it has made one; returns how many requests remain outside
+    /// it. What has been delivered already is not undone.
     pub(crate) fn withdraw(&self, scope: &Scope) -> usize {
         let own = scope.own.borrow_mut().take();
         drop(own);
@@ -148,7 +152,10 @@ impl TaskCore {
         for mask in self.scopes_within(0).filter(|scope| scope.is_mask()) {
             mask.release(|held| held.origin == id);
         }
-        self.uncancel()
+        if self.take_request_of(scope) {
+            self.uncancel();
+        }
+        self.requests_outside(scope)
     }
 
     /// CANCEL-16, -17.
@@ -324,7 +331,7 @@ impl TaskCore {
         }
     }
 
-    /// The root future is ready: why its value does not count, if so (CANCEL-10).
+    /// The root future is ready: why a value does not count, if so (CANCEL-10).
     pub(crate) fn overruled(&self) -> Option<Cancelled> {
         if self.nothing_due() {
             return None;

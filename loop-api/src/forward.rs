@@ -66,10 +66,12 @@ impl TaskCore {
         let again = self.is_due(FORWARDED) && self.is_forwarded_to(to);
         let accepted = |passed| {
             // The await asks for it in a later step.
-            let forwarded = Forwarded { request: request.clone(), to: waiter.clone() };
-            self.set_due(FORWARDED);
-            let old = self.with_requests(|all| all.forwarded.replace(forwarded));
-            drop(old);
+            if !(again && self.has_forwarded_outside(request.origin)) {
+                let forwarded = Forwarded { request: request.clone(), to: waiter.clone() };
+                self.set_due(FORWARDED);
+                let old = self.with_requests(|all| all.forwarded.replace(forwarded));
+                drop(old);
+            }
             passed
         };
         self.with_requests(|all| all.walk = walk);
@@ -100,6 +102,14 @@ impl TaskCore {
     fn is_forwarded_to(&self, to: *const ()) -> bool {
         self.with_requests(|all| {
             all.forwarded.as_ref().is_some_and(|mine| address(&mine.to.what) == to)
+        })
+    }
+
+    /// Whether what was passed on was meant further out than a request of `origin`: it outlives that
+    /// one.
+    fn has_forwarded_outside(&self, origin: u64) -> bool {
+        self.with_requests(|all| {
+            all.forwarded.as_ref().is_some_and(|mine| mine.request.origin < origin)
         })
     }
 

@@ -17,7 +17,8 @@ pub(crate) const OWN: u8 = 1 << 3;
 #[derive(Clone)]
 pub(crate) struct Request {
     pub(crate) reason: Cancelled,
-    /// The scope that made it; zero: somebody outside the task, or the task itself.
+    /// The scope that made it; zero: somebody outside the task, or the task itself. Of two that meet
+    /// in one place, the smaller number was meant further out.
     pub(crate) origin: u64,
 }
 
@@ -39,6 +40,8 @@ pub(crate) struct Requests {
     pub(crate) asked: Vec<(Request, u64)>,
     pub(crate) past_scopes: bool,
     pub(crate) scopes: Vec<Rc<Scope>>,
+    /// How many of the outstanding requests were made by scopes.
+    pub(crate) of_scopes: u32,
     /// The last walk that came along.
     pub(crate) walk: u64,
 }

@@ -124,25 +124,29 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<()> {
         let mut this = self.project();
         let Some(cell) = this.cell.as_ref() else { return Poll::Ready(()) };
-        let guard = StepGuard::enter(cell.clone());
+        let first = cell.core.is_new();
         // Not handed outwards, layer by layer: most steps have nothing to hand.
         let mut outcome = None;
-        cell.core.in_context(|| {
-            let step = || {
-                let ended = step(this.future.as_mut(), this.settle, &cell.core, cx);
-                if ended.is_some() {
-                    outcome = ended;
+        {
+            let _step = StepGuard::enter(cell.clone());
+            cell.core.in_context(|| {
+                let step = || {
+                    let ended = step(this.future.as_mut(), this.settle, &cell.core, cx);
+                    if ended.is_some() {
+                        outcome = ended;
+                    }
+                };
+                if let Err(payload) = catch_unwind(AssertUnwindSafe(step)) {
+                    drop_future(this.future.as_mut(), &cell.core);
+                    outcome = Some(Err(Box::new(Panic::new(payload).into())));
                 }
-            };
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(step)) {
-                drop_future(this.future.as_mut(), &cell.core);
-                outcome = Some(Err(Box::new(Panic::new(payload).into())));
-            }
-        });
-        drop(guard);
+            });
+        }
         match outcome {
             None => {
-                cell.remember_waker(cx.waker());
+                if first {
+                    cell.set_waker(cx.waker().clone());
+                }
                 Poll::Pending
             }
             Some(outcome) => {
@@ -184,19 +188,35 @@ fn step<F: Future + 'static, T: 'static>(
     }
 }
 
-/// What a body that returned ends with.
+/// What a body that returned ends with. A request that it did not wait for overrules its value
+/// (CANCEL-10), but no failure.
 fn judge<O: 'static, T>(
     output: O,
     settle: impl FnOnce(O) -> Result<T>,
     core: &TaskCore,
 ) -> Ended<T> {
-    let Some(reason) = core.overruled().or_else(|| output::cancelled_in(&output)) else {
-        return settle(output).map_err(Box::new);
-    };
+    let overruled = core.overruled();
+    if let Some(inside) = output::cancelled_in(&output) {
+        discard(output, core);
+        return Err(cancelled(overruled.unwrap_or(inside), core));
+    }
+    let Some(reason) = overruled else { return settle(output).map_err(Box::new) };
+    let failed = output::error_in(&output).is_some();
+    match settle(output) {
+        Err(error) if !error.is_cancelled() => Err(Box::new(error)),
+        Ok(output) if failed => Ok(output),
+        settled => {
+            discard(settled, core);
+            Err(cancelled(reason, core))
+        }
+    }
+}
+
+#[cold]
+fn discard<O>(output: O, core: &TaskCore) {
     quietly(&core.lp, "a destructor panicked while the value of a task was being dropped", || {
         drop(output);
     });
-    Err(cancelled(reason, core))
 }
 
 #[cold]

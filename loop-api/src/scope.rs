@@ -46,6 +46,8 @@ pub(crate) struct Scope {
     /// The scope around it.
     pub(crate) outer: u64,
     pub(crate) kind: ScopeKind,
+    /// How many requests it has made and not taken back.
+    requests: Cell<u32>,
     /// A request of its own that has not been delivered.
     pub(crate) own: RefCell<Option<Cancelled>>,
     /// `Catch`: what its next poll yields. `Mask`: the request it holds back.
@@ -79,10 +81,11 @@ impl Scope {
         }
     }
 
-    /// One request at a time; those from outside go first, because they outlive every scope.
+    /// One request at a time; the one that was meant further out goes first, because it outlives the
+    /// other.
     pub(crate) fn hold(&self, request: Request) {
         let mut held = self.delivered.borrow_mut();
-        if held.as_ref().is_none_or(|held| held.origin != 0 || request.origin == 0) {
+        if held.as_ref().is_none_or(|held| request.origin <= held.origin) {
             *held = Some(request);
         }
     }
@@ -157,8 +160,10 @@ impl Entry {
     ) -> Polled<F::Output> {
         let Some(task) = with_current(Clone::clone) else { return inner.poll(cx).into() };
         let level = self.level(&task);
-        if self.kind == ScopeKind::Mask {
-            // Held back from the first step on.
+        if self.registered.is_none() && (self.kind == ScopeKind::Mask || task.core.cancelling() > 0)
+        {
+            // Requests are held back from the first step on; and those inside have to know which
+            // requests are made around them.
             self.register(&task, &level);
         }
         let poll = inner.poll(cx);
@@ -198,7 +203,9 @@ impl Entry {
             .is_some_and(|(mine, _)| !std::ptr::addr_eq(mine.as_ptr(), Rc::as_ptr(task)));
         if elsewhere {
             self.leave_to_others();
+            self.id = 0;
         }
+        // A scope has a larger number than those around it.
         if self.id == 0 {
             self.id = NEXT_SCOPE.replace(NEXT_SCOPE.get() + 1);
         }
@@ -215,6 +222,7 @@ impl Entry {
                 place: level.place,
                 outer: level.outer.scope,
                 kind,
+                requests: Cell::new(0),
                 own: RefCell::new(None),
                 delivered: RefCell::new(None),
                 yielded: Cell::new(0),
@@ -272,6 +280,34 @@ impl TaskCore {
             at.map(|at| all.scopes.remove(at))
         });
         drop(removed);
+    }
+
+    /// Counts a request that `scope` makes.
+    pub(crate) fn count_request_of(&self, scope: &Scope) {
+        scope.requests.set(scope.requests.get() + 1);
+        self.with_requests(|all| all.of_scopes += 1);
+        self.count_request();
+    }
+
+    /// Whether `scope` had made a request; it is no longer counted as the scope's.
+    pub(crate) fn take_request_of(&self, scope: &Scope) -> bool {
+        let Some(left) = scope.requests.get().checked_sub(1) else { return false };
+        scope.requests.set(left);
+        self.with_requests(|all| all.of_scopes = all.of_scopes.saturating_sub(1));
+        true
+    }
+
+    /// The outstanding requests from outside the task, and those of the scopes around this one. What
+    /// is inside it, or in another branch of the task, asks for itself only.
+    pub(crate) fn requests_outside(&self, scope: &Scope) -> usize {
+        let of_scopes = self.with_requests(|all| all.of_scopes) as usize;
+        let mut requests = self.cancelling().saturating_sub(of_scopes);
+        let mut outer = self.scope(scope.outer);
+        while let Some(around) = outer {
+            requests += around.requests.get() as usize;
+            outer = self.scope(around.outer);
+        }
+        requests
     }
 
     /// The suspended scope with this number.

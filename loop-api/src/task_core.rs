@@ -230,6 +230,11 @@ impl TaskCore {
         self.phase.get() == Phase::Finished
     }
 
+    /// Whether it has never taken a step.
+    pub(crate) fn is_new(&self) -> bool {
+        self.phase.get() == Phase::Created
+    }
+
     /// Its step begins.
     pub(crate) fn enter(&self) {
         self.phase.set(Phase::Running);
@@ -282,10 +287,9 @@ impl TaskCore {
         }
     }
 
-    #[inline]
-    pub(crate) fn remember_waker(&self, waker: &Waker) {
-        let mine = self.waker.take();
-        self.waker.set(mine.or_else(|| Some(waker.clone())));
+    /// How to wake it from now on.
+    pub(crate) fn set_waker(&self, waker: Waker) {
+        self.waker.set(Some(waker));
     }
 
     /// It has ended. Returns what it still had hold of, if anything.

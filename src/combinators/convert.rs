@@ -122,13 +122,11 @@ impl<T: Send + 'static> IntoLoopFuture for JoinHandle<T> {
             // A loop that has closed meanwhile does not want it any more.
             let _ = remote.call_soon_threadsafe(move || arrive::<T>(key, outcome));
         });
-        let weak = lp.downgrade();
+        // It stays parked until the outcome comes, which it does in any case: the key would be somebody
+        // else's by then.
         future.add_done_callback(move |future| {
             if future.cancelled() {
                 self.cancel();
-                if let Some(lp) = weak.upgrade() {
-                    lp.state().unpark(key);
-                }
             }
         });
         Ok(future)

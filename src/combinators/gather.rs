@@ -4,14 +4,16 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use anyloop_api::{
-    Cancellable, Cancelled, Error, LoopRef, Observer, Result, clear_waiter, set_waiter,
+    Cancellable, Cancelled, Error, LoopRef, Observer, Result, clear_waiter, passes_outwards,
+    set_waiter,
 };
 
+use crate::combinators::cancel_walk::{Parent, cancel_children};
 use crate::combinators::children::{Children, Group};
 use crate::sync::wait_list::polled_too_often;
 
@@ -127,8 +129,10 @@ struct State<G> {
     /// The first child that failed, in time.
     failed: Cell<Option<usize>>,
     stop_at_failure: bool,
-    /// Somebody cancelled the gather; whether it was the task that awaits it.
-    cancelled: RefCell<Option<(Cancelled, bool)>>,
+    /// Somebody cancelled the gather.
+    cancelled: RefCell<Option<Cancelled>>,
+    /// Where a walk that is under way has met it.
+    met: Cell<Option<usize>>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -149,6 +153,7 @@ impl<C: Children, M: Collect<C>> Gather<C, M> {
             failed: Cell::new(None),
             stop_at_failure: M::STOP_AT_FAILURE,
             cancelled: RefCell::new(None),
+            met: Cell::new(None),
             waker: RefCell::new(None),
         };
         let state = Rc::new(state);
@@ -167,7 +172,7 @@ impl<C: Children, M: Collect<C>> Gather<C, M> {
     /// Requests cancellation of every unfinished child; true if any accepted. The gather is done when all
     /// of them are, and has been cancelled then. False if it is done already.
     pub fn cancel(&self) -> bool {
-        self.refused.is_none() && self.state.request_cancel(&Cancelled::new(), false)
+        self.refused.is_none() && self.state.request_cancel(&Cancelled::new())
     }
 }
 
@@ -212,18 +217,13 @@ impl<G: Group> State<G> {
         self.pending.get() == 0 || (failed && self.cancelled.borrow().is_none())
     }
 
-    fn request_cancel(&self, reason: &Cancelled, by_awaiter: bool) -> bool {
+    fn request_cancel(self: &Rc<Self>, reason: &Cancelled) -> bool {
         if self.over() {
             return false;
         }
         // First, because a child may end at once.
-        let before = self.cancelled.replace(Some((reason.clone(), by_awaiter)));
-        let mut accepted = false;
-        if let Some(group) = &*self.group.borrow() {
-            for number in 0..group.len() {
-                accepted |= !group.child(number).done() && group.child(number).cancel(reason);
-            }
-        }
+        let before = self.cancelled.replace(Some(reason.clone()));
+        let accepted = cancel_children(self.clone(), reason);
         if !accepted {
             self.cancelled.replace(before);
         }
@@ -262,9 +262,25 @@ impl<G: Group> Observer for State<G> {
     }
 }
 
+impl<G: Group> Parent for State<G> {
+    fn met(&self) -> &Cell<Option<usize>> {
+        &self.met
+    }
+
+    fn cancel_children(&self, reason: &Cancelled) -> bool {
+        let mut accepted = false;
+        if let Some(group) = &*self.group.borrow() {
+            for number in 0..group.len() {
+                accepted |= !group.child(number).done() && group.child(number).cancel(reason);
+            }
+        }
+        accepted
+    }
+}
+
 impl<G: Group> Cancellable for State<G> {
     fn cancel(self: Rc<Self>, reason: &Cancelled) -> bool {
-        self.request_cancel(reason, true)
+        self.request_cancel(reason)
     }
 
     fn cancelled(&self) -> bool {
@@ -298,10 +314,10 @@ impl<C: Children, M: Collect<C>> Future for Gather<C, M> {
             return Poll::Pending;
         }
         let cancelled = state.cancelled.borrow_mut().take();
-        if let Some((reason, by_awaiter)) = cancelled {
+        if let Some(reason) = cancelled {
             state.abandon(false);
-            if by_awaiter {
-                return pin!(reason.resume()).poll(cx);
+            if passes_outwards(state, &reason) {
+                return Poll::Pending;
             }
             return Poll::Ready(Err(reason.into()));
         }

@@ -1,6 +1,7 @@
 //! Several things at once: gathering, waiting, and what turns one kind of thing into another.
 
 mod as_completed;
+mod cancel_walk;
 mod child;
 mod children;
 mod convert;

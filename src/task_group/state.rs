@@ -149,10 +149,9 @@ impl State {
         if self.stage.get() != Stage::New {
             return Err(Error::usage("task_group: a group is entered only once"));
         }
-        let requests = task.cancelling();
         *self.lp.borrow_mut() = task.get_loop();
         let left = LeftBehind(&self);
-        let mut ending = self.run_body(body, requests).await;
+        let mut ending = self.run_body(body).await;
         self.stage.set(Stage::Waiting);
         if ending.is_bad() {
             self.abort();
@@ -163,11 +162,7 @@ impl State {
         self.conclude(ending).await
     }
 
-    async fn run_body<T>(
-        &self,
-        body: impl Future<Output = Result<T>>,
-        requests: usize,
-    ) -> Ending<T> {
+    async fn run_body<T>(&self, body: impl Future<Output = Result<T>>) -> Ending<T> {
         let caught = async move {
             let mut body = pin!(body);
             poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| body.as_mut().poll(cx))) {
@@ -178,10 +173,19 @@ impl State {
             .await
         };
         let mut body = pin!(catch_cancel(caught));
+        let (mut requests, mut polled_by) = (0, None);
         let ended = poll_fn(|cx| {
-            if self.stage.get() == Stage::New {
-                // Before its first poll: an eager child may fail in it.
-                *self.scope.borrow_mut() = body.as_mut().scope();
+            if let Some(task) = current_task()
+                && polled_by != Some(task.id())
+            {
+                // Before the first poll of this task: an eager child may fail in it.
+                polled_by = Some(task.id());
+                let scope = body.as_mut().scope();
+                requests = scope.as_ref().map_or(0, CancelScope::outer_requests);
+                let left = self.scope.replace(scope);
+                if let Some(left) = left.filter(|_| self.requested.take()) {
+                    left.withdraw();
+                }
                 self.stage.set(Stage::Body);
                 if self.aborting.get() {
                     self.cancel_body();
@@ -212,7 +216,7 @@ impl State {
             let mut waiting = pin!(catch_cancel(AllEnded(self.clone())));
             let mut scope = None;
             let ended = poll_fn(|cx| {
-                scope = scope.take().or_else(|| waiting.as_mut().scope());
+                scope = waiting.as_mut().scope();
                 waiting.as_mut().poll(cx)
             })
             .await;

@@ -52,8 +52,13 @@ impl<F: Future> Future for Timeout<F> {
     type Output = Result<F::Output>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.as_mut().project();
+        let mut this = self.as_mut().project();
         let Some(state) = this.state.clone() else { return self.enter(cx) };
+        if let Some(task) = current_task()
+            && task.id() != state.task.get()
+        {
+            state.follow(&task, this.body.as_mut().scope());
+        }
         let polling = Polling::new(state.clone());
         let polled = this.body.poll(cx);
         drop(polling);
@@ -75,14 +80,10 @@ impl<F: Future> Timeout<F> {
             return Poll::Ready(Err(Error::usage("timeout: not inside a task")));
         };
         let lp = LoopRef::current()?;
-        let requests = task.cancelling();
-        let mut polling = None;
         let deadline = match std::mem::replace(this.limit, Limit::Over) {
             Limit::After(delay) => lp.time() + delay,
             Limit::At(when) => when,
             Limit::Handle(state) if state.stage.get() == Stage::New => {
-                state.enter(&task, &lp);
-                polling = Some(Polling::new(state.clone()));
                 *this.state = Some(state);
                 LoopInstant::FAR_FUTURE
             }
@@ -95,14 +96,21 @@ impl<F: Future> Timeout<F> {
                 )));
             }
         };
+        let requests = match task.cancelling() {
+            0 => 0,
+            _ => this.body.as_mut().scope().map_or(0, |scope| scope.outer_requests()),
+        };
+        let polling = this.state.as_ref().map(|state| {
+            state.enter(&task, &lp, requests);
+            Polling::new(state.clone())
+        });
         let polled = this.body.as_mut().poll(cx);
         drop(polling);
         match polled {
             Poll::Pending => {
                 let state = this.state.get_or_insert_with(|| {
                     let state = State::new(None, Some(deadline));
-                    state.enter(&task, &lp);
-                    state.requests.set(requests);
+                    state.enter(&task, &lp, requests);
                     Rc::new(state)
                 });
                 *state.scope.borrow_mut() = this.body.scope();

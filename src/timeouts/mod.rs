@@ -107,7 +107,7 @@ struct State {
     timer: RefCell<Option<Timer>>,
     /// Once it is suspended.
     scope: RefCell<Option<CancelScope>>,
-    /// The task's requests at the entry.
+    /// The requests from outside it at the entry.
     requests: Cell<usize>,
     task: Cell<u64>,
 }
@@ -214,13 +214,26 @@ impl State {
         }
     }
 
-    fn enter(&self, task: &AnyTask, lp: &LoopRef) {
+    fn enter(&self, task: &AnyTask, lp: &LoopRef, requests: usize) {
         if let Some(delay) = self.delay.get() {
             self.deadline.set(Some(lp.time() + delay));
         }
         self.stage.set(Stage::Active);
-        self.requests.set(task.cancelling());
+        self.requests.set(requests);
         self.task.set(task.id());
+    }
+
+    /// The future was moved to another task.
+    fn follow(&self, task: &AnyTask, scope: Option<CancelScope>) {
+        self.task.set(task.id());
+        self.requests.set(scope.as_ref().map_or(0, CancelScope::outer_requests));
+        let left = self.scope.replace(scope);
+        if self.stage.get() == Stage::Expiring {
+            if let Some(left) = left {
+                left.withdraw();
+            }
+            self.cancel();
+        }
     }
 
     fn arm(self: &Rc<Self>, lp: &LoopRef) -> Result<()> {
@@ -266,8 +279,8 @@ impl State {
         }
     }
 
-    /// The end, in whatever way. `None`: it did not expire. Otherwise the requests that remain beside
-    /// those at the entry.
+    /// The end, in whatever way. `None`: it did not expire. Otherwise the requests from outside it
+    /// beside those at the entry.
     fn leave(&self) -> Option<usize> {
         self.disarm();
         let scope = self.scope.borrow_mut().take();

@@ -20,7 +20,8 @@ cases! {
     COMB_05 => errors_as_values_once_all_have_ended;
     COMB_06 => a_child_that_others_cancelled_is_an_error;
     COMB_07 => a_cancelled_gather_ends_with_its_last_child, cancelled_by_its_handle,
-        a_gather_that_is_dropped_takes_its_children_along;
+        a_gather_that_is_dropped_takes_its_children_along, gathers_may_be_deep,
+        tasks_that_gather_each_other, on_two_ways_to_the_same_gather;
     COMB_08 => a_cancelled_gather_is_cancelled_whatever_its_children_say,
         every_order_of_cancel_and_completion;
     COMB_09 => too_late_to_cancel_it;

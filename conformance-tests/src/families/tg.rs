@@ -1,6 +1,8 @@
-//! Task groups: their life here, failures and cancellations in `tg/ending`.
+//! Task groups: their life here, failures and cancellations in `tg/ending`, cancellations from several
+//! sides in `tg/requests`.
 
 mod ending;
+mod requests;
 
 use std::future::pending;
 
@@ -8,28 +10,32 @@ use anyloop::{TaskGroup, create_task, task_group};
 use anyloop_api::{ContextVar, catch_cancel, sleep};
 
 use self::ending::*;
+use self::requests::*;
 use super::prelude::*;
 use crate::tools::settle_tasks;
 
 cases! {
     TG_01 => leaving_waits_for_all_children, children_may_add_children;
-    TG_02 => one_failure_ends_them_all, every_order_of_two_failures;
+    TG_02 => one_failure_ends_them_all, every_order_of_two_failures,
+        it_goes_with_its_future_to_another_task;
     TG_03 => a_cancelled_child_is_no_failure;
     TG_04 => the_bodys_error_is_one_of_the_group;
-    TG_05 => failures_during_the_abort_are_collected;
+    TG_05 => failures_during_the_abort_are_collected, failures_beside_a_request_are_collected;
     TG_06 => cancelled_from_outside;
-    TG_07 => every_order_of_a_failure_and_a_request;
+    TG_07 => every_order_of_a_failure_and_a_request, a_failure_does_not_replace_the_request;
     TG_08 => its_own_request_is_taken_back;
     TG_09 => repeated_requests_do_not_hurry_it;
     TG_10 => a_request_while_it_waits_goes_on;
-    TG_11 => nested_groups_each_with_its_own_errors;
+    TG_11 => nested_groups_each_with_its_own_errors,
+        a_failure_does_not_replace_an_outer_deadline;
     TG_12 => no_children_before_it_and_after_it;
     TG_13 => entered_once_and_inside_a_task;
     TG_14 => children_that_have_ended_are_let_go;
     TG_15 => a_stubborn_child_is_asked_once;
     TG_16 => panics_come_bare, an_interrupt_comes_bare;
     TG_17 => cancelled_by_its_handle_it_ends_without_an_error,
-        a_cancelled_group_may_have_failed, cancelled_from_a_child_or_a_callback;
+        a_cancelled_group_may_have_failed, cancelled_from_a_child_or_a_callback,
+        cancelled_beside_a_branch_that_is_late;
     TG_18 => cancelled_before_the_entry, cancelled_again_and_too_late;
     TG_19 => children_have_names_and_contexts;
     TG_20 => children_start_in_the_order_of_creation;

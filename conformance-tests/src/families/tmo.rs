@@ -1,5 +1,7 @@
-//! Timeouts: scopes. Waiting for one thing is in `tmo/waiting_for`.
+//! Timeouts: scopes. Several in one task are in `tmo/branches`, waiting for one thing is in
+//! `tmo/waiting_for`.
 
+mod branches;
 mod waiting_for;
 
 use std::future::{pending, poll_fn};
@@ -8,21 +10,24 @@ use std::task::Poll;
 use anyloop::{TimeoutHandle, create_task, timeout, timeout_at, timeout_scope};
 use anyloop_api::{Cancelled, catch_cancel, sleep};
 
+use self::branches::*;
 use self::waiting_for::*;
 use super::prelude::*;
 use crate::tools::{settle_tasks, sleeps};
 
 cases! {
-    TMO_01 => the_body_is_cancelled_once_and_it_is_late;
-    TMO_02 => every_order_of_the_deadline_and_a_request, a_cancellation_before_the_deadline;
-    TMO_03 => afterwards_the_task_is_healthy;
+    TMO_01 => the_body_is_cancelled_once_and_it_is_late, it_goes_with_its_future_to_another_task;
+    TMO_02 => every_order_of_the_deadline_and_a_request, a_cancellation_before_the_deadline,
+        a_request_is_not_taken_for_that_of_a_branch;
+    TMO_03 => afterwards_the_task_is_healthy, two_branches_are_late_at_once,
+        one_branch_is_late_while_another_cleans_up;
     TMO_04 => without_a_deadline_until_it_gets_one;
     TMO_05 => no_time_at_all;
     TMO_06 => what_the_body_says_counts;
     TMO_07 => nested_with_the_same_deadline;
     TMO_08 => the_inner_one_has_more_time;
     TMO_09 => both_pass_while_the_loop_is_busy;
-    TMO_10 => in_the_clean_up_of_a_cancelled_task;
+    TMO_10 => in_the_clean_up_of_a_cancelled_task, in_the_clean_up_of_a_late_one;
     TMO_11 => rescheduled_only_while_it_is_active, later_and_sooner;
     TMO_12 => when_and_expired;
     TMO_13 => entered_once_and_inside_a_task;

@@ -30,7 +30,7 @@ cases! {
     CANCEL_07 => completed_but_not_delivered, also_in_one_of_two_branches;
     CANCEL_08 => before_the_first_step;
     CANCEL_09 => a_self_cancel_waits_for_a_suspension, at_every_kind_of_suspension;
-    CANCEL_10 => returning_after_a_self_cancel;
+    CANCEL_10 => returning_after_a_self_cancel, failing_after_a_self_cancel;
     CANCEL_11 => a_self_cancelled_task_cancels_what_it_awaits;
     CANCEL_13 => requests_before_delivery_coalesce;
     CANCEL_14 => cancelled_by_somebody_else;

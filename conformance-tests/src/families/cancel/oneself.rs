@@ -150,6 +150,39 @@ pub(super) fn returning_after_a_self_cancel(cx: &Context) -> Outcome {
     reports.none()
 }
 
+/// Only values are overruled: whoever raises an error instead has failed.
+pub(super) fn failing_after_a_self_cancel(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let reports = Reports::of(&lp);
+    let fails = |error: Error| async move {
+        cancel_oneself();
+        Err::<(), Error>(error)
+    };
+    let task = lp.create_task(fails(Error::QueueEmpty))?;
+    run_once(&lp)?;
+    ensure!(!task.cancelled(), "the error was overruled");
+    ensure_is!(task.take_result(), Ok(Err(Error::QueueEmpty)));
+    // One that nobody looks at is not lost.
+    drop(lp.create_task(fails(Error::QueueFull))?);
+    run_once(&lp)?;
+    ensure_is!(reports.one()?.exception, Some(Error::QueueFull));
+    // A cancellation is no such error.
+    let task = lp.create_task(fails(anyloop_api::Cancelled::new().into()))?;
+    run_once(&lp)?;
+    ensure!(task.cancelled(), "the task ended with its cancellation as a value");
+    // Where the type of the output says whether it is one, any error counts.
+    lp.run_until_complete(async {
+        let fails = async {
+            cancel_oneself();
+            Err::<u32, _>(std::io::Error::other("on purpose"))
+        };
+        let task = anyloop::ensure_future(fails)?;
+        let outcome = task.await;
+        ensure_is!(outcome, Err(ref error) if error.to_string().contains("on purpose"));
+        Ok(())
+    })?
+}
+
 pub(super) fn a_self_cancelled_task_cancels_what_it_awaits(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
     let trace = cx.trace();

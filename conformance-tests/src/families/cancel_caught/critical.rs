@@ -123,6 +123,41 @@ pub(super) fn a_critical_part_that_begins_after_the_request(cx: &Context) -> Out
     Ok(())
 }
 
+/// The part begins in one branch while another one waits for children that take their time to end.
+pub(super) fn a_critical_part_beside_a_gather(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    let gates = [Gate::new(), Gate::new(), Gate::new()];
+    let ([begin, cleaned, end], log) = (gates.clone(), trace.clone());
+    let task = lp.create_task(async move {
+        let dropped = log.clone();
+        let part = async {
+            begin.wait().await;
+            let _guard = OnDrop(move || dropped.push("part dropped"));
+            uncancellable(end.wait()).await;
+            log.push("part over");
+        };
+        let slow = on_cancel(pending::<()>(), || async move { cleaned.wait().await });
+        let (_, gathered) = both(part, anyloop::gather((slow,))).await;
+        log.push(if gathered.is_err() { "seen" } else { "unseen" });
+        yield_now().await;
+        log.push("not reached");
+    })?;
+    run_times(&lp, 2)?;
+    task.cancel();
+    run_times(&lp, 2)?;
+    gates[0].open();
+    run_once(&lp)?;
+    gates[1].open();
+    run_times(&lp, 4)?;
+    trace.expect([])?;
+    gates[2].open();
+    run_times(&lp, 3)?;
+    trace.expect(["part over", "part dropped", "seen"])?;
+    ensure!(task.cancelled(), "the request is gone");
+    Ok(())
+}
+
 /// A timeout within a critical part works; the critical part only keeps the outside out.
 pub(super) fn a_critical_part_may_cancel_its_own(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;

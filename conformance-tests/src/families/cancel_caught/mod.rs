@@ -20,11 +20,12 @@ cases! {
         on_cancel_cleans_up_and_lets_it_through, with_cleanup_runs_whatever_happens,
         with_cleanup_and_a_panic, nested_scopes_inner_first, a_scope_of_no_task_just_runs,
         a_critical_part_holds_it_back, a_critical_part_that_begins_after_the_request,
-        a_critical_part_may_cancel_its_own, a_scope_that_is_dropped_passes_it_on,
+        a_critical_part_may_cancel_its_own,
+        a_critical_part_beside_a_gather, a_scope_that_is_dropped_passes_it_on,
         destructors_that_panic, destructors_that_use_the_task, a_scope_may_change_its_task;
     CANCEL_13 => a_second_request_interrupts_the_clean_up, each_request_goes_one_scope_out;
     CANCEL_15 => resumed_without_a_request, returned_as_an_error;
     CANCEL_18 => a_timeout_takes_back_its_own, nested_timeouts_keep_the_count,
-        a_request_from_outside_outlives_the_timeout;
+        a_request_from_outside_outlives_the_timeout, a_timeout_that_is_gone_cancels_nothing;
     CANCEL_22 => no_conversion_into_other_errors, a_body_that_ignores_all_errors;
 }

@@ -1,12 +1,13 @@
 //! Requests of a timeout next to those from outside.
 
 use std::future::{pending, poll_fn, ready};
+use std::pin::pin;
 use std::task::Poll;
 
-use anyloop_api::{Cancelled, catch_cancel, sleep};
+use anyloop_api::{Cancelled, catch_cancel, on_cancel, sleep};
 
 use crate::families::prelude::*;
-use crate::tools::OnDrop;
+use crate::tools::{Gate, OnDrop, settle_tasks};
 
 /// What every timeout is made of. `None`: the time was up.
 pub(super) async fn timeout<T>(
@@ -27,7 +28,7 @@ pub(super) async fn timeout<T>(
             timer.cancel();
         }
     });
-    let entry = current_task().map_or(0, |me| me.cancelling());
+    let entry = scope.outer_requests();
     let caught = guarded.await;
     // Exactly its own request, if it made one.
     let left = if fired.get() { scope.withdraw() } else { usize::MAX };
@@ -113,4 +114,53 @@ pub(super) fn a_request_from_outside_outlives_the_timeout(cx: &Context) -> Outco
         ensure_eq!(task.cancelling(), 1, "requests: that from outside only");
     }
     Ok(())
+}
+
+/// Waits for `work`, at first in a timeout that is dropped when `stop` opens.
+async fn in_a_race<W: Future + Unpin>(mut work: W, stop: Gate) -> W::Output {
+    {
+        let (mut late, mut stopped) = (pin!(anyloop::timeout(ms(1), &mut work)), pin!(stop.wait()));
+        let first = poll_fn(|cx| {
+            if late.as_mut().poll(cx).is_ready() {
+                return Poll::Ready("the timeout");
+            }
+            stopped.as_mut().poll(cx).map(|()| "the gate")
+        });
+        assert_eq!(first.await, "the gate");
+    }
+    work.await
+}
+
+/// Its request was passed on to what goes on without it.
+pub(super) fn a_timeout_that_is_gone_cancels_nothing(cx: &Context) -> Outcome {
+    main(cx, async {
+        for gathered in [false, true] {
+            let (stop, cleaned) = (Gate::new(), Gate::new());
+            let cleaning = cleaned.clone();
+            let slow = on_cancel(pending::<()>(), || async move { cleaning.wait().await });
+            let child = anyloop::create_task(slow)?;
+            let (work, stopping) = (child.clone(), stop.clone());
+            // Told by a value: a body that ends with its cancellation makes a cancelled task.
+            let task = if gathered {
+                let all = anyloop::gather((work,));
+                let raced = in_a_race(all, stopping);
+                anyloop::create_task(async { raced.await.is_err_and(|e| e.is_cancelled()) })?
+            } else {
+                let raced = in_a_race(work, stopping);
+                anyloop::create_task(async { raced.await.is_err_and(|e| e.is_cancelled()) })?
+            };
+            while child.cancelling() == 0 {
+                sleep(ms(1)).await;
+            }
+            stop.open();
+            settle_tasks().await;
+            ensure_eq!(task.cancelling(), 0, "requests");
+            cleaned.open();
+            settle_tasks().await;
+            ensure!(child.cancelled(), "the child is not cancelled");
+            ensure!(!task.cancelled(), "gathered: {gathered}: the task was cancelled as well");
+            ensure!(task.take_result()?, "the await did not say that it was cancelled");
+        }
+        Ok(())
+    })
 }

@@ -1,6 +1,7 @@
 //! `gather`.
 
-use std::future::pending;
+use std::future::{Future, pending};
+use std::pin::Pin;
 
 use anyloop::{create_task, ensure_future, gather, gather_results, gather_vec};
 use anyloop_api::{catch_cancel, sleep};
@@ -247,6 +248,87 @@ pub(super) fn a_gather_that_is_dropped_takes_its_children_along(cx: &Context) ->
         settle_tasks().await;
         ensure!(task.cancelled(), "a child goes on though nobody gathers it");
         ensure_eq!(dropped.get(), 1, "bodies that were dropped");
+        Ok(())
+    })
+}
+
+/// A task that gathers a task that gathers a task.
+async fn level(depth: usize) -> u8 {
+    let Some(next) = depth.checked_sub(1) else { return pending().await };
+    let deeper: Pin<Box<dyn Future<Output = u8>>> = Box::pin(level(next));
+    gather((deeper,)).await.map_or(1, |(value,)| value)
+}
+
+pub(super) fn gathers_may_be_deep(cx: &Context) -> Outcome {
+    const DEPTH: usize = 20_000;
+    let lp = cx.new_loop()?;
+    for dropped in [false, true] {
+        let task = lp.create_task(async move {
+            let mut all = gather((level(DEPTH),));
+            if dropped {
+                let _ = catch_cancel(&mut all).await;
+                drop(all);
+                return pending().await;
+            }
+            all.await.map_or(1, |(value,)| value)
+        })?;
+        run_times(&lp, DEPTH + 4)?;
+        ensure_eq!(lp.all_tasks().len(), DEPTH + 2, "tasks");
+        ensure!(task.cancel(), "cancel() says false");
+        run_times(&lp, 2 * DEPTH + 8)?;
+        ensure_eq!(lp.all_tasks().len(), usize::from(dropped), "tasks that are left");
+        task.cancel();
+        run_times(&lp, 2)?;
+        ensure!(task.cancelled(), "not cancelled");
+    }
+    Ok(())
+}
+
+pub(super) fn tasks_that_gather_each_other(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    for which in 0..3 {
+        let slot: Rc<RefCell<Option<Task<()>>>> = Rc::default();
+        let theirs = slot.clone();
+        let first = lp.create_task(async move {
+            let second = theirs.take();
+            let _ = gather((second.ok_or(Error::QueueEmpty)?,)).await;
+            Ok::<_, Error>(())
+        })?;
+        let other = first.clone();
+        let second = lp.create_task(async move {
+            let _ = gather((other,)).await;
+        })?;
+        slot.replace(Some(second.clone()));
+        let third = second.clone();
+        let third = lp.create_task(async move { gather((third,)).await.map(drop) })?;
+        run_times(&lp, 2)?;
+        let accepted = [first.any(), second.any(), third.any()][which].cancel();
+        ensure!(accepted, "cancel() says false");
+        run_times(&lp, 8)?;
+        let done = [first.done(), second.done(), third.done()];
+        ensure_eq!(done, [true; 3], "done, when number {which} was cancelled");
+    }
+    Ok(())
+}
+
+/// The second way finds the request there already: the tasks still wait for their children.
+pub(super) fn on_two_ways_to_the_same_gather(cx: &Context) -> Outcome {
+    main(cx, async {
+        let gate = Gate::new();
+        let slow = create_task(slow_to_end(gate.clone(), false))?;
+        let child = slow.clone();
+        let middle = create_task(async move { gather((child,)).await.map(drop) })?;
+        let sides = [middle.clone(), middle.clone()]
+            .map(|middle| create_task(async move { gather((middle,)).await.map(drop) }));
+        let [left, right] = sides;
+        let task = create_task(gather((left?, right?)))?;
+        settle_tasks().await;
+        ensure!(task.cancel(), "cancel() says false");
+        settle_tasks().await;
+        ensure!(!slow.done() && !middle.done() && !task.done(), "somebody did not wait");
+        gate.open();
+        settle_tasks().await;
+        ensure!(slow.cancelled() && middle.cancelled() && task.cancelled(), "not cancelled");
         Ok(())
     })
 }

@@ -34,7 +34,7 @@ cases! {
     FUT_18 => dropping_a_pending_future_is_silent;
     FUT_19 => the_reason_reaches_the_awaiter;
     FUT_20 => a_threads_result_arrives_on_the_loop, cancelled_first_the_late_result_is_ignored,
-        cancelling_reaches_the_job, work_of_another_loop_is_wrapped;
+        cancelling_reaches_the_job, work_of_another_loop_is_wrapped, a_late_outcome_is_nobody_elses;
     FUT_21 => wrapping_a_loops_future_gives_it_back, ensuring_a_task_gives_it_back,
         another_loops_task_is_refused;
     FUT_22 => set_unless_done_never_fails;

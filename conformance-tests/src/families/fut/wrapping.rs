@@ -64,14 +64,7 @@ pub(super) fn work_of_another_loop_is_wrapped(cx: &Context) -> Outcome {
     let (lp, other) = (cx.new_loop()?, cx.new_loop()?);
     let reports = Reports::of(&lp);
     let remote = other.remote();
-    let submit = |value: u8| {
-        let work = async move {
-            yield_now().await;
-            value
-        };
-        let handle = run_coroutine_threadsafe(work, &remote)?;
-        lp.run_until_complete(async move { wrap_future(handle) })?
-    };
+    let submit = |value| submit(&lp, &remote, value);
     let (wanted, cancelled, cancelled_late) = (submit(1)?, submit(2)?, submit(3)?);
     cancelled.cancel();
     run_times(&lp, 2)?;
@@ -83,6 +76,30 @@ pub(super) fn work_of_another_loop_is_wrapped(cx: &Context) -> Outcome {
     run_times(&lp, 2)?;
     ensure!(cancelled.cancelled() && cancelled_late.cancelled(), "a late outcome was taken");
     reports.none()
+}
+
+/// Work for the loop behind `remote` that yields `value`, as a future of `lp`.
+fn submit(lp: &LoopRef, remote: &RemoteHandle, value: u8) -> Result<LoopFuture<u8>, Error> {
+    let work = async move {
+        yield_now().await;
+        value
+    };
+    let handle = run_coroutine_threadsafe(work, remote)?;
+    lp.run_until_complete(async move { wrap_future(handle) })?
+}
+
+pub(super) fn a_late_outcome_is_nobody_elses(cx: &Context) -> Outcome {
+    let (lp, other) = (cx.new_loop()?, cx.new_loop()?);
+    let remote = other.remote();
+    let cancelled = submit(&lp, &remote, 1)?;
+    cancelled.cancel();
+    run_times(&lp, 2)?;
+    // Nobody may take it for the one whose work ends first.
+    let wanted = submit(&lp, &remote, 2)?;
+    run_times(&other, 8)?;
+    ensure_eq!(lp.run_until_complete(wanted)??, 2, "the outcome");
+    ensure!(cancelled.cancelled(), "a late outcome was taken");
+    Ok(())
 }
 
 pub(super) fn wrapping_a_loops_future_gives_it_back(cx: &Context) -> Outcome {

@@ -3,13 +3,13 @@
 use std::future::pending;
 
 use anyloop::{TaskGroup, create_task, task_group};
-use anyloop_api::{Interrupt, catch_cancel, raise_interrupt, sleep};
+use anyloop_api::{Interrupt, catch_cancel, raise_interrupt, sleep, uncancellable};
 
 use super::{errors, requests};
 use crate::families::prelude::*;
 use crate::tools::{Gate, interleavings, settle_tasks};
 
-type Done = anyloop::Result<()>;
+pub(super) type Done = anyloop::Result<()>;
 
 /// Never ends by itself, and says when it is cancelled.
 async fn endless(log: crate::tools::Trace, name: &'static str) -> Done {
@@ -23,7 +23,7 @@ async fn endless(log: crate::tools::Trace, name: &'static str) -> Done {
 }
 
 /// Fails when the gate opens; cancelled before, it is merely cancelled.
-async fn fails_after(gate: Gate, error: Error) -> Done {
+pub(super) async fn fails_after(gate: Gate, error: Error) -> Done {
     gate.wait().await;
     Err(error)
 }
@@ -171,6 +171,35 @@ pub(super) fn failures_during_the_abort_are_collected(cx: &Context) -> Outcome {
             let found = texts.iter().filter(|text| text.contains(&number.to_string())).count();
             ensure_eq!(found, 1, "errors of child {number}: {texts:?}");
         }
+        Ok(())
+    })
+}
+
+/// The request is held back or was made a moment before, so nothing of it was delivered.
+pub(super) fn failures_beside_a_request_are_collected(cx: &Context) -> Outcome {
+    main(cx, async {
+        let ended = task_group(|group| async move {
+            let gate = Gate::new();
+            let critical = fails_after(gate.clone(), Error::QueueFull);
+            group.create_task(uncancellable(critical))?;
+            yield_now().await;
+            group.create_task(async move {
+                // After the group was aborted.
+                LoopRef::current()?.call_soon(move || gate.open())?;
+                Err::<(), Error>(Error::QueueEmpty)
+            })?;
+            pending::<Done>().await
+        });
+        ensure_is!(&errors(ended.await)?[..], [Error::QueueEmpty, Error::QueueFull]);
+        let ended = task_group(|group| async move {
+            let theirs = group.clone();
+            group.create_task(async move {
+                theirs.cancel();
+                Err::<(), Error>(Error::QueueEmpty)
+            })?;
+            pending::<Done>().await
+        });
+        ensure_is!(&errors(ended.await)?[..], [Error::QueueEmpty]);
         Ok(())
     })
 }
