@@ -79,7 +79,7 @@ impl<T> Joint<T> {
     }
 
     pub(crate) fn wait(&self, timeout: Option<Duration>) -> Result<T> {
-        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut state = self.lock();
         while !state.finished {
             let Some(deadline) = deadline else {

@@ -124,7 +124,7 @@ impl Executor for ThreadPool {
     }
 
     fn join(&self, timeout: Option<Duration>) -> bool {
-        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut state = self.shared.lock();
         while state.threads > 0 {
             let Some(deadline) = deadline else {

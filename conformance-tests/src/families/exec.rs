@@ -1,8 +1,8 @@
 //! Executors: blocking functions off the loop's thread.
 
-use std::fs;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::{fmt, fs};
 
 use anyloop_api::{Executor, Job, LoopConfig};
 
@@ -18,9 +18,10 @@ cases! {
     EXEC_04 => cancelled_before_the_start_it_never_runs, cancelled_afterwards_it_runs_to_its_end,
         cancelling_the_awaiting_task_cancels_the_job;
     EXEC_05 => the_default_pool_refuses_after_shutdown, explicit_executors_still_work,
-        a_replaced_default_is_used;
+        a_replaced_default_is_used, a_replaced_default_may_come_back;
     EXEC_06 => shutdown_waits_while_the_loop_turns, shutdown_gives_up_in_time_with_a_warning,
-        shutdown_runs_what_is_queued;
+        shutdown_runs_what_is_queued, no_limit_is_too_long,
+        an_executor_that_panics_is_not_waited_for;
     EXEC_07 => workers_share_a_prefix;
     EXEC_08 => no_thread_before_the_first_job;
 }
@@ -318,6 +319,81 @@ fn a_replaced_default_is_used(cx: &Context) -> Outcome {
     ensure_eq!((first.executed.get(), second.executed.get()), (1, 1), "jobs of each executor");
     lp.close()?;
     ensure_eq!(second.shut_down.get(), 1, "shutdowns by close()");
+    Ok(())
+}
+
+/// An executor that runs its jobs when it is shut down, on the loop's own thread.
+#[derive(Default)]
+struct Late(Mutex<Vec<Job>>);
+
+impl fmt::Debug for Late {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Late({} jobs)", self.jobs().len())
+    }
+}
+
+impl Late {
+    fn jobs(&self) -> std::sync::MutexGuard<'_, Vec<Job>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Executor for Late {
+    fn execute(&self, job: Job) -> Result<(), Error> {
+        self.jobs().push(job);
+        Ok(())
+    }
+
+    fn shutdown(&self) {
+        let jobs = std::mem::take(&mut *self.jobs());
+        jobs.into_iter().for_each(|job| job());
+    }
+}
+
+fn a_replaced_default_may_come_back(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    lp.set_default_executor(Arc::new(Late::default()));
+    let job = lp.run_in_executor(None, || {
+        // Inside of the call that replaces it.
+        LoopRef::current().and_then(|lp| lp.run_in_executor(None, || ()).map(drop)).is_ok()
+    })?;
+    let inner = lp.clone();
+    lp.call_soon(move || inner.set_default_executor(Arc::new(Late::default())))?;
+    ensure!(lp.run_until_done(&job)?, "the job could not ask for another one");
+    Ok(())
+}
+
+fn no_limit_is_too_long(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let reports = Reports::of(&lp);
+    lp.run_until_done(&lp.run_in_executor(None, || ())?)?;
+    lp.run_until_complete(lp.shutdown_default_executor(Some(Duration::MAX)))?;
+    reports.none()
+}
+
+/// An executor that cannot be waited for.
+#[derive(Debug)]
+struct Broken;
+
+impl Executor for Broken {
+    fn execute(&self, job: Job) -> Result<(), Error> {
+        job();
+        Ok(())
+    }
+
+    fn shutdown(&self) {}
+
+    fn join(&self, _: Option<Duration>) -> bool {
+        panic!("in join")
+    }
+}
+
+fn an_executor_that_panics_is_not_waited_for(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let reports = Reports::of(&lp);
+    lp.set_default_executor(Arc::new(Broken));
+    lp.run_until_complete(lp.shutdown_default_executor(None))?;
+    ensure!(reports.count() <= 1, "more was reported than one executor: {:?}", reports.take());
     Ok(())
 }
 

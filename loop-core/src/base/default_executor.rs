@@ -1,5 +1,6 @@
 //! The pool that `run_in_executor` uses by default: made when it is first needed.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +39,9 @@ impl BaseLoop {
             let key = lp.state().park(Rc::new(done.clone()));
             let remote = lp.remote();
             let joiner = std::thread::Builder::new().name("anyloop-join".into()).spawn(move || {
-                let joined = executor.join(timeout);
+                // The executor may be the user's; whoever waits for it is told in any case.
+                let join = AssertUnwindSafe(|| executor.join(timeout));
+                let joined = catch_unwind(join).unwrap_or(false);
                 let _ = remote.call_soon_threadsafe(move || {
                     let parked = LoopRef::current().ok().and_then(|lp| lp.state().unpark(key));
                     let done = parked.and_then(|parked| parked.downcast::<LoopFuture<bool>>().ok());

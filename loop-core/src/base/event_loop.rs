@@ -113,7 +113,8 @@ impl EventLoop for BaseLoop {
     }
 
     fn set_default_executor(&self, executor: SharedExecutor) {
-        if let Some(old) = self.executor.borrow_mut().replace(executor) {
+        let old = self.executor.borrow_mut().replace(executor);
+        if let Some(old) = old {
             old.shutdown();
         }
     }
