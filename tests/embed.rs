@@ -9,9 +9,14 @@ mod support;
 #[allow(dead_code, unreachable_pub, reason = "the example's own main")]
 mod embed;
 
+use std::cell::{Cell, RefCell};
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use anyloop::{EventLoopExt, Result};
+use anyloop::{Connect, EventLoopExt, LoopRef, Protocol, Result, Transport};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 on_every_backend! {
     fn the_host_keeps_its_own_pace_and_ours(backend) {
@@ -51,4 +56,92 @@ on_every_backend! {
         assert_eq!(lp.next_timeout(), None);
         Ok(())
     }
+
+    /// What was offered and not taken is delivered all the same, also if the wait is the host's.
+    fn an_offer_runs_out(backend) {
+        let lp = anyloop::new_event_loop_with(backend)?;
+        let (near, mut far) = pair()?;
+        let lazy = Rc::new(Lazy::default());
+        let theirs = lazy.clone();
+        let connecting = lp.connect(move || Shared(theirs), Connect::socket(near));
+        let connection = lp.run_until_complete(connecting)??;
+        far.write_all(b"1")?;
+        turn_until(&lp, || lazy.received.get() == 1)?;
+        far.write_all(b"2")?;
+        turn_until(&lp, || lazy.received.get() == 2)?;
+        lazy.transport.take();
+        drop(connection);
+        lp.close()
+    }
+
+    /// Asked in the middle of a run, it takes no events away.
+    fn the_timeout_inside_a_callback(backend) {
+        let lp = anyloop::new_event_loop_with(backend)?;
+        let (first, mut to_first) = pair()?;
+        let (second, mut to_second) = pair()?;
+        let first = Rc::new(first);
+        let (asking, watched) = (lp.clone(), first.clone());
+        lp.add_reader(&*first, move || {
+            to_second.write_all(b"x").expect("there is room");
+            assert_eq!(asking.next_timeout(), Some(Duration::ZERO));
+            asking.remove_reader(&*watched).expect("it was there");
+        })?;
+        let stopping = lp.clone();
+        let seen = Rc::new(Cell::new(false));
+        let theirs = seen.clone();
+        lp.add_reader(&second, move || {
+            theirs.set(true);
+            stopping.stop();
+        })?;
+        to_first.write_all(b"x")?;
+        lp.run_forever()?;
+        assert!(seen.get());
+        lp.remove_reader(&second)?;
+        lp.close()
+    }
+}
+
+/// Wants to read by itself, and never does.
+#[derive(Default)]
+struct Lazy {
+    transport: RefCell<Option<Transport>>,
+    received: Cell<usize>,
+}
+
+struct Shared(Rc<Lazy>);
+
+impl Protocol for Shared {
+    fn connection_made(&self, transport: Transport) {
+        *self.0.transport.borrow_mut() = Some(transport);
+    }
+
+    fn readable(&self) -> bool {
+        true
+    }
+
+    fn data_received(&self, data: &[u8]) {
+        self.0.received.set(self.0.received.get() + data.len());
+        let _ = self.0.transport.borrow().as_ref().map(Transport::await_readable);
+    }
+}
+
+/// A host that sleeps for as long as it is told, and at most for ten seconds.
+fn turn_until(lp: &LoopRef, done: impl Fn() -> bool) -> Result<()> {
+    while !done() {
+        let timeout = lp.next_timeout().unwrap_or(Duration::from_secs(10));
+        let fd = lp.as_fd().expect("a loop that is open has one");
+        let spec =
+            Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
+        let ready = poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&spec)).expect("it is valid");
+        assert!(ready > 0 || timeout < Duration::from_secs(10), "nothing came");
+        lp.turn()?;
+    }
+    Ok(())
+}
+
+fn pair() -> Result<(TcpStream, TcpStream)> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let near = TcpStream::connect(listener.local_addr()?)?;
+    near.set_nonblocking(true)?;
+    Ok((near, listener.accept()?.0))
 }

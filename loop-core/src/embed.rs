@@ -24,14 +24,15 @@ impl BaseLoop {
         if self.is_closed() {
             return None;
         }
-        if self.state().is_inherited() {
-            // The turn will say so.
+        if self.state().is_inherited() || self.state().is_running() {
+            // The turn will say so. What a poll brought in the middle of a run would be lost.
             return Some(Duration::ZERO);
         }
         self.flush_dirty();
         if self.inbox.awake() {
             self.drain_inbox();
         }
+        self.withdraw_offers_at_rest();
         if self.is_busy() || !self.inbox.prepare_sleep() {
             return Some(Duration::ZERO);
         }

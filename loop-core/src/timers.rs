@@ -62,7 +62,16 @@ impl Timers {
 
     /// The earliest deadline of a live timer; cancelled ones at the front are thrown out first, so
     /// that they never cause a wake-up (TIMER-12).
+    #[inline]
     pub(crate) fn next_deadline(&self) -> Option<LoopInstant> {
+        if self.is_empty() {
+            return None;
+        }
+        self.first_deadline()
+    }
+
+    #[inline(never)]
+    fn first_deadline(&self) -> Option<LoopInstant> {
         loop {
             let dead = {
                 let mut heap = self.heap.borrow_mut();
@@ -85,6 +94,11 @@ impl Timers {
             return None;
         }
         self.heap.borrow_mut().pop()
+    }
+
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.heap.borrow().keys.is_empty()
     }
 
     /// How many entries are stored, cancelled ones included.

@@ -1,6 +1,6 @@
 //! Closing a loop: nothing of the user's is left in it, whatever the destructors do.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::io::{self, Write as _};
 
 use anyloop_api::Report;
@@ -21,7 +21,8 @@ impl BaseLoop {
         let lp = self.state.weak().upgrade();
         let signals = self.signals.borrow_mut().take();
         self.quietly(|| drop(signals));
-        if let Some(executor) = self.executor.borrow_mut().take() {
+        let executor = self.executor.borrow_mut().take();
+        if let Some(executor) = executor {
             executor.shutdown();
         }
         self.state.abort_tasks(lp.as_ref(), || {
@@ -42,7 +43,7 @@ impl BaseLoop {
         }
         drop(watchers);
         drop((self.dirty.take(), self.lazy.take()));
-        drop(self.offers.each_ref().map(Cell::take));
+        drop(self.offers.each_ref().map(RefCell::take));
         self.quietly(|| drop(self.events.take()));
         self.quietly(|| drop(self.again.take()));
         self.discard_ready();

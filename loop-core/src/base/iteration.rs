@@ -10,6 +10,7 @@
 //! ```
 
 use std::time::Duration;
+use std::vec::Drain;
 
 use anyloop_api::{Error, EventLoop, Handle, LoopInstant, Panic, Report, Result};
 
@@ -144,12 +145,11 @@ impl BaseLoop {
     }
 
     pub(crate) fn poll_driver(&self, timeout: Option<Duration>) -> Result<()> {
-        let mut events = self.events.take();
+        let events = &mut *self.events.borrow_mut();
         events.append(&mut self.again.borrow_mut());
         self.polls.set(self.polls.get() + 1);
-        let polled = self.driver.borrow_mut().poll(timeout, &mut events);
-        self.settle_lazy(&mut events);
-        self.events.set(events);
+        let polled = self.driver.borrow_mut().poll(timeout, events);
+        self.settle_lazy(events);
         polled.map_err(|error| {
             Error::os(format!("polling the {} driver", self.state.backend()), error)
         })
@@ -157,19 +157,14 @@ impl BaseLoop {
 
     /// Whether the poll brought anything.
     pub(crate) fn has_events(&self) -> bool {
-        let events = self.events.take();
-        let any = !events.is_empty();
-        self.events.set(events);
-        any
+        !self.events.borrow().is_empty()
     }
 
     /// Gives what the poll brought its place in the ready queue.
     pub(crate) fn queue_events(&self) {
-        let events = self.events.take();
-        if !events.is_empty() {
+        if self.has_events() {
             self.ready.push(|| Entry::Events);
         }
-        self.events.set(events);
     }
 
     /// `None`: until something happens.
@@ -205,37 +200,49 @@ impl BaseLoop {
         }
     }
 
+    fn dispatch_each(&self, events: &mut Drain<'_, Event>) {
+        while !self.state.interrupted()
+            && let Some(event) = events.next()
+        {
+            let Some(source) = self.sources.get(event.key()) else { continue };
+            if self.state.observed() {
+                self.dispatch_observed(source, event);
+            } else if let Event::Ready { key, readiness } = event {
+                source.on_readiness(key, readiness);
+                // There is nothing in it, and looking for that costs more than the rest.
+                std::mem::forget(event);
+            } else {
+                source.on_event(event);
+            }
+        }
+    }
+
+    /// Calls `f`, which goes on where it was, until it returns: callbacks have guards of their own, but
+    /// what panics in a destructor or a waker must not cost others their events.
+    pub(super) fn to_the_end(&self, mut f: impl FnMut()) {
+        let report = |panic| Report::new("a destructor or a waker panicked").exception(panic);
+        while self.guard(&mut f, report).is_err() {}
+    }
+
     #[inline(never)]
     fn dispatch(&self) {
         let mut events = self.events.take();
         let few = events.len() < events.capacity() / 8;
         let mut rest = events.drain(..);
-        while let Some(event) = rest.next() {
-            if let Some(source) = self.sources.get(event.key()) {
-                if self.state.observed() {
-                    self.dispatch_observed(source, event);
-                } else if let Event::Ready { key, readiness } = event {
-                    source.on_readiness(key, readiness);
-                    // There is nothing in it, and looking for that costs more than the rest.
-                    std::mem::forget(event);
-                } else {
-                    source.on_event(event);
-                }
-            }
-            if self.state.interrupted() {
-                // What was not dispatched stays for the next run (LIFE-18).
-                let mut again = self.again.borrow_mut();
-                let newer = std::mem::take(&mut *again);
-                again.extend(rest);
-                again.extend(newer);
-                return;
-            }
+        self.to_the_end(|| self.dispatch_each(&mut rest));
+        if self.state.interrupted() {
+            // What was not dispatched stays for the next run (LIFE-18).
+            let mut again = self.again.borrow_mut();
+            let newer = std::mem::take(&mut *again);
+            again.extend(rest);
+            again.extend(newer);
+            return;
         }
         drop(rest);
         if few && events.capacity() > EVENTS_KEPT {
             // There was a burst once.
             events = Vec::new();
         }
-        self.events.set(events);
+        self.events.replace(events);
     }
 }

@@ -58,7 +58,7 @@ pub struct BaseLoop {
     drained: Cell<VecDeque<Item>>,
     pub(crate) sources: Sources,
     /// What the last poll brought, until its turn in the ready queue.
-    events: Cell<Vec<Event>>,
+    events: RefCell<Vec<Event>>,
     /// Events that the core makes up for its next iteration (a stream with more to read).
     again: RefCell<Vec<Event>>,
     stopping: Cell<bool>,
@@ -66,13 +66,13 @@ pub struct BaseLoop {
     since_poll: Cell<u64>,
     skip_budget: Cell<u64>,
     polled_at: Cell<u64>,
-    dirty: Cell<Vec<Rc<Stream>>>,
+    dirty: RefCell<Vec<Rc<Stream>>>,
     /// Streams with a lazy send that is not known to be over, in the order of the sends.
-    lazy: Cell<Vec<Rc<Stream>>>,
+    lazy: RefCell<Vec<Rc<Stream>>>,
     /// What became of such sends; empty, for its memory.
     lazily_sent: Cell<Vec<LazySend>>,
     /// Streams that offer their protocols something to read: since the last poll, and for longer.
-    offers: [Cell<Vec<Rc<Stream>>>; 2],
+    offers: [RefCell<Vec<Rc<Stream>>>; 2],
     scratch: Cell<Option<Box<Scratch>>>,
     pub(crate) receiver: Receiver,
     buffers: RefCell<Vec<Vec<u8>>>,
@@ -141,14 +141,14 @@ impl BaseLoop {
             inbox,
             drained: Cell::default(),
             sources: Sources::default(),
-            events: Cell::default(),
+            events: RefCell::default(),
             again: RefCell::default(),
             stopping: Cell::new(false),
             since_poll: Cell::new(0),
             skip_budget: Cell::new(iteration::SKIP_HANDLES),
             polled_at: Cell::new(0),
-            dirty: Cell::default(),
-            lazy: Cell::default(),
+            dirty: RefCell::default(),
+            lazy: RefCell::default(),
             lazily_sent: Cell::default(),
             offers: Default::default(),
             scratch: Cell::default(),

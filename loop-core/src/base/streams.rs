@@ -9,27 +9,23 @@ use crate::stream::Stream;
 impl BaseLoop {
     /// A stream has bytes to hand to the engine before the next poll.
     pub(crate) fn mark_dirty(&self, stream: Rc<Stream>) {
-        let mut dirty = self.dirty.take();
-        dirty.push(stream);
-        self.dirty.set(dirty);
+        self.dirty.borrow_mut().push(stream);
     }
 
     /// A stream offers its protocol something to read. Returns the number of the last poll.
     pub(crate) fn offered(&self, stream: Rc<Stream>) -> u16 {
-        let mut offers = self.offers[0].take();
-        offers.push(stream);
-        self.offers[0].set(offers);
+        self.offers[0].borrow_mut().push(stream);
         self.polls.get() as u16
     }
 
     /// An offer stands until the poll after the next: by then whoever was woken for it has run. If nobody
     /// was, it runs out now.
     pub(super) fn withdraw_offers(&self) {
-        let [new, old] = [self.offers[0].take(), self.offers[1].take()];
-        if new.is_empty() && old.is_empty() {
+        let [new, old] = &self.offers;
+        if new.borrow().is_empty() && old.borrow().is_empty() {
             return;
         }
-        let (mut spent, mut standing) = (old, new);
+        let (mut spent, mut standing) = (old.take(), new.take());
         let idle = self.ready.is_empty();
         if idle {
             spent.append(&mut standing);
@@ -39,49 +35,59 @@ impl BaseLoop {
         for stream in spent.drain(..) {
             stream.withdraw(self, poll);
         }
-        self.offers[0].set(spent);
-        self.offers[1].set(standing);
+        new.replace(spent);
+        old.replace(standing);
+    }
+
+    /// The same before a sleep that is somebody else's: of those who run, nobody is left who would take
+    /// what was offered.
+    pub(crate) fn withdraw_offers_at_rest(&self) {
+        if self.ready.is_empty() {
+            self.withdraw_offers();
+        }
     }
 
     pub(crate) fn flush_dirty(&self) {
-        let mut dirty = self.dirty.take();
-        for stream in dirty.drain(..) {
-            if stream.flush_deferred(self) {
-                let mut lazy = self.lazy.take();
-                lazy.push(stream);
-                self.lazy.set(lazy);
-            }
+        if !self.has_dirty() {
+            return;
         }
+        let mut dirty = self.dirty.take();
+        let mut rest = dirty.drain(..);
+        self.to_the_end(|| {
+            for stream in rest.by_ref() {
+                if stream.flush_deferred(self) {
+                    self.lazy.borrow_mut().push(stream);
+                }
+            }
+        });
+        drop(rest);
         // Flushing may have made streams dirty again: a protocol that was told to go on has written.
-        let mut new = self.dirty.take();
+        let mut new = self.dirty.borrow_mut();
         dirty.append(&mut new);
-        self.dirty.set(dirty);
+        *new = dirty;
     }
 
     /// Whether streams wait for the next flush.
     pub(super) fn has_dirty(&self) -> bool {
-        let dirty = self.dirty.take();
-        let any = !dirty.is_empty();
-        self.dirty.set(dirty);
-        any
+        !self.dirty.borrow().is_empty()
     }
 
     /// After a poll: tells the streams whose lazy sends are over. Those that need another look get an event.
     pub(super) fn settle_lazy(&self, events: &mut Vec<Event>) {
-        let mut lazy = self.lazy.take();
-        if !lazy.is_empty() {
-            let mut sent = self.lazily_sent.take();
-            self.driver.borrow_mut().lazily_sent(&mut sent);
-            debug_assert!(sent.len() <= lazy.len(), "each lazy send is told once");
-            let over = sent.len().min(lazy.len());
-            for (stream, sent) in lazy.drain(..over).zip(sent.drain(..)) {
-                if let Some(sent) = stream.on_lazily_sent(self, sent) {
-                    events.push(sent);
-                }
-            }
-            self.lazily_sent.set(sent);
+        if self.lazy.borrow().is_empty() {
+            return;
         }
-        self.lazy.set(lazy);
+        let (mut lazy, mut sent) = (self.lazy.take(), self.lazily_sent.take());
+        self.driver.borrow_mut().lazily_sent(&mut sent);
+        debug_assert!(sent.len() <= lazy.len(), "each lazy send is told once");
+        let over = sent.len().min(lazy.len());
+        for (stream, sent) in lazy.drain(..over).zip(sent.drain(..)) {
+            if let Some(sent) = stream.on_lazily_sent(self, sent) {
+                events.push(sent);
+            }
+        }
+        self.lazily_sent.set(sent);
+        self.lazy.replace(lazy);
     }
 
     /// The run ends, and perhaps there is no other: what its last iteration wrote leaves now.
