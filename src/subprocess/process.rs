@@ -18,8 +18,9 @@ const PIECE: usize = 64 * 1024;
 
 /// A child process; a cheap handle, clones name the same child.
 ///
-/// The loop owns the child: dropping every handle leaves it running, and it is reaped when it ends.
-/// When the loop is closed, a child that still runs is killed.
+/// The loop owns the child: dropping every handle leaves it running, and it is reaped when it ends. A
+/// piped standard input is closed with the last handle, which ends a child that reads to the end. When
+/// the loop is closed, a child that still runs is killed.
 ///
 /// A child that writes more than a pipe holds waits for somebody to read: use
 /// [`Process::communicate`], or read before [`Process::wait`].

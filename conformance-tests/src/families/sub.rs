@@ -32,7 +32,7 @@ cases! {
     SUB_11 => signals_reach_the_child, too_late_is_no_error, afterwards_it_is_gone,
         bad_numbers_are_refused;
     SUB_12 => close_kills_what_runs, close_lets_go_of_grandchildren, close_does_not_signal_the_dead;
-    SUB_13 => cancelled_creation_leaves_no_child;
+    SUB_13 => cancelled_creation_leaves_no_child, a_dropped_creation_leaves_nothing;
     SUB_14 => a_missing_program, a_file_that_is_no_program, a_missing_directory;
     SUB_15 => communicate_feeds_reads_and_waits, what_is_no_pipe_is_none;
     SUB_16 => much_in_and_out_at_once, both_outputs_at_once;

@@ -191,9 +191,10 @@ impl Process {
     }
 
     fn begin_watch(&self, base: &Rc<BaseLoop>) {
-        let Watch::Pidfd(pidfd) = &*self.watch.borrow() else { return };
-        let watched =
-            base.with_driver(|driver| driver.register(lend(&**pidfd), self.key, Interest::READ));
+        let watched = {
+            let Watch::Pidfd(pidfd) = &*self.watch.borrow() else { return };
+            base.with_driver(|driver| driver.register(lend(&**pidfd), self.key, Interest::READ))
+        };
         if let Err(error) = watched {
             // The loop cannot be told, so it asks.
             let text = "watching a child process failed; the loop looks after it every 10 ms";
@@ -315,6 +316,8 @@ impl Begin for Process {
     fn abandon(&self) {
         if !self.has(MADE) {
             self.voice.end();
+            // Pipes that never began do not tell of their end.
+            self.open_pipes.set(0);
         }
         RawSubprocess::close(self);
     }

@@ -27,10 +27,18 @@ pub(super) fn spawn(command: Command) -> Result<Spawned> {
         Program::Exec(program) | Program::Shell(program) => program.clone(),
         _ => return Err(refused("a program of an unknown kind")),
     };
+    let directory = command.current_dir.clone();
     let (mut child, pipes, held) = prepare(command)?;
-    let spawned = child.spawn().map_err(|error| match error.kind() {
-        io::ErrorKind::InvalidInput => refused(&format!("{name:?}: {error}")),
-        _ => Error::os(format!("subprocess: running {name:?}"), error),
+    let spawned = child.spawn().map_err(|error| {
+        // The child's error does not say which of its steps failed.
+        let absent = directory.filter(|directory| !directory.is_dir());
+        match (error.kind(), absent) {
+            (io::ErrorKind::InvalidInput, _) => refused(&format!("{name:?}: {error}")),
+            (_, Some(absent)) => {
+                Error::os(format!("subprocess: running {name:?} in {absent:?}"), error)
+            }
+            (_, None) => Error::os(format!("subprocess: running {name:?}"), error),
+        }
     })?;
     drop((child, held));
     let pid = i32::try_from(spawned.id()).ok().and_then(Pid::from_raw);

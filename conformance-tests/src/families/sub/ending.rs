@@ -258,6 +258,32 @@ pub(super) fn close_does_not_signal_the_dead(cx: &Context) -> Outcome {
     Ok(())
 }
 
+pub(super) fn a_dropped_creation_leaves_nothing(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    for command in [Command::shell("exec sleep 60"), piped("exec sleep 60")] {
+        let (inner, recorder) = (lp.clone(), Recorder::new(&lp));
+        lp.run_until_complete(async move {
+            let mut creating = Box::pin(inner.subprocess_shell(move || recorder, command));
+            std::future::poll_fn(|cx| {
+                let _ = creating.as_mut().poll(cx);
+                std::task::Poll::Ready(())
+            })
+            .await;
+        })?;
+        let inner = lp.clone();
+        every_iteration(&lp, move |_| {
+            let kept = inner.describe().contains("<Subprocess");
+            if !kept {
+                inner.stop();
+            }
+            kept
+        })?;
+        lp.run_forever()?;
+        no_children()?;
+    }
+    Ok(())
+}
+
 pub(super) fn cancelled_creation_leaves_no_child(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
     let reports = Reports::of(&lp);

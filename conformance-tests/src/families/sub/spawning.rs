@@ -56,7 +56,14 @@ pub(super) fn a_file_that_is_no_program(cx: &Context) -> Outcome {
 }
 
 pub(super) fn a_missing_directory(cx: &Context) -> Outcome {
-    fails(cx, || Command::new("true").current_dir("/nonexistent"), ErrorKind::NotFound)
+    let command = || Command::new("true").current_dir("/nonexistent");
+    fails(cx, command, ErrorKind::NotFound)?;
+    let lp = cx.new_loop()?;
+    let recorder = Recorder::new(&lp);
+    let started = lp.run_until_complete(lp.subprocess_exec(move || recorder, command()))?;
+    let text = started.err().map(|error| error.to_string()).unwrap_or_default();
+    ensure!(text.contains("\"/nonexistent\""), "the directory is not named: {text}");
+    Ok(())
 }
 
 pub(super) fn other_descriptors_stay_here(cx: &Context) -> Outcome {
