@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use anyloop_api::{
-    Datagrams, Domain, Endpoint, Error, Family, Lookup, LoopRef, Result, Sock, SockAddr,
-    SocketKind, Type,
+    AddrInfoFlags, Datagrams, Domain, Endpoint, Error, Family, Lookup, LoopRef, Result, Sock,
+    SockAddr, SocketKind, Type,
 };
 
 /// A UDP socket. A cheap handle: clones name the same socket.
@@ -248,14 +248,20 @@ async fn addresses(endpoint: Endpoint) -> Result<Vec<SocketAddr>> {
     match endpoint {
         Endpoint::Address(address) => Ok(vec![internet(Some(address))?]),
         Endpoint::Malformed(error) => Err(error),
-        // Nothing to look up.
-        Endpoint::Name { host, port } if host.is_empty() => {
-            let resolving = lp.resolve(None, Some(port), Family::Unspecified);
-            drop(lp);
-            resolving.await
-        }
         Endpoint::Name { host, port } => {
-            let looking = lp.getaddrinfo(Lookup::to(host, port).kind(SocketKind::Datagram));
+            let anywhere = matches!(&*host, "" | "*");
+            if anywhere && port.parse::<u16>().is_ok() {
+                // Nothing to look up.
+                let resolving = lp.resolve(None, Some(port), Family::Unspecified);
+                drop(lp);
+                return resolving.await;
+            }
+            let lookup = if anywhere {
+                Lookup::port(port).flags(AddrInfoFlags::PASSIVE)
+            } else {
+                Lookup::to(host, port)
+            };
+            let looking = lp.getaddrinfo(lookup.kind(SocketKind::Datagram));
             drop(lp);
             Ok(looking.await?.into_iter().map(|info| info.address).collect())
         }

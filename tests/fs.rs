@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, SeekFrom};
 use std::os::fd::AsFd;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -651,6 +652,13 @@ on_every_backend! {
             assert!(error.to_string().starts_with("open \"/nonexistent/file\": "), "{error}");
             let error = fs::read("/").await.expect_err("a directory");
             assert_eq!(error.io_kind(), ErrorKind::IsADirectory, "{error}");
+            let error = fs::rename(path, "/nonexistent/other").await.expect_err("neither is there");
+            let expected = "rename \"/nonexistent/file\" to \"/nonexistent/other\": ";
+            assert!(error.to_string().starts_with(expected), "{error}");
+            let file = std::fs::File::open("/").expect("a directory");
+            let expected = format!("read descriptor {}: ", file.as_raw_fd());
+            let error = File::from_std(file).read_to_end().await.expect_err("a directory");
+            assert!(error.to_string().starts_with(&expected), "{error}");
             Ok(())
         })
     }

@@ -39,6 +39,21 @@ on_every_backend! {
         })?
     }
 
+    fn without_a_host_at_every_interface(backend) {
+        support::run(backend, async {
+            let mut found = Vec::new();
+            // A service may be running here, or have no name here.
+            for at in [":0", "*:0", ":openvpn", "*:radius", ":sip", ":rtp"] {
+                match UdpSocket::bind(at).await {
+                    Ok(socket) => found.push(socket.local_addr()?),
+                    Err(error) => assert!(!at.ends_with('0'), "{error}"),
+                }
+            }
+            assert!(found.iter().all(|at| at.ip().is_unspecified()), "{found:?}");
+            Ok(())
+        })?
+    }
+
     fn several_at_once(backend) {
         support::run(backend, async {
             let (server, client) = pair().await?;

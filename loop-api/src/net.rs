@@ -225,7 +225,7 @@ impl Default for Bind {
 }
 
 impl Bind {
-    /// One host and a port. An empty host means all interfaces.
+    /// One host and a port. An empty host, or `*`, means all interfaces.
     pub fn to(host: impl Into<String>, port: impl ToString) -> Self {
         Self::hosts([host.into()], port)
     }

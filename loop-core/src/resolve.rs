@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use anyloop_api::{Error, EventLoopExt, Family, LoopRef, Result};
 use dns_lookup::{AddrInfoHints, SockType, getaddrinfo};
 
-/// `None` for the host means all interfaces, IPv4 first; `None` or an empty port means 0.
+/// No host (`None`, empty or `*`) means all interfaces, IPv4 first; `None` or an empty port means 0.
 pub(crate) async fn resolve(
     lp: LoopRef,
     host: Option<String>,
@@ -13,7 +13,7 @@ pub(crate) async fn resolve(
     family: Family,
     kind: SockType,
 ) -> Result<Vec<SocketAddr>> {
-    let host = host.filter(|host| !host.is_empty());
+    let host = host.filter(|host| !matches!(&**host, "" | "*"));
     let port = port.filter(|port| !port.is_empty()).unwrap_or_else(|| "0".into());
     if let Some(known) = literal(host.as_deref(), &port, family)? {
         return Ok(known);
@@ -61,7 +61,8 @@ fn look_up(
             Family::Inet => AF_INET,
             Family::Inet6 => rustix::net::AddressFamily::INET6.as_raw().into(),
         },
-        flags: 0,
+        // As `literal` does it; the resolver would give the loopback addresses.
+        flags: if host.is_none() { libc::AI_PASSIVE } else { 0 },
         protocol: 0,
     };
     let found = getaddrinfo(host, Some(port), Some(hints))

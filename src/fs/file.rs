@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::{Metadata, Permissions};
 use std::io::{self, Seek, SeekFrom, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,6 +24,8 @@ use super::serial::{Serial, Turn};
 #[derive(Clone)]
 pub struct File {
     path: Arc<Path>,
+    /// For the texts of errors, where there is no path.
+    descriptor: RawFd,
     turns: Arc<Serial>,
     content: Arc<Mutex<Option<Content>>>,
     /// A regular file: with positions, and no calls that wait for somebody.
@@ -38,6 +40,7 @@ impl File {
     pub(super) fn new(file: std::fs::File, path: &Path, regular: bool) -> Self {
         Self {
             path: path.into(),
+            descriptor: file.as_raw_fd(),
             turns: Arc::default(),
             content: Arc::new(Mutex::new(Some(Content::new(file)))),
             regular,
@@ -231,7 +234,15 @@ impl File {
     }
 
     fn closed(&self) -> Error {
-        Error::closed(format!("the file {:?} is closed", self.path))
+        Error::closed(format!("the file {} is closed", self.name()))
+    }
+
+    /// For texts.
+    fn name(&self) -> String {
+        if self.path.as_os_str().is_empty() {
+            return format!("descriptor {}", self.descriptor);
+        }
+        format!("{:?}", self.path)
     }
 
     /// Does something with the file in the pool, when its turn comes.
@@ -248,7 +259,7 @@ impl File {
     fn finish<T>(&self, operation: &'static str, done: Option<io::Result<T>>) -> Result<T> {
         match done {
             Some(Ok(value)) => Ok(value),
-            Some(Err(error)) => Err(Error::os(format!("{operation} {:?}", self.path), error)),
+            Some(Err(error)) => Err(Error::os(format!("{operation} {}", self.name()), error)),
             None => Err(self.closed()),
         }
     }
@@ -293,7 +304,7 @@ impl File {
 
 impl fmt::Debug for File {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "<File {:?}", self.path)?;
+        write!(f, "<File {}", self.name())?;
         match self.content.try_lock() {
             Ok(content) if content.is_none() => f.write_str(" closed>"),
             Ok(_) => f.write_str(">"),

@@ -64,6 +64,21 @@ async fn call<T: Send + 'static>(
     .await?
 }
 
+/// The same for a call on two paths; an error names both.
+async fn call_on_two<T: Send + 'static>(
+    operation: &'static str,
+    from: impl AsRef<Path>,
+    to: impl AsRef<Path>,
+    function: impl FnOnce(&Path, &Path) -> io::Result<T> + Send + 'static,
+) -> Result<T> {
+    let (from, to) = (from.as_ref().to_owned(), to.as_ref().to_owned());
+    to_thread(move || {
+        let named = |error| Error::os(format!("{operation} {from:?} to {to:?}"), error);
+        function(&from, &to).map_err(named)
+    })
+    .await?
+}
+
 /// The whole contents of a file.
 ///
 /// # Errors
@@ -92,28 +107,25 @@ pub async fn write(path: impl AsRef<Path>, contents: impl Into<Vec<u8>>) -> Resu
 /// Copies a file's contents and permissions; returns how many bytes.
 ///
 /// # Errors
-/// `Os`, naming the source.
+/// `Os`, naming both paths.
 pub async fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<u64> {
-    let to = to.as_ref().to_owned();
-    call("copy", from, move |from| std::fs::copy(from, to)).await
+    call_on_two("copy", from, to, |from, to| std::fs::copy(from, to)).await
 }
 
 /// Gives a file or directory another name, replacing what had it.
 ///
 /// # Errors
-/// `Os`, naming the old path.
+/// `Os`, naming both paths.
 pub async fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
-    let to = to.as_ref().to_owned();
-    call("rename", from, move |from| std::fs::rename(from, to)).await
+    call_on_two("rename", from, to, |from, to| std::fs::rename(from, to)).await
 }
 
 /// Makes `link` a second name of the file `original`.
 ///
 /// # Errors
-/// `Os`, naming the original.
+/// `Os`, naming both paths.
 pub async fn hard_link(original: impl AsRef<Path>, link: impl AsRef<Path>) -> Result<()> {
-    let link = link.as_ref().to_owned();
-    call("link", original, move |original| std::fs::hard_link(original, link)).await
+    call_on_two("link", original, link, |original, link| std::fs::hard_link(original, link)).await
 }
 
 /// What is known about the file that `path` leads to.

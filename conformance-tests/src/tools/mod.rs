@@ -7,6 +7,7 @@ mod author;
 mod branches;
 mod changes;
 mod datagrams;
+mod inside;
 mod interleaving;
 mod memory;
 mod network;
@@ -26,6 +27,7 @@ mod trace;
 pub use self::author::{Act, Author};
 pub use self::branches::{Gate, both, both_when_woken, first};
 pub use self::datagrams::Post;
+pub use self::inside::poll_inside;
 pub use self::interleaving::{Interleaving, interleavings, settle_tasks};
 pub use self::memory::resident_memory;
 pub use self::network::{

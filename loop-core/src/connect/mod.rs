@@ -158,11 +158,16 @@ fn combine(mut errors: Vec<Error>, all: bool) -> Error {
         return errors.swap_remove(0);
     }
     let code = errors[0].raw_os_error();
-    let source = match code {
+    let (source, shared) = match code {
         Some(code) if errors.iter().all(|error| error.raw_os_error() == Some(code)) => {
-            io::Error::from_raw_os_error(code)
+            let source = io::Error::from_raw_os_error(code);
+            let shared = format!(": {source}");
+            (source, shared)
         }
-        _ => io::Error::other("for different reasons"),
+        _ => (io::Error::other("for different reasons"), String::new()),
     };
+    // What they share is said once, at the end.
+    let texts: Vec<&str> =
+        texts.iter().map(|text| text.strip_suffix(&*shared).unwrap_or(text)).collect();
     Error::os(format!("create_connection: every attempt failed: {}", texts.join("; ")), source)
 }

@@ -66,7 +66,8 @@ impl ServerState {
 
     fn maybe_wake(&self) {
         if self.ended() {
-            for (_, waiter) in &*self.waiters.borrow() {
+            let waiters: Vec<_> = self.waiters.borrow().iter().map(|(_, w)| w.clone()).collect();
+            for waiter in waiters {
                 waiter.set_unless_done(Ok(()));
             }
         }

@@ -49,6 +49,29 @@ pub(super) fn an_empty_host_means_every_interface(cx: &Context) -> Outcome {
     every_interface(cx, Bind::to("", free_port()?))
 }
 
+pub(super) fn an_asterisk_means_every_interface(cx: &Context) -> Outcome {
+    every_interface(cx, Bind::to("*", free_port()?))
+}
+
+/// The name of a service leads to the resolver, a number does not.
+pub(super) fn also_with_the_name_of_a_service(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let resolve = |host: Option<&str>| {
+        let host = host.map(ToOwned::to_owned);
+        lp.run_until_complete(lp.resolve(host, Some("http".into()), Family::Unspecified))
+    };
+    if resolve(Some("127.0.0.1"))?.is_err() {
+        return Err(Failure::skip("no table of services"));
+    }
+    for host in [None, Some(""), Some("*")] {
+        let found = resolve(host)??;
+        ensure!(!found.is_empty(), "no address for {host:?}");
+        ensure!(found.iter().all(|at| at.ip().is_unspecified()), "{found:?} for {host:?}");
+        ensure!(found.iter().all(|at| at.port() == 80), "{found:?} for {host:?}");
+    }
+    Ok(())
+}
+
 fn every_interface(cx: &Context, at: Bind) -> Outcome {
     let lp = cx.new_loop()?;
     let record = Script::new().record();

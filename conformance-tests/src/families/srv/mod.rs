@@ -20,7 +20,8 @@ use crate::tools::Record;
 
 cases! {
     SRV_01 => contradictions_are_refused, before_any_socket_exists;
-    SRV_02 => no_host_means_every_interface, an_empty_host_means_every_interface;
+    SRV_02 => no_host_means_every_interface, an_empty_host_means_every_interface,
+        an_asterisk_means_every_interface, also_with_the_name_of_a_service;
     SRV_03 => each_host_is_bound, an_address_given_twice_is_bound_once;
     SRV_04 => both_families_share_a_port;
     SRV_05 => port_zero_is_visible, no_port_is_port_zero, every_address_has_its_own;
@@ -36,7 +37,8 @@ cases! {
         the_address_is_free_at_once, close_is_idempotent;
     SRV_13 => a_closed_server_shows_nothing;
     SRV_14 => waits_for_the_last_connection, waits_for_close, at_once_if_both_hold,
-        everybody_who_waits_is_told, giving_up_the_wait_changes_nothing;
+        everybody_who_waits_is_told, giving_up_the_wait_changes_nothing,
+        a_waiter_may_end_inside_close;
     SRV_15 => clients_are_closed_gracefully, clients_are_aborted, idle_clients_take_two_iterations;
     SRV_16 => leaving_the_scope_closes_and_waits, also_when_cancelled;
     SRV_17 => one_call_of_the_factory_each, a_failing_factory_costs_one_connection,

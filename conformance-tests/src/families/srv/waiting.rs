@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 
 use super::*;
-use crate::tools::{Script, clogged_tcp_pair, collect, settle};
+use crate::tools::{Script, clogged_tcp_pair, collect, poll_inside, settle};
 
 /// A server with `count` idle clients.
 fn with_clients(
@@ -214,5 +214,21 @@ pub(super) fn also_when_cancelled(cx: &Context) -> Outcome {
     ensure!(!task.done(), "left the scope before the last connection was lost");
     drop(clients);
     ensure_is!(lp.run_until_done(&task), Err(Error::Cancelled(_)));
+    Ok(())
+}
+
+pub(super) fn a_waiter_may_end_inside_close(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let record = Script::new().record();
+    let server = start(&lp, &record, local())?;
+    let (waiting, told) = (server.clone(), Counter::new());
+    let theirs = told.clone();
+    poll_inside(async move {
+        if waiting.wait_closed().await.is_ok() {
+            theirs.add();
+        }
+    });
+    server.close();
+    ensure_eq!(told.get(), 1, "waiters that were told");
     Ok(())
 }
