@@ -23,6 +23,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
+use anyloop::tls::{self, ClientTls, ServerTls, rustls};
 use anyloop::{
     Error, EventLoopExt, LoopRef, Result, Server, StreamReader, StreamWriter, open_connection,
     start_server_with_limit,
@@ -40,6 +41,26 @@ async fn pair(limit: usize) -> Result<(Server, Half, Half)> {
     };
     let server = start_server_with_limit("127.0.0.1:0", limit, connected).await?;
     let client = open_connection(address(&server)).await?;
+    let accepted = accepted.await?;
+    Ok((server, client, accepted))
+}
+
+/// The same over TLS.
+async fn tls_pair() -> Result<(Server, Half, Half)> {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
+    let made = made.expect("a certificate");
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).expect("it is one");
+    let key = made.signing_key.serialize_der().try_into().expect("a key");
+    let server_tls = ServerTls::with_certificate(vec![made.cert.der().clone()], key)?;
+    let client_tls = ClientTls::with_roots(roots)?.server_hostname("localhost");
+    let accepted = LoopRef::current()?.create_future();
+    let told = accepted.clone();
+    let connected = move |reader, writer| {
+        told.set_unless_done(Ok((reader, writer)));
+    };
+    let server = tls::start_server("127.0.0.1:0", server_tls, connected).await?;
+    let client = tls::open_connection(address(&server), client_tls).await?;
     let accepted = accepted.await?;
     Ok((server, client, accepted))
 }

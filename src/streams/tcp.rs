@@ -14,7 +14,8 @@ use super::writer::StreamWriter;
 
 /// A connection as one value, with the traits of `futures-io`.
 ///
-/// Dropping it sends what is queued and closes the connection.
+/// Dropping it sends what is queued and closes the connection. `poll_close` half-closes it, and reading goes
+/// on; over TLS, where there is no half-close, it closes it.
 ///
 /// # Cancel safety
 /// Dropping a future between polls loses nothing: a byte is consumed when `poll_read` returns it, and

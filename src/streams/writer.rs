@@ -62,23 +62,23 @@ impl StreamWriter {
     /// what is wrong (writing after [`StreamWriter::write_eof`]) is the next [`StreamWriter::drain`]'s
     /// error.
     pub fn write(&self, data: impl AsRef<[u8]>) {
-        self.remember(self.transport().write(data));
+        self.remember(self.put(|transport| transport.write(data)));
     }
 
     /// The same with an owned buffer. The memory of a small one is used again for what arrives next; a
     /// big one is kept until it is sent, and not copied.
     pub fn write_vec(&self, data: Vec<u8>) {
         if buffer::recyclable(&data) {
-            self.remember(self.transport().write(&data));
+            self.remember(self.put(|transport| transport.write(&data)));
             buffer::recycle(data);
         } else {
-            self.remember(self.transport().write_vec(data));
+            self.remember(self.put(|transport| transport.write_vec(data)));
         }
     }
 
     /// As one write of the concatenation.
     pub fn writelines(&self, parts: &[&[u8]]) {
-        self.remember(self.transport().writelines(parts));
+        self.remember(self.put(|transport| transport.writelines(parts)));
     }
 
     /// Half-closes once everything queued is sent; reading goes on. Idempotent.
@@ -142,6 +142,7 @@ impl StreamWriter {
     /// The connection can be used further. The file's position says how much was sent.
     pub async fn sendfile(&self, file: impl Into<SendFile>) -> Result<u64> {
         let sending = LoopRef::current()?.sendfile(&self.transport(), file.into());
+        let _sending = self.outgoing().begin_sending();
         sending.await
     }
 
@@ -203,6 +204,12 @@ impl StreamWriter {
     }
 
     #[inline]
+    fn put(&self, write: impl FnOnce(&Transport) -> Result<()>) -> Result<()> {
+        self.outgoing().check_not_sending()?;
+        write(&self.transport())
+    }
+
+    #[inline]
     fn remember(&self, written: Result<()>) {
         self.outgoing().remember(written);
     }
@@ -215,7 +222,7 @@ impl StreamWriter {
         self.outgoing().poll_drained(cx)
     }
 
-    /// Sends everything, then half-closes.
+    /// Sends everything, then half-closes; where that is impossible, closes.
     fn poll_finish(&self, cx: &Context<'_>) -> Poll<Result<()>> {
         let (transport, outgoing) = (self.transport(), self.outgoing());
         if let Some(ending) = outgoing.ending() {
@@ -230,7 +237,11 @@ impl StreamWriter {
             transport.set_write_buffer_limits(Some(0), Some(0))?;
             ready!(outgoing.poll_drained(cx))?;
         }
-        Poll::Ready(if transport.can_write_eof() { transport.write_eof() } else { Ok(()) })
+        if transport.can_write_eof() {
+            return Poll::Ready(transport.write_eof());
+        }
+        transport.close();
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -248,7 +259,8 @@ impl Drop for StreamWriter {
 }
 
 /// `poll_flush` waits while the transport asks not to write (what is queued below that is sent by
-/// itself); `poll_close` waits until everything is sent, and half-closes.
+/// itself); `poll_close` waits until everything is sent, and half-closes. Over TLS there is no half-close:
+/// there `poll_close` closes the connection, and nothing more is read from it.
 impl AsyncWrite for StreamWriter {
     fn poll_write(
         self: Pin<&mut Self>,
@@ -257,7 +269,7 @@ impl AsyncWrite for StreamWriter {
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_writable(cx))?;
         let count = buf.len().min(POLL_WRITE_MAX);
-        self.transport().write(&buf[..count])?;
+        self.put(|transport| transport.write(&buf[..count]))?;
         Poll::Ready(Ok(count))
     }
 
@@ -274,7 +286,7 @@ impl AsyncWrite for StreamWriter {
             parts.push(part);
             count += part.len();
         }
-        self.transport().writelines(&parts)?;
+        self.put(|transport| transport.writelines(&parts))?;
         Poll::Ready(Ok(count))
     }
 

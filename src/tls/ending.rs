@@ -57,7 +57,8 @@ impl Layer {
     pub(super) fn abort_with(&self, error: Option<Error>) {
         self.state.set(State::Closed);
         self.remember(error);
-        if let Some(below) = self.below.get() {
+        // A transport that has let go of us may have another protocol by now.
+        if let Some(below) = self.below.get().filter(|_| self.protocol().is_some()) {
             below.abort();
         }
     }
@@ -106,6 +107,11 @@ impl Layer {
     pub(super) fn abandon(&self) {
         self.disarm();
         self.state.set(State::Closed);
+        // With the loop everybody ends who could want to know.
+        if self.get_loop().is_some_and(|lp| !lp.is_closed()) {
+            let text = "start_tls: the transport was given another protocol";
+            self.end_handshake(Err(Error::usage(text)));
+        }
         self.replace_protocol(None);
     }
 

@@ -5,7 +5,7 @@ use std::io::{BufRead, Read};
 
 use anyloop_api::{AnyProtocol, BufferedProtocol, Error, EventLoopExt, Panic, Protocol};
 
-use super::layer::{Layer, State};
+use super::layer::{Attachment, Layer, State};
 use crate::streams::buffer::Buffer;
 
 /// With more ciphertext than this held back, the transport below is paused; with no more than a quarter
@@ -223,7 +223,10 @@ impl Layer {
             }
             State::Wrapped => {
                 let keep = self.call("eof_received panicked", AnyProtocol::eof_received);
-                if keep == Some(true) {
+                // A layer above closes by itself, and always answers so.
+                let layered =
+                    self.protocol().is_some_and(|above| above.downcast::<Attachment>().is_some());
+                if keep == Some(true) && !layered {
                     self.warn("eof_received returned true: that has no effect over TLS");
                 }
                 self.start_shutdown();

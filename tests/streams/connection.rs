@@ -7,6 +7,46 @@ use super::*;
 use anyloop::{Connect, StreamReaderProtocol, create_task, yield_now};
 
 on_every_backend! {
+    fn what_all_attempts_share_is_said_once(backend) {
+        support::run(backend, async {
+            let closed = || std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr());
+            let closed = [closed().expect("an address"), closed().expect("an address")];
+            let error = open_connection(Connect::to_any(closed)).await.unwrap_err().to_string();
+            assert!(closed.iter().all(|at| error.contains(&at.to_string())), "{error}");
+            assert_eq!(error.matches("refused").count(), 1, "{error}");
+            Ok(())
+        })?
+    }
+
+    /// Not every transport knows that it carries a file.
+    fn nobody_writes_into_a_file(backend) {
+        support::run(backend, async move {
+            let path = format!("anyloop-streams-{backend}-{}", std::process::id());
+            let path = std::env::temp_dir().join(path);
+            // More than there is room for on the way.
+            std::fs::File::create(&path).and_then(|file| file.set_len(64 << 20)).expect("a file");
+            for (server, client, accepted) in [pair(1024).await?, tls_pair().await?] {
+                let (writer, file) = (accepted.1, std::fs::File::open(&path).expect("the file"));
+                let sender = writer.clone();
+                let sending = create_task(async move { sender.sendfile(file).await })?;
+                yield_now().await;
+                writer.write("intruder");
+                let error = writer.drain().await.unwrap_err();
+                assert!(matches!(error, Error::Usage(_)), "{error}");
+                assert!(error.to_string().contains("a file is being sent"), "{error}");
+                sending.cancel();
+                assert!(sending.await.is_err(), "the file was sent");
+                writer.write("nothing is in the middle of it");
+                assert!(!matches!(once(writer.drain()).await, Some(Err(_))));
+                writer.transport().abort();
+                client.1.transport().abort();
+                server.close();
+            }
+            std::fs::remove_file(&path).expect("it is there");
+            Ok(())
+        })?
+    }
+
     /// One task step for one message, however it was chopped up.
     fn no_wake_before_there_is_enough(backend) {
         support::run(backend, async {

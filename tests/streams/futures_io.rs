@@ -115,6 +115,20 @@ on_every_backend! {
         })?
     }
 
+    fn over_tls_it_is_closed_as_a_whole(backend) {
+        support::run(backend, async {
+            let (server, client, accepted) = tls_pair().await?;
+            let mut stream = TcpStream::from_split(client.0, client.1);
+            write_all(&mut stream, b"all of it").await?;
+            finish(&mut stream).await?;
+            assert!(stream.writer().is_closing());
+            assert_eq!(accepted.0.read_to_end().await?, b"all of it");
+            stream.writer().wait_closed().await?;
+            server.close();
+            server.wait_closed().await
+        })?
+    }
+
     fn a_closed_stream_refuses_writes(backend) {
         support::run(backend, async {
             let (_server, mut client, accepted) = pair(1024).await?;

@@ -8,12 +8,15 @@ use std::future::poll_fn;
 use std::io;
 use std::rc::{Rc, Weak};
 
-use anyloop_api::{AnyProtocol, Error, Panic, Protocol, Report, Result, Transport, Waiter};
+use anyloop_api::{
+    AnyProtocol, BufferedProtocol, Error, Panic, Protocol, Report, Result, Transport, Waiter,
+};
 
 use super::source::Source;
 use crate::base::BaseLoop;
 
-/// The protocol in between. While reading is paused no data arrives for it.
+/// The protocol in between, of the same kind as the one aside. What is received goes there: reading is
+/// paused, but anybody may resume it.
 struct Between {
     aside: AnyProtocol,
     waiter: Rc<Waiter>,
@@ -21,15 +24,36 @@ struct Between {
     lost: RefCell<Option<Option<Error>>>,
 }
 
+impl Between {
+    fn lost(&self, error: Option<Error>) {
+        *self.lost.borrow_mut() = Some(error.clone());
+        self.waiter.notify();
+        self.aside.connection_lost(error);
+    }
+
+    fn resumed(&self) {
+        self.paused.set(false);
+        self.waiter.notify();
+    }
+}
+
 impl Protocol for Between {
+    fn data_received(&self, data: &[u8]) {
+        if let AnyProtocol::Plain(aside) = &self.aside {
+            aside.data_received(data);
+        }
+    }
+
+    fn readable(&self) -> bool {
+        self.aside.readable()
+    }
+
     fn eof_received(&self) -> bool {
         self.aside.eof_received()
     }
 
     fn connection_lost(&self, error: Option<Error>) {
-        *self.lost.borrow_mut() = Some(error.clone());
-        self.waiter.notify();
-        self.aside.connection_lost(error);
+        self.lost(error);
     }
 
     fn pause_writing(&self) {
@@ -37,8 +61,38 @@ impl Protocol for Between {
     }
 
     fn resume_writing(&self) {
-        self.paused.set(false);
-        self.waiter.notify();
+        self.resumed();
+    }
+}
+
+impl BufferedProtocol for Between {
+    fn get_buffer(&self, size_hint: usize) -> Vec<u8> {
+        match &self.aside {
+            AnyProtocol::Buffered(aside) => aside.get_buffer(size_hint),
+            AnyProtocol::Plain(_) => Vec::new(),
+        }
+    }
+
+    fn buffer_updated(&self, buffer: Vec<u8>, nbytes: usize) {
+        if let AnyProtocol::Buffered(aside) = &self.aside {
+            aside.buffer_updated(buffer, nbytes);
+        }
+    }
+
+    fn eof_received(&self) -> bool {
+        self.aside.eof_received()
+    }
+
+    fn connection_lost(&self, error: Option<Error>) {
+        self.lost(error);
+    }
+
+    fn pause_writing(&self) {
+        self.paused.set(true);
+    }
+
+    fn resume_writing(&self) {
+        self.resumed();
     }
 }
 
@@ -67,7 +121,10 @@ impl Relay {
         });
         let was_reading = transport.is_reading();
         transport.pause_reading();
-        transport.set_protocol(between.clone());
+        transport.set_protocol(match &between.aside {
+            AnyProtocol::Plain(_) => AnyProtocol::Plain(between.clone()),
+            AnyProtocol::Buffered(_) => AnyProtocol::Buffered(between.clone()),
+        });
         let limits = transport.get_write_buffer_limits();
         let mut relay = Self {
             base: base.clone(),
@@ -136,7 +193,10 @@ impl Drop for Relay {
         if self.between.lost.borrow().is_some() {
             return;
         }
-        self.transport.set_protocol(self.between.aside.clone());
+        let current = self.transport.get_protocol().downcast::<Between>();
+        if current.is_some_and(|current| Rc::ptr_eq(&current, &self.between)) {
+            self.transport.set_protocol(self.between.aside.clone());
+        }
         let (low, high) = self.limits;
         // They were in force before.
         let _ = self.transport.set_write_buffer_limits(Some(high), Some(low));

@@ -63,8 +63,9 @@ impl Stream {
             Ok(count) => {
                 // With large buffers the rest may be taken likewise, as long as the offer stands.
                 if count < WORTH_A_READ {
+                    // As above: what comes after these bytes must not overtake them (TR-06, TR-07).
                     self.clear(OFFERED);
-                    self.read(&base);
+                    base.requeue_readable(self.socket.key());
                 }
                 Some(count)
             }

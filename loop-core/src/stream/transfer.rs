@@ -23,6 +23,14 @@ pub(super) struct Wait {
     error: RefCell<Option<Error>>,
 }
 
+impl Wait {
+    /// A waker that polls at once finds nothing borrowed.
+    fn notify(&self) {
+        let waiter = self.waiter.borrow().clone();
+        waiter.notify();
+    }
+}
+
 /// The right to send a file; gives the stream back when dropped.
 pub(crate) struct Transfer {
     stream: Rc<Stream>,
@@ -148,9 +156,8 @@ impl Drop for Transfer {
 impl Stream {
     /// Nothing is buffered any more.
     pub(super) fn wake_transfer(&self) {
-        let wait = self.transfer();
-        if let Some(wait) = wait {
-            wait.waiter.borrow().notify();
+        if let Some(wait) = self.transfer() {
+            wait.notify();
         }
     }
 
@@ -160,7 +167,7 @@ impl Stream {
         if let Some(wait) = wait {
             wait.ended.set(true);
             *wait.error.borrow_mut() = error.cloned();
-            wait.waiter.borrow().notify();
+            wait.notify();
         }
     }
 }

@@ -237,6 +237,7 @@ impl Stream {
         if self.pending() == 0 && !self.has(LOST) {
             if self.has(TRANSFER) && !self.has(CLOSING) {
                 // The file comes next; what follows the last byte waits until it is sent.
+                self.update_interest();
                 return self.wake_transfer();
             }
             if let Some(base) = self.voice.base().upgrade() {

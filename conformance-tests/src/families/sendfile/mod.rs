@@ -25,9 +25,10 @@ cases! {
         a_half_close_waits_for_the_file;
     SENDFILE_04 => reading_pauses_meanwhile, what_was_paused_stays_paused;
     SENDFILE_05 => other_files_are_read, other_transports_are_written_to, or_it_is_refused;
-    SENDFILE_06 => a_peer_that_does_not_read_fills_no_memory, a_slow_file_stops_nobody_else;
+    SENDFILE_06 => a_peer_that_does_not_read_fills_no_memory, a_slow_file_stops_nobody_else,
+        waiting_for_a_file_costs_nothing;
     SENDFILE_07 => a_peer_that_vanishes_is_an_error, over_a_socket_too,
-        an_abort_ends_the_transfer;
+        an_abort_ends_the_transfer, ended_inside_the_abort;
     SENDFILE_08 => a_closing_transport_is_refused, wrong_arguments_are_refused;
     SENDFILE_09 => cancelling_leaves_the_transport_usable, and_a_socket;
 }

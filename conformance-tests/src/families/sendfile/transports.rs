@@ -5,8 +5,8 @@ use std::os::fd::OwnedFd;
 
 use super::*;
 use crate::tools::{
-    CloggedTcp, Record, Script, available, clogged_tcp_pair, collect, pipe, reset, resident_memory,
-    settle, tcp_pair,
+    CloggedTcp, Record, Script, available, clogged_tcp_pair, collect, pipe, poll_inside, reset,
+    resident_memory, settle, tcp_pair,
 };
 
 pub(super) fn any_part_over_a_transport(cx: &Context) -> Outcome {
@@ -293,6 +293,59 @@ pub(super) fn a_slow_file_stops_nobody_else(cx: &Context) -> Outcome {
     record.until_lost(&lp)?;
     ensure_eq!(join(received)??, b"late", "what came");
     Ok(())
+}
+
+pub(super) fn waiting_for_a_file_costs_nothing(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (read, write) = pipe()?;
+    let CloggedTcp { near, far, .. } = clogged_tcp_pair()?;
+    let record = Script::new().record();
+    let transport = record.attach(&lp, near)?;
+    transport.write(vec![b'<'; 500_000])?;
+    let task = lp.create_task(lp.sendfile(&transport, File::from(read).into()))?;
+    run_once(&lp)?;
+    // Room for what was written: the file has nothing yet.
+    let received = collect(far);
+    while transport.get_write_buffer_size() > 0 {
+        run_for(&lp, ms(1))?;
+    }
+    let busy = cpu_time();
+    run_for(&lp, ms(300))?;
+    let busy = cpu_time() - busy;
+    ensure!(busy < ms(100), "300 ms of waiting for a file took {busy:?} of processor time");
+    drop(write);
+    ensure_eq!(lp.run_until_done(&task)??, 0, "bytes sent");
+    transport.close();
+    record.until_lost(&lp)?;
+    join(received)??;
+    Ok(())
+}
+
+pub(super) fn ended_inside_the_abort(cx: &Context) -> Outcome {
+    each_way(cx, |lp| {
+        let (file, _) = file()?;
+        let CloggedTcp { near, far: _far, .. } = clogged_tcp_pair()?;
+        let record = Script::new().record();
+        let transport = record.attach(lp, near)?;
+        let (sending, failed) = (lp.sendfile(&transport, file.into()), Counter::new());
+        let theirs = failed.clone();
+        let inner = lp.clone();
+        lp.run_until_complete(async move {
+            // The waker polls inside of the abort.
+            poll_inside(async move {
+                if sending.await.is_err() {
+                    theirs.add();
+                }
+            });
+            inner.call_soon(move || transport.abort())
+        })??;
+        record.until_lost(lp)?;
+        // The fallback may have to wait for a piece of the file first.
+        while failed.get() == 0 {
+            run_for(lp, ms(1))?;
+        }
+        Ok(())
+    })
 }
 
 fn is_connection_error(error: &Error) -> bool {

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::sync::mpsc;
 
 use super::*;
-use crate::tools::{Blocking, Script, pattern, settle};
+use crate::tools::{Blocking, Script, TempDir, pattern, settle};
 
 const KIB: usize = 1024;
 
@@ -235,6 +235,38 @@ pub(super) fn the_end_waits_while_paused(cx: &Context) -> Outcome {
         ensure_eq!(record.received(), 50_000, "bytes");
         record.expect(["made", "data", "eof", "lost"])?;
         join(peer)??;
+    }
+    Ok(())
+}
+
+pub(super) fn resumed_while_a_file_is_sent(cx: &Context) -> Outcome {
+    let directory = TempDir::new()?;
+    let (path, sent) = (directory.join("file"), pattern(12_000_000));
+    std::fs::write(&path, &sent)?;
+    let authority = Authority::new()?;
+    for buffered in [false, true] {
+        let lp = cx.new_loop()?;
+        let (client, server) = (Script::new().record(), Script::new().record());
+        let (near_socket, far_socket) = tcp_pair()?;
+        let protocol = if buffered { client.buffered() } else { client.plain() };
+        let accepting = accept(&lp, server.plain(), far_socket, authority.server()?)?;
+        let dialling = dial(&lp, protocol, near_socket, authority.client()?)?;
+        let (near, far) = (made(&lp, &dialling)?, made(&lp, &accepting)?);
+        far.pause_reading();
+        let file = std::fs::File::open(&path)?;
+        let sending = lp.create_task(lp.sendfile(&near, file.into()))?;
+        run_times(&lp, 3)?;
+        ensure!(!near.is_reading() && !sending.done(), "reading meanwhile, or sent already");
+        near.resume_reading();
+        far.write(&sent[..300_000])?;
+        client.until_received(&lp, 300_000)?;
+        ensure!(!sending.done(), "sent to a peer that does not read");
+        far.resume_reading();
+        ensure_eq!(lp.run_until_done(&sending)??, sent.len() as u64, "bytes sent");
+        server.until_received(&lp, sent.len())?;
+        ensure!(server.bytes() == sent, "other bytes came than were sent");
+        ensure!(client.bytes() == sent[..300_000], "other bytes came back");
+        ensure!(near.is_reading(), "it does not read any more");
     }
     Ok(())
 }

@@ -39,12 +39,14 @@ cases! {
         a_panic_ends_the_connection;
     TLS_10 => the_marks_are_larger, paused_above_and_resumed_below, with_marks_of_zero,
         reading_below_is_paused;
-    TLS_11 => nothing_while_paused, closing_while_paused, the_end_waits_while_paused;
+    TLS_11 => nothing_while_paused, closing_while_paused, the_end_waits_while_paused,
+        resumed_while_a_file_is_sent;
     TLS_12 => the_same_protocol_goes_on, early_bytes_are_not_lost, nothing_before_the_caller_knows,
-        dropped_before_it_is_awaited;
+        dropped_before_it_is_awaited, another_protocol_ends_the_handshake,
+        closing_the_loop_ends_it_quietly;
     TLS_13 => pipes_are_refused, closing_transports_are_refused, a_failure_closes_the_transport;
     TLS_14 => paused_before_resumed_after, queued_but_not_paused;
-    TLS_15 => a_layer_over_a_layer, over_tls_from_the_beginning;
+    TLS_15 => a_layer_over_a_layer, over_tls_from_the_beginning, the_outer_layer_ends_first;
     TLS_16 => writes_after_close_vanish, large_and_small_writes_in_order,
         any_order_at_both_ends;
     TLS_17 => the_host_is_asked_for, another_name_is_asked_for, nobody_is_asked_for,

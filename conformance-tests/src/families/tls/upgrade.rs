@@ -145,6 +145,44 @@ pub(super) fn dropped_before_it_is_awaited(cx: &Context) -> Outcome {
     Ok(())
 }
 
+pub(super) fn another_protocol_ends_the_handshake(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let authority = Authority::new()?;
+    let (near, far) = tcp_pair()?;
+    let (client, server) = (Script::new().record(), Script::new().record());
+    let (near, far) = (client.attach(&lp, near)?, server.attach(&lp, far)?);
+    let start = || Ok::<_, Failure>(tls::start_tls(&lp, &far, server.plain(), authority.server()?));
+    let first = lp.create_task(start()?)?;
+    settle(&lp)?;
+    let second = start()?;
+    settle(&lp)?;
+    ensure!(first.done(), "it waits for a handshake that never ends");
+    ensure_is!(lp.run_until_done(&first)?, Err(Error::Usage(_)));
+    let (above, beyond) = start_both(&lp, &authority, (&client, &near), (&server, &far))?;
+    // The transport is no longer its to close.
+    drop(second);
+    exchange(&lp, (&client, &above), (&server, &beyond))
+}
+
+pub(super) fn closing_the_loop_ends_it_quietly(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    lp.set_debug(true);
+    let reports = Reports::of(&lp);
+    let authority = Authority::new()?;
+    let at = anyloop_api::Bind::to("127.0.0.1", 0);
+    let record = Script::new().record();
+    let serving = tls::create_server(&lp, record.factory(), at, authority.server()?);
+    let server = lp.run_until_complete(serving)??;
+    let address = server.local_addr().ok_or_else(|| Failure::new("the server has no address"))?;
+    let _silent = TcpStream::connect(address)?;
+    settle(&lp)?;
+    ensure_eq!(lp.dump().timers.len(), 1, "timers in the handshake");
+    server.close();
+    lp.close()?;
+    ensure!(reports.take().iter().all(|seen| seen.exception.is_none()), "an error is reported");
+    record.expect([])
+}
+
 pub(super) fn pipes_are_refused(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
     let authority = Authority::new()?;
@@ -290,4 +328,18 @@ pub(super) fn over_tls_from_the_beginning(cx: &Context) -> Outcome {
     ensure!(record.bytes() == sent, "other bytes came back than were sent");
     ensure!(until_finished(&lp, peer)?? == sent, "the peer got other bytes than were sent");
     record.expect(["made", "data", "lost"])
+}
+
+pub(super) fn the_outer_layer_ends_first(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let reports = Reports::of(&lp);
+    let (outer, inner) = (Authority::new()?, Authority::new()?);
+    let (client, server) = (Script::new().record(), Script::new().record());
+    let (near, far) = connected(&lp, &outer, &client, &server)?;
+    let _layers = start_both(&lp, &inner, (&client, &near), (&server, &far))?;
+    far.close();
+    client.until_lost(&lp)?;
+    server.until_lost(&lp)?;
+    client.expect(["made", "eof", "lost"])?;
+    reports.none()
 }

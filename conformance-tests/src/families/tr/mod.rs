@@ -30,7 +30,7 @@ cases! {
         closing_in_connection_made_of_a_server, closing_after_writing_in_connection_made;
     TR_05 => a_panic_in_connection_made_is_reported_only;
     TR_06 => megabytes_in_order, small_messages_in_order, many_connections_in_order;
-    TR_07 => never_called_inside_a_data_callback;
+    TR_07 => never_called_inside_a_data_callback, nor_inside_a_read_on_demand;
     TR_08 => a_panic_in_data_received, a_panic_in_eof_received, a_panic_in_get_buffer,
         a_panic_in_buffer_updated, what_was_written_is_dropped;
     TR_09 => a_false_answer_flushes_and_closes, a_true_answer_keeps_the_write_side;
@@ -63,7 +63,7 @@ cases! {
     TR_32 => nothing_while_paused, not_even_what_the_poll_brought, pausing_and_resuming_at_once;
     TR_33 => the_end_waits_while_paused, a_reset_waits_while_paused;
     TR_34 => another_protocol_from_the_next_callback, between_plain_and_buffered,
-        switched_while_paused;
+        switched_while_paused, an_old_protocol_that_panics_when_dropped;
     TR_35 => never_beyond_the_buffer, never_beyond_a_tiny_buffer, an_empty_buffer_is_an_error,
         pausing_in_get_buffer;
     TR_36 => addresses_outlive_the_connection, the_peers_address_outlives_a_reset;

@@ -352,3 +352,48 @@ pub(super) fn pausing_in_get_buffer(cx: &Context) -> Outcome {
     ensure_eq!(calm.bytes(), b"kept", "what was received");
     Ok(())
 }
+
+/// Goes with its first data, and panics then.
+#[derive(Default)]
+struct Bomb(RefCell<Option<(Transport, AnyProtocol)>>);
+
+impl Protocol for Bomb {
+    fn data_received(&self, _: &[u8]) {
+        if let Some((transport, successor)) = self.0.take() {
+            transport.set_protocol(successor);
+        }
+    }
+}
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("in the destructor");
+    }
+}
+
+pub(super) fn an_old_protocol_that_panics_when_dropped(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let reports = Reports::of(&lp);
+    let (mut records, mut peers) = (Vec::new(), Vec::new());
+    for number in 0..5 {
+        let (near, far) = tcp_pair()?;
+        let record = Script::new().record();
+        let transport = record.attach(&lp, near)?;
+        if number == 2 {
+            let bomb = Bomb(RefCell::new(Some((transport.clone(), record.plain()))));
+            transport.set_protocol(AnyProtocol::plain(bomb));
+        }
+        records.push(record);
+        peers.push(far);
+    }
+    // All in one poll: the neighbours lose nothing.
+    for far in &mut peers {
+        far.write_all(b"x")?;
+    }
+    settle(&lp)?;
+    let received: Vec<_> = records.iter().map(Record::received).collect();
+    ensure_eq!(received, [1, 1, 0, 1, 1], "bytes that came to each");
+    ensure!(reports.one()?.is_panic("in the destructor"), "another report");
+    peers[2].write_all(b"x")?;
+    records[2].until_received(&lp, 1).map_err(Into::into)
+}

@@ -5,6 +5,8 @@ use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use anyloop_api::{AnyProtocol, Connect, Protocol, Transport};
+
 use crate::families::prelude::*;
 use crate::tools::{
     CloggedTcp, Record, SIGUSR1, Script, clogged_tcp_pair, collect, pattern, raise, reset, settle,
@@ -322,5 +324,66 @@ pub(super) fn everything_that_came_before_the_transport(cx: &Context) -> Outcome
     record.until_lost(&lp)?;
     record.expect(["made", "data", "eof", "lost"])?;
     ensure!(record.bytes() == sent, "received {} bytes, or others", record.received());
+    Ok(())
+}
+
+/// Asks for everything that comes, and takes it four bytes at a time.
+#[derive(Default)]
+struct OnDemand {
+    transport: RefCell<Option<Transport>>,
+    taken: RefCell<Vec<u8>>,
+    taking: Cell<bool>,
+    interrupted: Cell<bool>,
+}
+
+impl OnDemand {
+    fn take(&self) {
+        let Some(transport) = self.transport.borrow().clone() else { return };
+        let mut piece = [0; 4];
+        self.taking.set(true);
+        let count = transport.try_read(&mut piece);
+        self.taking.set(false);
+        self.taken.borrow_mut().extend_from_slice(&piece[..count.unwrap_or(0)]);
+    }
+}
+
+impl Protocol for OnDemand {
+    fn connection_made(&self, transport: Transport) {
+        *self.transport.borrow_mut() = Some(transport);
+    }
+
+    fn readable(&self) -> bool {
+        let protocol = self.transport.borrow().as_ref().map(Transport::get_protocol);
+        let Some(this) = protocol.and_then(|protocol| protocol.downcast::<Self>()) else {
+            return false;
+        };
+        LoopRef::current().is_ok_and(|lp| lp.call_soon(move || this.take()).is_ok())
+    }
+
+    fn data_received(&self, data: &[u8]) {
+        self.interrupted.set(self.interrupted.get() || self.taking.get());
+        self.taken.borrow_mut().extend_from_slice(data);
+        if let Some(transport) = &*self.transport.borrow() {
+            let _ = transport.await_readable();
+        }
+    }
+}
+
+pub(super) fn nor_inside_a_read_on_demand(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (near, mut far) = tcp_pair()?;
+    let protocol = Rc::new(OnDemand::default());
+    let theirs = AnyProtocol::from(protocol.clone());
+    let factory = Rc::new(move || theirs.clone());
+    let made = lp.create_connection(factory, Connect::socket(near));
+    let (transport, _) = lp.run_until_complete(made)??;
+    far.write_all(b"0")?;
+    settle(&lp)?;
+    far.write_all(b"123456789")?;
+    settle(&lp)?;
+    ensure_eq!(*protocol.taken.borrow(), b"0123456789", "what came, in order");
+    ensure!(!protocol.interrupted.get(), "data_received was called inside of try_read");
+    transport.abort();
+    protocol.transport.take();
     Ok(())
 }
