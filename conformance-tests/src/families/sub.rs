@@ -18,7 +18,7 @@ use super::prelude::*;
 use crate::tools::Trace;
 
 cases! {
-    SUB_01 => events_come_in_order, without_pipes_too;
+    SUB_01 => events_come_in_order, without_pipes_too, what_ends_inside_connection_made_is_told;
     SUB_02 => nothing_comes_before_connection_made;
     SUB_03 => a_quick_exit_loses_nothing, paused_output_waits;
     SUB_04 => none_while_it_runs_then_its_status, minus_the_signal_that_killed_it;

@@ -170,6 +170,11 @@ impl Pipe {
         Ok(pipe)
     }
 
+    /// Its user has it before it begins, and is told of its end from now on.
+    pub(crate) fn hand_out(&self) {
+        self.set(MADE);
+    }
+
     fn has(&self, flag: u16) -> bool {
         self.flags.get() & flag != 0
     }

@@ -303,6 +303,7 @@ impl Begin for Process {
         };
         if !self.has(CLOSING) {
             self.set(MADE);
+            pipes.iter().flatten().for_each(|pipe| pipe.hand_out());
             let transport = self.handle();
             self.tell("connection_made", |protocol| protocol.connection_made(transport));
         }

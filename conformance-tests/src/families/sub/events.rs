@@ -1,5 +1,8 @@
 //! What the protocol is told, and when.
 
+use anyloop::timeout;
+use anyloop_api::Transport;
+
 use super::*;
 
 pub(super) fn events_come_in_order(cx: &Context) -> Outcome {
@@ -36,30 +39,61 @@ pub(super) fn without_pipes_too(cx: &Context) -> Outcome {
     recorder.trace.expect(["made", "exited", "lost None"])
 }
 
-pub(super) fn nothing_comes_before_connection_made(cx: &Context) -> Outcome {
-    struct Slow(Recorder);
-    impl SubprocessProtocol for Slow {
-        fn connection_made(&self, transport: SubprocessTransport) {
-            // The child ends meanwhile, and the loop could know.
-            block_for(ms(50));
-            self.0.connection_made(transport);
-        }
-        fn pipe_data_received(&self, fd: i32, data: &[u8]) {
-            self.0.pipe_data_received(fd, data);
-        }
-        fn pipe_connection_lost(&self, fd: i32, error: Option<Error>) {
-            self.0.pipe_connection_lost(fd, error);
-        }
-        fn process_exited(&self) {
-            self.0.process_exited();
-        }
-        fn connection_lost(&self, error: Option<Error>) {
-            self.0.connection_lost(error);
-        }
+/// Does something inside `connection_made`.
+struct Early(Recorder, fn(&SubprocessTransport));
+
+impl SubprocessProtocol for Early {
+    fn connection_made(&self, transport: SubprocessTransport) {
+        (self.1)(&transport);
+        self.0.connection_made(transport);
     }
+    fn pipe_data_received(&self, fd: i32, data: &[u8]) {
+        self.0.pipe_data_received(fd, data);
+    }
+    fn pipe_connection_lost(&self, fd: i32, error: Option<Error>) {
+        self.0.pipe_connection_lost(fd, error);
+    }
+    fn process_exited(&self) {
+        self.0.process_exited();
+    }
+    fn connection_lost(&self, error: Option<Error>) {
+        self.0.connection_lost(error);
+    }
+}
+
+pub(super) fn what_ends_inside_connection_made_is_told(cx: &Context) -> Outcome {
+    fn pipe(transport: &SubprocessTransport, fd: i32, end: impl FnOnce(Transport)) {
+        transport.get_pipe_transport(fd).map(end).unwrap_or_default();
+    }
+    let ways: [fn(&SubprocessTransport); 4] = [
+        |transport| pipe(transport, 0, |stdin| stdin.close()),
+        |transport| pipe(transport, 0, |stdin| drop((stdin.write("x"), stdin.write_eof()))),
+        |transport| (0..2).for_each(|fd| pipe(transport, fd, |pipe| pipe.abort())),
+        SubprocessTransport::close,
+    ];
+    for way in ways {
+        let lp = cx.new_loop()?;
+        let recorder = Recorder::new(&lp);
+        let command = Command::shell("cat").stdin(Stdio::Pipe).stdout(Stdio::Pipe);
+        let started = lp.subprocess_shell(move || Early(recorder, way), command);
+        let (_, early) = lp.run_until_complete(started)??;
+        let over = lp.run_until_complete(timeout(ms(5000), early.0.over.clone()))?;
+        let mut events = early.0.trace.take();
+        ensure!(over.is_ok(), "not over after {events:?}");
+        ensure_eq!(events.pop().as_deref(), Some("lost None"), "the last");
+        events.retain(|event| event != "data 1");
+        events.sort();
+        ensure_eq!(events, ["end 0", "end 1", "exited", "made"], "the others");
+    }
+    Ok(())
+}
+
+pub(super) fn nothing_comes_before_connection_made(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
     let recorder = Recorder::new(&lp);
-    let started = lp.subprocess_shell(move || Slow(recorder), output_of("echo quick"));
+    // The child ends meanwhile, and the loop could know.
+    let slow = move || Early(recorder, |_| block_for(ms(50)));
+    let started = lp.subprocess_shell(slow, output_of("echo quick"));
     let (_, slow) = lp.run_until_complete(started)??;
     lp.run_until_done(&slow.0.over)?;
     let events = slow.0.trace.take();
