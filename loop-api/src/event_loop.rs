@@ -195,7 +195,8 @@ pub trait EventLoop: fmt::Debug {
 
     // --- descriptors and signals ---
 
-    /// Calls `callback` in every iteration in which `fd` is readable; replaces an earlier one.
+    /// Calls `callback` in every iteration in which `fd` is readable; replaces an earlier one. A transport
+    /// that is given the descriptor takes its place.
     ///
     /// # Errors
     /// `Closed`; `Usage` if a transport owns the descriptor; `Os` if it cannot be polled.

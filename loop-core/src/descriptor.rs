@@ -59,7 +59,7 @@ impl<F> Own<F> {
 impl<F: AsRawFd + Into<OwnedFd>> Descriptor<F> {
     /// Takes `file` into the loop's care, under a key that the caller fills.
     pub(crate) fn own(base: &BaseLoop, file: F, operation: &str) -> Result<Self> {
-        base.sources.own(file.as_raw_fd(), operation)?;
+        base.own(file.as_raw_fd(), operation)?;
         let key = base.sources.reserve();
         Ok(Self { key, file: RefCell::new(Some(Own::Alone(file))), armed: Cell::new(None) })
     }

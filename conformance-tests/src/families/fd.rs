@@ -5,10 +5,10 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
-use anyloop_api::{AnyProtocol, Connect, Protocol, Transport};
+use anyloop_api::{AnyProtocol, Bind, Connect, Protocol, Transport};
 
 use super::prelude::*;
-use crate::tools::{Clogged, clogged_pair, socket_pair};
+use crate::tools::{Clogged, Script, clogged_pair, pipe, socket_pair};
 
 cases! {
     FD_01 => a_reader_is_called_until_all_is_read, a_writer_is_called_until_it_is_removed;
@@ -18,7 +18,7 @@ cases! {
     FD_05 => removed_in_the_same_batch_it_is_not_called, a_callback_removes_itself;
     FD_06 => a_closed_loop_takes_no_watchers;
     FD_07 => a_transports_descriptor_is_refused, a_closing_transports_is_not,
-        watchers_of_a_closing_transport_end_with_it;
+        watchers_of_a_closing_transport_end_with_it, a_transport_takes_over_what_is_watched;
     FD_08 => numbers_and_objects_are_the_same, what_has_no_descriptor_is_refused;
     FD_09 => a_hang_up_wakes_both;
     FD_10 => the_reader_comes_first;
@@ -267,6 +267,43 @@ fn a_transports_descriptor_is_refused(cx: &Context) -> Outcome {
     run_times(&lp, 3)?;
     ensure_eq!(lost.get(), 1, "connection_lost");
     Ok(())
+}
+
+fn a_transport_takes_over_what_is_watched(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (near, mut far) = socket_pair()?;
+    let (read, write) = pipe()?;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let (calls, dropped) = (Counter::new(), Counter::new());
+    let watch = |fd: &dyn AsRawFd| {
+        let (counter, token) = (calls.clone(), dropped.token());
+        lp.add_reader(&fd.as_raw_fd(), move || {
+            token.keep();
+            counter.add();
+        })
+    };
+    [&near as &dyn AsRawFd, &read, &listener].into_iter().try_for_each(watch)?;
+    run_times(&lp, 2)?;
+    far.write_all(b"hello")?;
+    let stream = Script::new().record();
+    let transport = stream.attach(&lp, near)?;
+    stream.until_received(&lp, 5)?;
+    File::from(write).write_all(b"hello")?;
+    let piped = Script::new().record();
+    lp.run_until_complete(lp.connect_read_pipe(piped.factory(), read))?.map_err(|r| r.error)?;
+    piped.until_lost(&lp)?;
+    ensure_eq!(piped.bytes(), b"hello", "what came through the pipe");
+    let address = listener.local_addr()?;
+    let served = Script::new().record();
+    let serving = lp.create_server(served.factory(), Bind::socket(listener));
+    let server = lp.run_until_complete(serving)??;
+    drop(std::net::TcpStream::connect(address)?);
+    served.until_lost(&lp)?;
+    ensure_eq!((calls.get(), dropped.get()), (0, 3), "calls of watchers, and how many are freed");
+    transport.close();
+    server.close();
+    stream.until_lost(&lp)?;
+    stream.expect(["made", "data", "lost"])
 }
 
 /// The transport of [`transport`], closing, with more to send than fits.

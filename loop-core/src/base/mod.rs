@@ -176,6 +176,13 @@ impl BaseLoop {
         self.this.clone()
     }
 
+    /// The descriptor is a transport's from now on: it takes the place of those who watched the number.
+    pub(crate) fn own(&self, fd: RawFd, operation: &str) -> Result<()> {
+        self.sources.own(fd, operation)?;
+        Watcher::drop_number(self, fd);
+        Ok(())
+    }
+
     /// A transport is about to close the descriptor: nobody may watch the number any more.
     pub(crate) fn disown(&self, fd: RawFd) {
         self.sources.disown(fd);

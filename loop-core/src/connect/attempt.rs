@@ -84,7 +84,7 @@ impl Attempt {
         socket: Socket,
         bell: Rc<Bell>,
     ) -> io::Result<Self> {
-        base.sources.own(socket.as_raw_fd(), "create_connection").map_err(io::Error::from)?;
+        base.own(socket.as_raw_fd(), "create_connection").map_err(io::Error::from)?;
         let key = base.sources.reserve();
         let fd = lend(&socket);
         let watch = Rc::new(Watch {

@@ -48,7 +48,7 @@ impl Listener {
     /// Takes a bound socket into the loop's care.
     pub(super) fn open(server: &Rc<ServerState>, socket: Socket) -> Result<Rc<Self>> {
         if let Some(base) = server.base.upgrade() {
-            base.sources.own(socket.as_raw_fd(), "create_server")?;
+            base.own(socket.as_raw_fd(), "create_server")?;
         }
         Ok(Rc::new_cyclic(|this| Self {
             this: this.clone(),

@@ -171,7 +171,7 @@ impl Process {
         if !base.config().child_threads
             && let Ok(pidfd) = pidfd_open(self.pid, PidfdFlags::empty())
         {
-            base.sources.own(pidfd.as_raw_fd(), "subprocess")?;
+            base.own(pidfd.as_raw_fd(), "subprocess")?;
             *self.watch.borrow_mut() = Watch::Pidfd(Rc::new(pidfd));
             return Ok(());
         }
