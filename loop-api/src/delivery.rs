@@ -63,18 +63,6 @@ pub(crate) fn deliver_if_own(cancelled: &Cancelled, waiter: *const ()) -> bool {
     .unwrap_or(false)
 }
 
-/// The same for a wait that has no other end than the cancellation: it asks for as long as it is
-/// polled.
-pub(crate) fn deliver_ended(cancelled: Cancelled, waiter: *const ()) {
-    if !deliver_if_own(&cancelled, waiter) {
-        with_current(|task| {
-            if task.core.mask_elsewhere(0).is_none() {
-                task.core.ask(Request { reason: cancelled, origin: 0 });
-            }
-        });
-    }
-}
-
 /// What was awaited, at `waiter`, has ended in another way than by cancellation: a request that was
 /// passed on to it was refused there.
 #[inline]

@@ -162,15 +162,9 @@ impl Sock {
     /// # Errors
     /// `Usage` if one is pending already.
     pub fn claim(&self, direction: Direction, operation: &'static str) -> Result<Claim> {
+        self.check_unclaimed(direction, operation)?;
         let slot = self.0.slot(direction);
         let mut waiter = slot.waiter.borrow_mut();
-        if slot.claimed.get() && !waiter.as_ref().is_some_and(|waiter| waiter.is_cancelled()) {
-            let pending = waiter.as_ref().map_or("another operation", |waiter| waiter.operation());
-            return Err(Error::usage(format!(
-                "{operation}: {pending} is pending on socket {}",
-                self.as_raw_fd()
-            )));
-        }
         slot.claimed.set(true);
         // Nobody else has the last one, as a rule: its operation is gone.
         let last = waiter.take().filter(|waiter| {
@@ -181,6 +175,19 @@ impl Sock {
         let mine = last.unwrap_or_else(|| Waiter::new(operation));
         *waiter = Some(mine.clone());
         Ok(Claim { sock: self.clone(), direction, waiter: mine })
+    }
+
+    fn check_unclaimed(&self, direction: Direction, operation: &str) -> Result<()> {
+        let slot = self.0.slot(direction);
+        let waiter = slot.waiter.borrow();
+        if slot.claimed.get() && !waiter.as_ref().is_some_and(|waiter| waiter.is_cancelled()) {
+            let pending = waiter.as_ref().map_or("another operation", |waiter| waiter.operation());
+            return Err(Error::usage(format!(
+                "{operation}: {pending} is pending on socket {}",
+                self.as_raw_fd()
+            )));
+        }
+        Ok(())
     }
 
     /// What a loop keeps with this socket; called by loops.
@@ -273,14 +280,34 @@ impl Claim {
     pub fn waiter(&self) -> &Rc<Waiter> {
         &self.waiter
     }
+
+    /// After a wait: whether the operation is still the pending one. A cancellation ended the claim; who kept
+    /// the operation and goes on with it claims the socket again.
+    ///
+    /// # Errors
+    /// `Usage` if another operation is pending now.
+    pub fn renew(&self) -> Result<()> {
+        let slot = self.sock.0.slot(self.direction);
+        if !self.is_latest() {
+            self.sock.check_unclaimed(self.direction, self.waiter.operation())?;
+            let last = slot.waiter.borrow_mut().replace(self.waiter.clone());
+            drop(last);
+        }
+        slot.claimed.set(true);
+        Ok(())
+    }
+
+    fn is_latest(&self) -> bool {
+        let slot = self.sock.0.slot(self.direction);
+        slot.waiter.borrow().as_ref().is_some_and(|waiter| Rc::ptr_eq(waiter, &self.waiter))
+    }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        let slot = self.sock.0.slot(self.direction);
         // Another operation may have taken over after a cancellation.
-        if slot.waiter.borrow().as_ref().is_some_and(|waiter| Rc::ptr_eq(waiter, &self.waiter)) {
-            slot.claimed.set(false);
+        if self.is_latest() {
+            self.sock.0.slot(self.direction).claimed.set(false);
         }
         self.waiter.reset();
     }

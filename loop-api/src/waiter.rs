@@ -38,7 +38,8 @@ impl Waiter {
     }
 
     /// Ready after the next [`Waiter::notify`] that comes while this waits. Inside a task that is being
-    /// cancelled it stays pending and lets the cancellation continue outwards.
+    /// cancelled it stays pending and lets the cancellation continue outwards. If that has been served, and
+    /// somebody kept the future, it is ready too: what it waits for is to be tried again.
     pub fn poll(self: &Rc<Self>, cx: &mut PollContext<'_>) -> Poll<()> {
         match self.state.get() {
             State::Notified => {
@@ -46,7 +47,10 @@ impl Waiter {
                 return Poll::Ready(());
             }
             State::Cancelled => {
-                delivery::deliver_ended(Cancelled::new(), Rc::as_ptr(self).cast());
+                if !delivery::deliver_if_own(&Cancelled::new(), Rc::as_ptr(self).cast()) {
+                    self.state.set(State::Idle);
+                    return Poll::Ready(());
+                }
             }
             State::Idle | State::Waiting => {
                 self.state.set(State::Waiting);
@@ -152,6 +156,7 @@ mod tests {
         assert!(waiter.poll(&mut cx).is_pending());
         assert!(waiter.clone().cancel(&Cancelled::new()));
         assert!(waiter.is_cancelled() && !waiter.notify());
-        assert!(waiter.poll(&mut cx).is_pending());
+        assert!(waiter.poll(&mut cx).is_ready(), "nobody's cancellation is on its way");
+        assert!(waiter.poll(&mut cx).is_pending() && waiter.notify(), "the next wait");
     }
 }

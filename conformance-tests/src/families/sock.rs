@@ -32,7 +32,7 @@ cases! {
     SOCK_08 => names_are_resolved_for_the_sockets_family, a_malformed_address_is_refused;
     SOCK_09 => accepted_sockets_are_fit_for_use;
     SOCK_10 => a_cancelled_receive_loses_no_byte, also_when_cancelled_again_and_again,
-        in_any_order_with_others;
+        in_any_order_with_others, what_timed_out_and_was_kept_goes_on;
     SOCK_11 => a_cancelled_accept_loses_no_connection;
     SOCK_12 => a_cancelled_recvfrom_loses_no_datagram, a_cancelled_recvmmsg_loses_none,
         a_returned_buffer_is_left_alone;

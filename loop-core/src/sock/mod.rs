@@ -91,6 +91,7 @@ impl Operation {
                 .map_err(|error| self.fail(error))?;
         }
         poll_fn(|cx| self.claim.waiter().poll(cx)).await;
+        self.claim.renew()?;
         self.base().map(drop)
     }
 }

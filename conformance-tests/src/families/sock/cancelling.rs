@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
 
+use anyloop::timeout;
 use anyloop_api::{Datagrams, Task};
 
 use super::*;
@@ -394,6 +395,43 @@ pub(super) fn closed_and_used_again_after_a_cancellation(cx: &Context) -> Outcom
             lp.sock_sendall(&near, b"back".to_vec()).await.0?;
             ensure_eq!(lp.sock_recv(&peer, 9).await?, b"back", "what it sent");
         }
+        Ok(())
+    })
+}
+
+pub(super) fn what_timed_out_and_was_kept_goes_on(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (near, mut far) = socket_pair()?;
+    let near = Sock::new(near)?;
+    let inner = lp.clone();
+    run(&lp, async move {
+        let lp = inner;
+        let mut receiving = lp.sock_recv(&near, 100);
+        for _ in 0..3 {
+            ensure_is!(timeout(ms(2), &mut receiving).await, Err(Error::TimedOut(_)));
+        }
+        far.write_all(b"late")?;
+        ensure_eq!(receiving.await?, b"late", "what came");
+        // Somebody else has the direction now …
+        let mut kept = lp.sock_recv(&near, 100);
+        ensure_is!(timeout(ms(2), &mut kept).await, Err(Error::TimedOut(_)));
+        let other = lp.create_task(lp.sock_recv(&near, 100))?;
+        let mut waiting = lp.sock_recv(&near, 100);
+        idle().await;
+        far.write_all(b"other")?;
+        ensure_is!(kept.await, Err(Error::Usage(_)));
+        ensure_is!((&mut waiting).await, Err(Error::Usage(_)));
+        ensure_eq!(other.await??, b"other", "what the other one got");
+        // … or had it.
+        let mut kept = lp.sock_recv(&near, 100);
+        ensure_is!(timeout(ms(2), &mut kept).await, Err(Error::TimedOut(_)));
+        far.write_all(b"one")?;
+        ensure_eq!(lp.sock_recv(&near, 100).await?, b"one", "what came meanwhile");
+        let kept = lp.create_task(kept)?;
+        idle().await;
+        ensure_is!(lp.sock_recv(&near, 100).await, Err(Error::Usage(_)));
+        far.write_all(b"two")?;
+        ensure_eq!(kept.await??, b"two", "what came at last");
         Ok(())
     })
 }
