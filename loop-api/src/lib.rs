@@ -121,7 +121,7 @@ pub use subprocess::{RawSubprocess, SubprocessFactory, SubprocessProtocol, Subpr
 pub use task::{SharedTask, Task};
 pub use task_builder::TaskBuilder;
 pub use task_factory::{EagerTaskFactory, TaskFactory, TaskOptions};
-pub use transport::{RawTransport, Transport, WeakTransport, write_buffer_limits};
+pub use transport::{Borrower, RawTransport, Transport, WeakTransport, write_buffer_limits};
 pub use unix::{Credentials, UnixBind, UnixConnect};
 pub use waiter::Waiter;
 pub use yield_now::{YieldNow, yield_now};

@@ -1,6 +1,7 @@
 //! Transports: the loop's side of a connection.
 
 use std::any::Any;
+use std::cell::{OnceCell, RefCell};
 use std::fmt;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
@@ -87,17 +88,31 @@ pub trait RawTransport: fmt::Debug {
     fn as_any(&self) -> &dyn Any;
 }
 
+/// Who has a transport on loan: nobody else writes meanwhile, and the protocol is put aside.
+pub trait Borrower {
+    /// The protocol that is put aside.
+    fn protocol(&self) -> AnyProtocol;
+    /// Puts another one aside.
+    fn set_protocol(&self, protocol: AnyProtocol);
+}
+
 /// A connection as its user sees it; a cheap handle, clones name the same connection.
 ///
 /// Reading goes to the protocol; writing is buffered and never waits.
 #[derive(Clone)]
 pub struct Transport(Rc<Inner>);
 
-struct Inner(Rc<dyn RawTransport>);
+struct Inner {
+    raw: Rc<dyn RawTransport>,
+    /// Hardly any is ever lent.
+    borrower: OnceCell<Box<Loan>>,
+}
+
+type Loan = RefCell<Option<Rc<dyn Borrower>>>;
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.0.handle_dropped();
+        self.raw.handle_dropped();
     }
 }
 
@@ -105,7 +120,7 @@ impl Transport {
     /// Wraps an implementation; called by loops.
     #[must_use]
     pub fn new(raw: Rc<dyn RawTransport>) -> Self {
-        Self(Rc::new(Inner(raw)))
+        Self(Rc::new(Inner { raw, borrower: OnceCell::new() }))
     }
 
     /// A handle that does not count as one.
@@ -117,7 +132,31 @@ impl Transport {
     /// The implementation.
     #[must_use]
     pub fn raw(&self) -> &Rc<dyn RawTransport> {
-        &self.0.0
+        &self.0.raw
+    }
+
+    /// Lends it, or takes it back; called by loops. A borrower works with [`Transport::raw`], and keeps this
+    /// handle.
+    pub fn lend(&self, to: Option<Rc<dyn Borrower>>) {
+        let last = self.0.borrower.get_or_init(Box::default).replace(to);
+        drop(last);
+    }
+
+    /// Who has it on loan.
+    #[must_use]
+    pub fn borrower(&self) -> Option<Rc<dyn Borrower>> {
+        self.0.borrower.get()?.borrow().clone()
+    }
+
+    /// What is written by others would go into the middle of what the borrower writes (TR-18).
+    #[inline]
+    fn check_not_lent(&self) -> Result<()> {
+        match self.0.borrower.get() {
+            Some(borrower) if borrower.borrow().is_some() && !self.is_closing() => {
+                Err(Error::usage("write: a file is being sent over this transport"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Stops reading, sends what is buffered, then calls `connection_lost(None)`. Idempotent.
@@ -141,6 +180,7 @@ impl Transport {
     /// # Errors
     /// `Usage` after [`Transport::write_eof`] or while a file is being sent.
     pub fn write(&self, data: impl AsRef<[u8]>) -> Result<()> {
+        self.check_not_lent()?;
         self.raw().write(data.as_ref())
     }
 
@@ -149,6 +189,7 @@ impl Transport {
     /// # Errors
     /// As [`Transport::write`].
     pub fn write_vec(&self, data: Vec<u8>) -> Result<()> {
+        self.check_not_lent()?;
         self.raw().write_vec(data)
     }
 
@@ -157,6 +198,7 @@ impl Transport {
     /// # Errors
     /// As [`Transport::write`].
     pub fn writelines(&self, parts: &[&[u8]]) -> Result<()> {
+        self.check_not_lent()?;
         self.raw().writelines(parts)
     }
 
@@ -235,13 +277,19 @@ impl Transport {
 
     /// Hands the connection to another protocol, from the next callback on.
     pub fn set_protocol(&self, protocol: impl Into<AnyProtocol>) {
-        self.raw().set_protocol(protocol.into());
+        match self.borrower() {
+            Some(borrower) => borrower.set_protocol(protocol.into()),
+            None => self.raw().set_protocol(protocol.into()),
+        }
     }
 
     /// The current protocol.
     #[must_use]
     pub fn get_protocol(&self) -> AnyProtocol {
-        self.raw().get_protocol()
+        match self.borrower() {
+            Some(borrower) => borrower.protocol(),
+            None => self.raw().get_protocol(),
+        }
     }
 
     /// Metadata by asyncio's names: `"socket"`, `"sockname"`, `"peername"`, `"peercred"`, `"pipe"`, …. `None` for

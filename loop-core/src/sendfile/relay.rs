@@ -1,7 +1,8 @@
 //! Sending a file over any transport: by what every transport can do.
 //!
-//! The protocol is put aside meanwhile, so that flow control speaks to us. With both water marks at
-//! zero the transport pauses as soon as something is buffered, and resumes when all of it is sent.
+//! The transport is lent to us: nobody else writes, and the protocol is put aside, so that flow control
+//! speaks to us. With both water marks at zero the transport pauses as soon as something is buffered, and
+//! resumes when all of it is sent.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -9,7 +10,8 @@ use std::io;
 use std::rc::{Rc, Weak};
 
 use anyloop_api::{
-    AnyProtocol, BufferedProtocol, Error, Panic, Protocol, Report, Result, Transport, Waiter,
+    AnyProtocol, Borrower, BufferedProtocol, Error, Panic, Protocol, Report, Result, Transport,
+    Waiter, WeakTransport,
 };
 
 use super::source::Source;
@@ -18,17 +20,28 @@ use crate::base::BaseLoop;
 /// The protocol in between, of the same kind as the one aside. What is received goes there: reading is
 /// paused, but anybody may resume it.
 struct Between {
-    aside: AnyProtocol,
+    this: Weak<Self>,
+    transport: WeakTransport,
+    aside: RefCell<AnyProtocol>,
     waiter: Rc<Waiter>,
     paused: Cell<bool>,
     lost: RefCell<Option<Option<Error>>>,
 }
 
 impl Between {
+    /// As a protocol of the kind that is put aside.
+    fn seat(&self) -> Option<AnyProtocol> {
+        let this = self.this.upgrade()?;
+        Some(match self.protocol() {
+            AnyProtocol::Plain(_) => AnyProtocol::Plain(this),
+            AnyProtocol::Buffered(_) => AnyProtocol::Buffered(this),
+        })
+    }
+
     fn lost(&self, error: Option<Error>) {
         *self.lost.borrow_mut() = Some(error.clone());
         self.waiter.notify();
-        self.aside.connection_lost(error);
+        self.protocol().connection_lost(error);
     }
 
     fn resumed(&self) {
@@ -37,19 +50,34 @@ impl Between {
     }
 }
 
+impl Borrower for Between {
+    fn protocol(&self) -> AnyProtocol {
+        self.aside.borrow().clone()
+    }
+
+    /// The new one may be of the other kind.
+    fn set_protocol(&self, protocol: AnyProtocol) {
+        let old = self.aside.replace(protocol);
+        if let Some((transport, seat)) = self.transport.upgrade().zip(self.seat()) {
+            transport.raw().set_protocol(seat);
+        }
+        drop(old);
+    }
+}
+
 impl Protocol for Between {
     fn data_received(&self, data: &[u8]) {
-        if let AnyProtocol::Plain(aside) = &self.aside {
+        if let AnyProtocol::Plain(aside) = self.protocol() {
             aside.data_received(data);
         }
     }
 
     fn readable(&self) -> bool {
-        self.aside.readable()
+        self.protocol().readable()
     }
 
     fn eof_received(&self) -> bool {
-        self.aside.eof_received()
+        self.protocol().eof_received()
     }
 
     fn connection_lost(&self, error: Option<Error>) {
@@ -67,20 +95,20 @@ impl Protocol for Between {
 
 impl BufferedProtocol for Between {
     fn get_buffer(&self, size_hint: usize) -> Vec<u8> {
-        match &self.aside {
+        match self.protocol() {
             AnyProtocol::Buffered(aside) => aside.get_buffer(size_hint),
             AnyProtocol::Plain(_) => Vec::new(),
         }
     }
 
     fn buffer_updated(&self, buffer: Vec<u8>, nbytes: usize) {
-        if let AnyProtocol::Buffered(aside) = &self.aside {
+        if let AnyProtocol::Buffered(aside) = self.protocol() {
             aside.buffer_updated(buffer, nbytes);
         }
     }
 
     fn eof_received(&self) -> bool {
-        self.aside.eof_received()
+        self.protocol().eof_received()
     }
 
     fn connection_lost(&self, error: Option<Error>) {
@@ -109,22 +137,23 @@ pub(super) struct Relay {
 
 impl Relay {
     pub(super) fn install(base: &Weak<BaseLoop>, transport: &Transport) -> Result<Self> {
-        let aside = transport.get_protocol();
-        if aside.downcast::<Between>().is_some() {
+        if transport.borrower().is_some() {
             return Err(Error::usage("sendfile: a file is being sent over this transport"));
         }
-        let between = Rc::new(Between {
-            aside,
+        let between = Rc::new_cyclic(|this: &Weak<Between>| Between {
+            this: this.clone(),
+            transport: transport.downgrade(),
+            aside: RefCell::new(transport.get_protocol()),
             waiter: Waiter::new("sendfile"),
             paused: Cell::new(false),
             lost: RefCell::default(),
         });
         let was_reading = transport.is_reading();
         transport.pause_reading();
-        transport.set_protocol(match &between.aside {
-            AnyProtocol::Plain(_) => AnyProtocol::Plain(between.clone()),
-            AnyProtocol::Buffered(_) => AnyProtocol::Buffered(between.clone()),
-        });
+        if let Some(seat) = between.seat() {
+            transport.raw().set_protocol(seat);
+        }
+        transport.lend(Some(between.clone()));
         let limits = transport.get_write_buffer_limits();
         let mut relay = Self {
             base: base.clone(),
@@ -151,7 +180,7 @@ impl Relay {
                 return Ok(source.sent());
             }
             self.check()?;
-            self.transport.write(&piece)?;
+            self.transport.raw().write(&piece)?;
             source.advance(piece.len());
         }
     }
@@ -180,22 +209,23 @@ impl Relay {
         let Some(base) = self.base.upgrade() else { return };
         let report = |panic: Panic| {
             let mut report = Report::new(what).exception(panic).transport(self.transport.clone());
-            report.protocol = Some(self.between.aside.clone());
+            report.protocol = Some(self.between.protocol());
             report
         };
-        let _ = base.guard(|| f(&self.between.aside), report);
+        let _ = base.guard(|| f(&self.between.protocol()), report);
     }
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
         self.between.waiter.reset();
+        self.transport.lend(None);
         if self.between.lost.borrow().is_some() {
             return;
         }
         let current = self.transport.get_protocol().downcast::<Between>();
         if current.is_some_and(|current| Rc::ptr_eq(&current, &self.between)) {
-            self.transport.set_protocol(self.between.aside.clone());
+            self.transport.set_protocol(self.between.protocol());
         }
         let (low, high) = self.limits;
         // They were in force before.

@@ -22,6 +22,7 @@ cases! {
         the_position_tells_how_far_it_came;
     SENDFILE_02 => an_empty_file_is_nothing_to_send;
     SENDFILE_03 => between_what_is_written_before_and_after, nobody_else_writes_meanwhile,
+        nor_over_other_transports, another_protocol_meanwhile,
         a_half_close_waits_for_the_file;
     SENDFILE_04 => reading_pauses_meanwhile, what_was_paused_stays_paused;
     SENDFILE_05 => other_files_are_read, other_transports_are_written_to, or_it_is_refused;

@@ -3,6 +3,8 @@
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
 
+use anyloop::timeout;
+
 use super::*;
 use crate::tools::{
     CloggedTcp, Record, Script, available, clogged_tcp_pair, collect, pipe, poll_inside, reset,
@@ -91,6 +93,62 @@ pub(super) fn nobody_else_writes_meanwhile(cx: &Context) -> Outcome {
         let expected = [&vec![b'.'; unread][..], &bytes, b"x"].concat();
         ensure!(join(received)?? == expected, "other bytes came");
         record.expect(["made", "lost"])
+    })
+}
+
+pub(super) fn nor_over_other_transports(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (file, bytes) = file()?;
+    let (read, write) = pipe()?;
+    let record = Script::new().record();
+    let transport = write_pipe(&lp, &record, write)?;
+    let task = lp.create_task(lp.sendfile(&transport, file.clone().into()))?;
+    while transport.get_write_buffer_size() == 0 {
+        run_for(&lp, ms(1))?;
+    }
+    ensure_is!(transport.write("x"), Err(Error::Usage(_)));
+    ensure_is!(transport.write(vec![0; 100_000]), Err(Error::Usage(_)));
+    ensure_is!(transport.writelines(&[b"x", b"y"]), Err(Error::Usage(_)));
+    ensure_is!(send(&lp, &transport, file), Err(Error::Usage(_)));
+    let received = read_all(read);
+    ensure_eq!(lp.run_until_done(&task)??, LENGTH as u64, "bytes sent");
+    transport.write("x")?;
+    transport.close();
+    record.until_lost(&lp)?;
+    ensure!(join(received)?? == [&bytes, &b"x"[..]].concat(), "other bytes came");
+    record.expect(["made", "lost"])
+}
+
+pub(super) fn another_protocol_meanwhile(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (file, bytes) = file()?;
+    let (read, write) = pipe()?;
+    let (before, after) = (Script::new().record(), Script::new().record());
+    let transport = write_pipe(&lp, &before, write)?;
+    let limits = transport.get_write_buffer_limits();
+    let task = lp.create_task(lp.sendfile(&transport, file.into()))?;
+    while transport.get_write_buffer_size() == 0 {
+        run_for(&lp, ms(1))?;
+    }
+    // Whoever decorates a protocol keeps the one that was there.
+    let _there = transport.get_protocol();
+    transport.set_protocol((after.factory())());
+    let received = read_all(read);
+    let sent = lp.run_until_complete(timeout(ms(10_000), task))????;
+    ensure_eq!(sent, LENGTH as u64, "bytes sent");
+    ensure_eq!(transport.get_write_buffer_limits(), limits, "the water marks");
+    transport.close();
+    after.until_lost(&lp)?;
+    ensure!(join(received)?? == bytes, "other bytes came");
+    before.expect(["made"])?;
+    after.expect(["lost"])
+}
+
+/// Everything that comes through a pipe.
+fn read_all(read: OwnedFd) -> thread::JoinHandle<std::io::Result<Vec<u8>>> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        File::from(read).read_to_end(&mut bytes).map(|_| bytes)
     })
 }
 
@@ -195,10 +253,7 @@ pub(super) fn other_transports_are_written_to(cx: &Context) -> Outcome {
     let before = vec![b'<'; 200_000];
     transport.write(&before)?;
     record.expect(["made", "pause"])?;
-    let received = thread::spawn(move || {
-        let mut bytes = Vec::new();
-        File::from(read).read_to_end(&mut bytes).map(|_| bytes)
-    });
+    let received = read_all(read);
     misplace(&file)?;
     ensure_eq!(send(&lp, &transport, file.clone())?, LENGTH as u64, "bytes sent");
     ensure_eq!(position(&file)?, LENGTH as u64, "the position");
