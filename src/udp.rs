@@ -250,7 +250,14 @@ async fn addresses(endpoint: Endpoint) -> Result<Vec<SocketAddr>> {
         Endpoint::Malformed(error) => Err(error),
         Endpoint::Name { host, port } => {
             let anywhere = matches!(&*host, "" | "*");
-            if anywhere && port.parse::<u16>().is_ok() {
+            let number = port.parse::<u16>();
+            if number.is_err() && !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) {
+                // Some resolvers would take the lower half of it.
+                return Err(Error::invalid_arg(format!(
+                    "UdpSocket: port {port} is not between 0 and 65535"
+                )));
+            }
+            if anywhere && number.is_ok() {
                 // Nothing to look up.
                 let resolving = lp.resolve(None, Some(port), Family::Unspecified);
                 drop(lp);

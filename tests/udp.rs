@@ -134,7 +134,7 @@ on_every_backend! {
 
     fn what_makes_no_sense_is_refused(backend) {
         support::run(backend, async {
-            for bad in ["nonsense", "127.0.0.1"] {
+            for bad in ["nonsense", "127.0.0.1", "127.0.0.1:70000", "localhost:70000", "*:70000"] {
                 assert!(matches!(UdpSocket::bind(bad).await, Err(Error::InvalidArg(_))), "{bad}");
             }
             let name = UdpSocket::bind("no-such-host.invalid:1").await.unwrap_err();
