@@ -247,7 +247,7 @@ async fn addresses(endpoint: Endpoint) -> Result<Vec<SocketAddr>> {
     let lp = LoopRef::current()?;
     match endpoint {
         Endpoint::Address(address) => Ok(vec![internet(Some(address))?]),
-        Endpoint::Malformed(error) => Err(error),
+        Endpoint::Malformed(error) => Err(error.within("UdpSocket")),
         Endpoint::Name { host, port } => {
             let anywhere = matches!(&*host, "" | "*");
             let number = port.parse::<u16>();

@@ -119,6 +119,16 @@ impl Error {
         Self::InvalidArg(text.into())
     }
 
+    /// Names the operation that refuses an argument which was found wrong before anybody knew what it was
+    /// for; other errors stay as they are. Called by loops.
+    #[must_use]
+    pub fn within(self, operation: &str) -> Self {
+        match self {
+            Self::InvalidArg(text) => Self::invalid_arg(format!("{operation}: {text}")),
+            other => other,
+        }
+    }
+
     /// The call is not legal now.
     pub fn usage(text: impl Into<Text>) -> Self {
         Self::Usage(text.into())

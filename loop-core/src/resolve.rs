@@ -29,7 +29,10 @@ fn literal(host: Option<&str>, port: &str, family: Family) -> Result<Option<Vec<
     let number = match port.parse::<u16>() {
         Ok(number) => number,
         Err(_) if numeric => {
-            return Err(Error::invalid_arg(format!("port {port} is not between 0 and 65535")));
+            return Err(Error::invalid_arg(format!(
+                "getaddrinfo({:?}, {port:?}): the port is not between 0 and 65535",
+                host.unwrap_or_default()
+            )));
         }
         Err(_) => return Ok(None),
     };

@@ -32,7 +32,7 @@ pub(crate) fn unnamed() -> SockAddr {
 pub(crate) fn local(named: Endpoint, operation: &str) -> Result<SockAddr> {
     match named {
         Endpoint::Address(address) if address.is_unix() => Ok(address),
-        Endpoint::Malformed(error) => Err(error),
+        Endpoint::Malformed(error) => Err(error.within(operation)),
         _ => Err(Error::invalid_arg(format!("{operation}: a path was expected"))),
     }
 }

@@ -31,7 +31,7 @@ pub(crate) async fn create_connection(
     mut to: Connect,
 ) -> Result<(Transport, AnyProtocol)> {
     if let Some(error) = to.malformed.take() {
-        return Err(error);
+        return Err(error.within(NAME));
     }
     drop(open(&base, NAME)?);
     let named = to.host.is_some() || to.port.is_some();

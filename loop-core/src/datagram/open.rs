@@ -138,7 +138,7 @@ async fn addresses(
 ) -> Result<Option<Vec<SockAddr>>> {
     let (host, port) = match endpoint {
         None => return Ok(None),
-        Some(Endpoint::Malformed(error)) => return Err(error),
+        Some(Endpoint::Malformed(error)) => return Err(error.within(NAME)),
         Some(Endpoint::Address(address)) => {
             let admitted = address.as_socket().is_none_or(|a: SocketAddr| family.admits(a.ip()));
             return Ok(Some(if admitted { vec![address] } else { Vec::new() }));

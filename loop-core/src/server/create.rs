@@ -24,7 +24,7 @@ pub(crate) async fn create_server(
     mut at: Bind,
 ) -> Result<Server> {
     if let Some(error) = at.malformed.take() {
-        return Err(error);
+        return Err(error.within(NAME));
     }
     drop(open(&base, NAME)?);
     let sockets = match (at.sock.take(), at.has_address) {

@@ -60,7 +60,7 @@ async fn address(operation: &Operation, to: Endpoint) -> Result<SockAddr> {
     let (host, port) = match to {
         Endpoint::Address(address) => return Ok(address),
         Endpoint::Name { host, port } => (host, port),
-        Endpoint::Malformed(error) => return Err(error),
+        Endpoint::Malformed(error) => return Err(error.within("sock_connect")),
         _ => return Err(Error::invalid_arg("sock_connect: an endpoint of an unknown kind")),
     };
     let socket = operation.sock().socket();

@@ -4,7 +4,10 @@ use std::io::ErrorKind;
 use std::net::{Ipv6Addr, TcpStream, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyloop_api::{Executor, Family, Job};
+use anyloop_api::{
+    DatagramEndpoint, DatagramFactory, DatagramProtocol, Domain, Executor, Family, Job, Sock, Type,
+    UnixBind, UnixConnect,
+};
 
 use super::*;
 use crate::leaks::open_descriptors;
@@ -360,3 +363,41 @@ pub(super) fn the_factorys_protocol_with_its_transport(cx: &Context) -> Outcome 
     record.until_lost(&lp)?;
     Ok(())
 }
+
+pub(super) fn a_refused_address_names_the_operation(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let factory = Script::new().record().factory();
+    let sock = Sock::open(Domain::IPV4, Type::STREAM)?;
+    let long = "x".repeat(200);
+    let mut found = Vec::new();
+    let mut note = |operation: &'static str, outcome: Result<(), Error>| {
+        found.push((operation, outcome));
+    };
+    let nonsense = lp.create_connection(factory.clone(), "nonsense".into());
+    note("create_connection", lp.run_until_complete(nonsense)?.map(drop));
+    let beyond = lp.create_connection(factory.clone(), "127.0.0.1:70000".into());
+    note("getaddrinfo", lp.run_until_complete(beyond)?.map(drop));
+    let nonsense = lp.create_server(factory.clone(), "nonsense".into());
+    note("create_server", lp.run_until_complete(nonsense)?.map(drop));
+    let connecting = lp.create_unix_connection(factory.clone(), UnixConnect::path(&long));
+    note("create_unix_connection", lp.run_until_complete(connecting)?.map(drop));
+    let binding = lp.create_unix_server(factory, UnixBind::path(""));
+    note("create_unix_server", lp.run_until_complete(binding)?.map(drop));
+    note("sock_connect", lp.run_until_complete(lp.sock_connect(&sock, "nonsense".into()))?);
+    let quiet: DatagramFactory = Rc::new(|| -> Rc<dyn DatagramProtocol> { Rc::new(Silent) });
+    let nowhere = DatagramEndpoint::local("nonsense");
+    let opening = lp.create_datagram_endpoint(quiet, nowhere);
+    note("create_datagram_endpoint", lp.run_until_complete(opening)?.map(drop));
+    for (operation, outcome) in found {
+        let Err(Error::InvalidArg(text)) = &outcome else {
+            return Err(Failure::new(format!("{operation}: {outcome:?}")));
+        };
+        ensure!(text.starts_with(operation), "{text:?} does not name {operation}");
+    }
+    Ok(())
+}
+
+/// Hears nothing.
+struct Silent;
+
+impl DatagramProtocol for Silent {}

@@ -16,7 +16,8 @@ use super::prelude::*;
 use crate::tools::{Record, bound};
 
 cases! {
-    CONN_01 => contradictions_are_refused, refused_before_any_connection;
+    CONN_01 => contradictions_are_refused, refused_before_any_connection,
+        a_refused_address_names_the_operation;
     CONN_02 => the_first_that_answers, a_name_with_several_addresses;
     CONN_03 => one_error_as_it_is, equal_errors_as_one, different_errors_each_named,
         all_errors_in_a_group;
