@@ -1,9 +1,13 @@
 //! A backend under test, with the exemptions it claims.
 
+use std::io::{self, Write};
+use std::process;
+
 use anyloop_api::{BackendDescriptor, LoopConfig};
 
 use crate::case::{Case, cases};
 use crate::exemptions::{Absence, Exemption};
+use crate::watchdog::{self, Watchdog};
 
 /// A backend under test: where its loops come from, and which clauses it does not claim.
 #[derive(Clone, Debug)]
@@ -81,11 +85,17 @@ impl Candidate {
         &self.name
     }
 
-    /// Whether the backend works on this machine.
+    /// Whether the backend works on this machine. A probe that does not return ends the process: nothing
+    /// can be said about its backend, and the suite would wait for ever.
     ///
     /// # Errors
     /// The reason why it does not.
     pub fn probe(&self) -> Result<(), String> {
+        let (limit, name) = (watchdog::limit(), self.name.clone());
+        let _watchdog = Watchdog::start(limit, move || {
+            let _ = writeln!(io::stderr(), "{name}: its probe is still running after {limit:?}");
+            process::exit(2)
+        });
         (self.descriptor.probe)().map(drop)
     }
 

@@ -20,8 +20,9 @@ use crate::watchdog::{self, Watchdog};
 /// The environment variable that names the case a child is to run.
 pub(crate) const ASKED: &str = "ANYLOOP_CONFORMANCE_CASE";
 
-/// Exit status of a child whose case passed.
-pub(crate) const PASSED: i32 = 0;
+/// Exit status of a child whose case passed. Not zero: a loop that ends the process in the middle of a
+/// case, as that of a GUI may, has proved nothing.
+pub(crate) const PASSED: i32 = 42;
 /// Exit status of a child whose case failed.
 pub(crate) const FAILED: i32 = 40;
 /// Exit status of a child whose case cannot be run on this machine.
@@ -63,7 +64,6 @@ fn run(candidate: &Candidate, case: &'static Case) -> (i32, String) {
 
     let before = Holdings::now();
     let outcome = panic::catch_unwind(AssertUnwindSafe(|| (case.run)(&cx)));
-    drop(watchdog);
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(_) => Err(Failure::panicked(
@@ -72,6 +72,7 @@ fn run(candidate: &Candidate, case: &'static Case) -> (i32, String) {
     };
     let outcome = outcome.and_then(|()| {
         cx.clean_up()?;
+        drop(watchdog);
         before.leaked_since().map_or(Ok(()), |leaked| Err(Failure::new(leaked)))
     });
     match outcome {

@@ -94,6 +94,7 @@ impl Context {
     /// go of it.
     pub(crate) fn clean_up(&self) -> Result<()> {
         self.factory.watched.lock().clear();
+        self.trace().push("the case is over; closing the loops that it left open");
         let left: Vec<_> = self.loops.take();
         left.iter().filter_map(WeakLoop::upgrade).try_for_each(|lp| lp.close())
     }

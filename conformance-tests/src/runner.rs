@@ -99,7 +99,10 @@ fn try_run(candidate: &Candidate, case: &Case) -> io::Result<Verdict> {
         code => {
             let reason = match (code, status) {
                 (Some(child::FAILED), _) => reason,
-                (_, Some(status)) => format!("{}: the process died: {status}", case.clause()),
+                (Some(_), Some(status)) => {
+                    format!("{}: the process ended during the case: {status}", case.clause())
+                }
+                (None, Some(status)) => format!("{}: the process died: {status}", case.clause()),
                 (_, None) => format!("{}: killed, not even its watchdog ran", case.clause()),
             };
             let log = contents(&mut log)?;

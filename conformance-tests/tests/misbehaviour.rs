@@ -1,11 +1,16 @@
 //! The suite tests itself: cases that misbehave are caught, each in its own way.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
-use anyloop_api::{BackendDescriptor, Error};
+use anyloop_api::{BackendDescriptor, Error, EventLoopExt, LoopConfig, LoopRef, Result};
 use anyloop_conformance::clauses::{SCHED_01, SCHED_02, SCHED_03, SCHED_04, SCHED_05, SCHED_06};
-use anyloop_conformance::clauses::{SCHED_07, SCHED_08};
-use anyloop_conformance::{Candidate, Case, Context, Exemption, Failure, Outcome, Status, check};
+use anyloop_conformance::clauses::{SCHED_07, SCHED_08, SCHED_09, SCHED_10};
+use anyloop_conformance::{
+    Candidate, Case, Context, Exemption, Failure, Outcome, Status, check, run,
+};
+
+#[path = "foreign_loop/mod.rs"]
+mod foreign_loop;
 
 const CASES: &[Case] = &[
     Case::new(SCHED_01, "passes", |_| Ok(())),
@@ -16,16 +21,31 @@ const CASES: &[Case] = &[
     Case::new(SCHED_06, "is exempted", |_| panic!("never called")),
     Case::new(SCHED_07, "needs what is not there", |_| Err(Failure::skip("no IPv7"))),
     Case::new(SCHED_08, "finds a mistake", mistaken),
+    Case::new(SCHED_09, "ends the process", |_| std::process::exit(0)),
+    Case::new(SCHED_10, "cannot be closed", cannot_be_closed),
 ];
 
 const EXEMPTIONS: &[Exemption] = &[Exemption { clause: SCHED_06, reason: "it cannot" }];
 
 static NONE: BackendDescriptor = BackendDescriptor {
     name: "none",
-    summary: "has no loops",
+    summary: "has few loops",
     probe: || Ok(String::new()),
-    open: |_| Err(Error::Unavailable("there are none".into())),
+    open: |config: &LoopConfig| -> Result<LoopRef> { (foreign_loop::DESCRIPTOR.open)(config) },
 };
+
+/// Its probe asks somebody who does not answer.
+static SILENT: BackendDescriptor = BackendDescriptor {
+    name: "silent",
+    summary: "has a probe that does not return",
+    probe: || loop {
+        std::thread::park();
+    },
+    open: |_| Err(Error::Unavailable("nobody knows".into())),
+};
+
+/// Set in a child process that asks [`SILENT`].
+const PROBE: &str = "MISBEHAVIOUR_PROBE";
 
 fn hangs(cx: &Context) -> Outcome {
     cx.trace().push("going to sleep");
@@ -46,7 +66,42 @@ fn mistaken(cx: &Context) -> Outcome {
     cx.trace().expect(["a", "b"])
 }
 
+/// What it leaves queued does not let itself be dropped.
+fn cannot_be_closed(cx: &Context) -> Outcome {
+    struct Stubborn;
+
+    impl Drop for Stubborn {
+        fn drop(&mut self) {
+            loop {
+                std::thread::park();
+            }
+        }
+    }
+
+    let lp = cx.new_loop()?;
+    let stubborn = Stubborn;
+    lp.call_soon(move || drop(stubborn))?;
+    std::mem::forget(lp);
+    Ok(())
+}
+
+/// Asks for the cases of a backend whose probe hangs: the program ends, and says why.
+fn probes_are_watched() -> std::result::Result<(), String> {
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let output =
+        Command::new(program).env(PROBE, "1").env("ANYLOOP_CONFORMANCE_TIMEOUT", "1").output();
+    let output = output.map_err(|error| error.to_string())?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    match output.status.code() {
+        Some(2) if said.contains("silent: its probe is still running after 1s") => Ok(()),
+        _ => Err(format!("a probe that hangs: {output:?}")),
+    }
+}
+
 fn main() -> ExitCode {
+    if std::env::var_os(PROBE).is_some() {
+        return run(&[Candidate::from(&SILENT)]);
+    }
     let candidate = Candidate::from(&NONE)
         .with_cases(CASES)
         .exempt(EXEMPTIONS)
@@ -62,8 +117,14 @@ fn main() -> ExitCode {
         ("SCHED-06", Status::Exempt, &["it cannot"]),
         ("SCHED-07", Status::Untested, &["no IPv7"]),
         ("SCHED-08", Status::Fail, &[r#"expected the events ["a", "b"]"#, "misbehaviour.rs:"]),
+        ("SCHED-09", Status::Fail, &["SCHED-09: the process ended", "exit status: 0"]),
+        ("SCHED-10", Status::Fail, &["still running after 1s", "closing the loops"]),
     ];
     let mut status = ExitCode::SUCCESS;
+    if let Err(complaint) = probes_are_watched() {
+        eprintln!("{complaint}");
+        status = ExitCode::FAILURE;
+    }
     for (id, expected, parts) in expected {
         let Some(entry) = report.entries().iter().find(|entry| entry.clause.id() == *id) else {
             eprintln!("{id} is missing from the report");
