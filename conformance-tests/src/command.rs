@@ -22,7 +22,7 @@ Checks event loops against the contract, clause by clause.
   --coverage        print how many clauses of each family have a case
 
 Exit status: 0 if no clause failed, 1 if one did, 2 if nothing could be run.
-ANYLOOP_CONFORMANCE_TIMEOUT=SECONDS sets how long a case may take (30).
+ANYLOOP_CONFORMANCE_TIMEOUT=SECONDS sets how long a case may take (120).
 ANYLOOP_CONFORMANCE_POLL_ALWAYS=1 makes loops poll the system in every iteration.
 ";
 
@@ -96,16 +96,30 @@ impl Options {
             })
     }
 
-    fn check_filter(&self) -> Result<(), String> {
+    /// Everything that it selects must be there: a family, a clause, or one of `cases`.
+    fn check_filter(
+        &self,
+        cases: impl Iterator<Item = &'static Case> + Clone,
+    ) -> Result<(), String> {
         for wanted in &self.filter {
             let known = |id: &str| wanted.eq_ignore_ascii_case(id);
             let families = crate::clauses::FAMILIES.iter().map(|family| family.name());
             let ids = crate::clauses().map(|clause| clause.id());
-            if !families.chain(ids).any(known) && !cases().any(|case| known(&case.to_string())) {
+            if !families.chain(ids).any(known)
+                && !cases.clone().any(|case| known(&case.to_string()))
+            {
                 return Err(format!("--filter {wanted}: no such family, clause or case"));
             }
         }
         Ok(())
+    }
+
+    /// The selected ones of `cases`, one a line.
+    fn list(&self, cases: impl Iterator<Item = &'static Case>) -> String {
+        let line = |case: &Case| {
+            format!("{case}  [{}] {}", case.clause().level(), case.clause().statement())
+        };
+        cases.filter(|case| self.selects(case)).map(line).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -114,21 +128,20 @@ fn obey(candidates: &[Candidate], options: &Options) -> Result<(String, u8), Str
     if options.help {
         return Ok((HELP.to_owned(), 0));
     }
-    options.check_filter()?;
     if options.coverage {
         return Ok((coverage(), 0));
     }
-    if options.list {
-        let list: Vec<_> = cases()
-            .filter(|case| options.selects(case))
-            .map(|case| {
-                format!("{case}  [{}] {}", case.clause().level(), case.clause().statement())
-            })
-            .collect();
-        return Ok((list.join("\n"), 0));
+    if options.list && options.backend.is_none() {
+        options.check_filter(cases())?;
+        return Ok((options.list(cases()), 0));
     }
     let candidate = choose(candidates, options.backend.as_deref())?;
+    options.check_filter(candidate.cases())?;
+    if options.list {
+        return Ok((options.list(candidate.cases()), 0));
+    }
     exemptions::check(candidate.exemptions())?;
+    exemptions::check_absences(candidate.absences(), candidate.cases())?;
     if let Err(reason) = candidate.probe() {
         if options.json {
             return Ok((Report::unavailable(candidate, &reason).to_json(), 2));
@@ -147,4 +160,50 @@ fn choose<'a>(candidates: &'a [Candidate], name: Option<&str>) -> Result<&'a Can
     };
     let found = candidates.iter().find(|candidate| candidate.name() == name);
     found.ok_or_else(|| format!("--backend {name}: not known; known: {}", known()))
+}
+
+#[cfg(test)]
+mod tests {
+    use anyloop_api::{BackendDescriptor, Error};
+
+    use super::*;
+    use crate::clauses::SCHED_01;
+    use crate::exemptions::Absence;
+
+    const OWN: &[Case] = &[Case::new(SCHED_01, "of one's own", |_| Ok(()))];
+
+    static ABSENT: BackendDescriptor = BackendDescriptor {
+        name: "absent",
+        summary: "is not there",
+        probe: || Err("it is absent".to_owned()),
+        open: |_| Err(Error::Unavailable("it is absent".into())),
+    };
+
+    fn asked(candidate: Candidate, args: &[&str]) -> Result<(String, u8), String> {
+        let options = Options::parse(args.iter().map(|arg| (*arg).to_owned()))?;
+        obey(&[candidate], &options)
+    }
+
+    #[test]
+    fn a_candidates_own_cases_are_listed_and_selected() {
+        let candidate = || Candidate::from(&ABSENT).with_cases(OWN);
+        let own = "--filter=SCHED-01::of one's own";
+        let listed = asked(candidate(), &["--backend=absent", "--list", own]);
+        assert!(listed.is_ok_and(|(text, _)| text.starts_with("SCHED-01::of one's own  [M]")));
+        let unavailable = asked(candidate(), &["--backend=absent", own]);
+        assert!(unavailable.is_err_and(|complaint| complaint.contains("is not available")));
+        assert!(asked(candidate(), &["--list", own]).is_err(), "nobody's but its own");
+    }
+
+    #[test]
+    fn a_table_of_absences_is_checked() {
+        const TYPO: &[Absence] = &[Absence { what: "TIM", reason: "no clock" }];
+        let complaint = asked(Candidate::from(&ABSENT).without(TYPO), &["--backend=absent"]);
+        assert!(complaint.is_err_and(|complaint| complaint.contains("TIM is neither")));
+    }
+
+    #[test]
+    fn the_help_tells_the_limit() {
+        assert!(HELP.contains(&format!("may take ({})", crate::watchdog::LIMIT.as_secs())));
+    }
 }

@@ -5,7 +5,7 @@
 //! backend as a test without harness, in `tests/conformance.rs`:
 //!
 //! ```ignore
-//! anyloop_conformance::main!(my_backend::DESCRIPTOR);
+//! anyloop_conformance::main!(&my_backend::DESCRIPTOR);
 //! ```
 //!
 //! ```text

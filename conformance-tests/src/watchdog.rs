@@ -11,7 +11,7 @@ pub(crate) struct Watchdog {
 }
 
 /// How long a case may take, unless `ANYLOOP_CONFORMANCE_TIMEOUT` says otherwise (in seconds).
-const LIMIT: Duration = Duration::from_secs(120);
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
 /// How long a case may take.
 pub(crate) fn limit() -> Duration {
