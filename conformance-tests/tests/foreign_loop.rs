@@ -1,8 +1,14 @@
 //! The suite on a loop that has nothing of `anyloop-core`: neither the trait nor the suite depend on it.
 
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
+use std::rc::Rc;
 
-use anyloop_conformance::{Absence, Candidate, run};
+use anyloop_api::{
+    AnyProtocol, Bind, Connect, Error, EventLoopExt, Family, Protocol, ProtocolFactory, Sock,
+};
+use anyloop_conformance::clauses::EXC_01;
+use anyloop_conformance::{Absence, Candidate, Case, Context, Failure, Outcome, run};
 
 #[path = "foreign_loop/mod.rs"]
 mod foreign_loop;
@@ -55,6 +61,40 @@ const ABSENT: &[Absence] = &[
     Absence { what: "RUN-12", reason: SIGNALS },
 ];
 
+const OWN: &[Case] = &[Case::new(EXC_01, "what_is_left_out_says_so", what_is_left_out_says_so)];
+
+/// The methods that it leaves out fail with their own name and that of the backend.
+fn what_is_left_out_says_so(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let factory: ProtocolFactory = Rc::new(|| AnyProtocol::plain(Nobody));
+    let sock = Sock::new(UnixStream::pair()?.0)?;
+    let said = lp.run_until_complete({
+        let lp = lp.clone();
+        async move {
+            [
+                lp.resolve(None, None, Family::Unspecified).await.err(),
+                lp.create_connection(factory.clone(), Connect::to("localhost", 1)).await.err(),
+                lp.create_server(factory, Bind::to("localhost", 0)).await.err(),
+                lp.sock_recv(&sock, 1).await.err(),
+                lp.sock_sendall(&sock, vec![1]).await.0.err(),
+            ]
+        }
+    })?;
+    let operations = ["resolve", "create_connection", "create_server", "sock_recv", "sock_sendall"];
+    for (operation, error) in operations.into_iter().zip(said) {
+        let expected = format!("{operation}: the event loop \"tokio\" does not have it");
+        match error {
+            Some(Error::Usage(text)) if text.as_ref() == expected => {}
+            other => return Err(Failure::new(format!("expected {expected:?}, found {other:?}"))),
+        }
+    }
+    Ok(())
+}
+
+struct Nobody;
+
+impl Protocol for Nobody {}
+
 fn main() -> ExitCode {
-    run(&[Candidate::from(&foreign_loop::DESCRIPTOR).without(ABSENT)])
+    run(&[Candidate::from(&foreign_loop::DESCRIPTOR).without(ABSENT).with_cases(OWN)])
 }

@@ -128,7 +128,7 @@ pub trait EventLoop: fmt::Debug {
     /// The door for other threads.
     fn remote(&self) -> RemoteHandle;
 
-    // --- executor and resolver ---
+    // --- executor ---
 
     /// Runs a blocking job in `executor`, or in the loop's own pool.
     ///
@@ -143,13 +143,18 @@ pub trait EventLoop: fmt::Debug {
     /// a warning.
     fn shutdown_default_executor(&self, timeout: Option<Duration>) -> LocalBoxFuture<()>;
 
+    // --- resolver; a loop may leave it out, and then it fails with `Usage` ---
+
     /// Resolves a name (or none: all interfaces) and a port or service name, off the loop's thread.
     fn resolve(
         &self,
         host: Option<String>,
         port: Option<String>,
         family: Family,
-    ) -> LocalBoxFuture<Result<Vec<std::net::SocketAddr>>>;
+    ) -> LocalBoxFuture<Result<Vec<std::net::SocketAddr>>> {
+        let _ = (host, port, family);
+        unsupported(self.state(), "resolve")
+    }
 
     /// Asks the platform's resolver for addresses, off the loop's thread.
     ///
@@ -159,7 +164,10 @@ pub trait EventLoop: fmt::Debug {
     ///
     /// # Cancel safety
     /// A cancelled lookup ends at once; its answer is thrown away.
-    fn getaddrinfo(&self, lookup: Lookup) -> LocalBoxFuture<Result<Vec<AddrInfo>>>;
+    fn getaddrinfo(&self, lookup: Lookup) -> LocalBoxFuture<Result<Vec<AddrInfo>>> {
+        let _ = lookup;
+        unsupported(self.state(), "getaddrinfo")
+    }
 
     /// Asks the platform's resolver for the host and the service of an address, off the loop's thread.
     ///
@@ -172,26 +180,38 @@ pub trait EventLoop: fmt::Debug {
         &self,
         address: std::net::SocketAddr,
         flags: NameInfoFlags,
-    ) -> LocalBoxFuture<Result<(String, String)>>;
+    ) -> LocalBoxFuture<Result<(String, String)>> {
+        let _ = (address, flags);
+        unsupported(self.state(), "getnameinfo")
+    }
 
-    // --- network ---
+    // --- network; a loop may leave it out, and then it fails with `Usage` ---
 
     /// Connects a stream socket and attaches a protocol.
     fn create_connection(
         &self,
         factory: ProtocolFactory,
         to: Connect,
-    ) -> LocalBoxFuture<Result<(Transport, AnyProtocol)>>;
+    ) -> LocalBoxFuture<Result<(Transport, AnyProtocol)>> {
+        let _ = (factory, to);
+        unsupported(self.state(), "create_connection")
+    }
 
     /// Listens; each connection gets a protocol of its own.
-    fn create_server(&self, factory: ProtocolFactory, at: Bind) -> LocalBoxFuture<Result<Server>>;
+    fn create_server(&self, factory: ProtocolFactory, at: Bind) -> LocalBoxFuture<Result<Server>> {
+        let _ = (factory, at);
+        unsupported(self.state(), "create_server")
+    }
 
     /// Attaches a protocol to a connection that was accepted elsewhere.
     fn connect_accepted_socket(
         &self,
         factory: ProtocolFactory,
         sock: OwnedFd,
-    ) -> LocalBoxFuture<Result<(Transport, AnyProtocol)>>;
+    ) -> LocalBoxFuture<Result<(Transport, AnyProtocol)>> {
+        let _ = (factory, sock);
+        unsupported(self.state(), "connect_accepted_socket")
+    }
 
     // --- descriptors and signals ---
 
@@ -254,7 +274,7 @@ pub trait EventLoop: fmt::Debug {
         to: UnixConnect,
     ) -> LocalBoxFuture<Result<(Transport, AnyProtocol)>> {
         let _ = (factory, to);
-        unsupported("create_unix_connection")
+        unsupported(self.state(), "create_unix_connection")
     }
 
     /// Listens on a local stream socket; each connection gets a protocol of its own.
@@ -271,7 +291,7 @@ pub trait EventLoop: fmt::Debug {
         at: UnixBind,
     ) -> LocalBoxFuture<Result<Server>> {
         let _ = (factory, at);
-        unsupported("create_unix_server")
+        unsupported(self.state(), "create_unix_server")
     }
 
     // --- datagrams; a loop may leave them out, and then they fail with `Usage` ---
@@ -291,7 +311,7 @@ pub trait EventLoop: fmt::Debug {
         endpoint: DatagramEndpoint,
     ) -> LocalBoxFuture<Result<(DatagramTransport, Rc<dyn DatagramProtocol>)>> {
         let _ = (factory, endpoint);
-        unsupported("create_datagram_endpoint")
+        unsupported(self.state(), "create_datagram_endpoint")
     }
 
     // --- pipes; a loop may leave them out, and then they fail with `Usage` ---
@@ -313,7 +333,7 @@ pub trait EventLoop: fmt::Debug {
         pipe: OwnedFd,
     ) -> LocalBoxFuture<Result<(Transport, AnyProtocol), Rejected>> {
         let _ = factory;
-        let error = Error::usage("connect_read_pipe: this event loop does not have it");
+        let error = left_out(self.state(), "connect_read_pipe");
         Box::pin(std::future::ready(Err(Rejected::new(error, pipe))))
     }
 
@@ -333,7 +353,7 @@ pub trait EventLoop: fmt::Debug {
         pipe: OwnedFd,
     ) -> LocalBoxFuture<Result<(Transport, AnyProtocol), Rejected>> {
         let _ = factory;
-        let error = Error::usage("connect_write_pipe: this event loop does not have it");
+        let error = left_out(self.state(), "connect_write_pipe");
         Box::pin(std::future::ready(Err(Rejected::new(error, pipe))))
     }
 
@@ -358,7 +378,7 @@ pub trait EventLoop: fmt::Debug {
         command: Command,
     ) -> LocalBoxFuture<Result<(SubprocessTransport, Rc<dyn SubprocessProtocol>)>> {
         let _ = (factory, command);
-        let error = Error::usage("subprocess: this event loop does not have it");
+        let error = left_out(self.state(), "subprocess");
         Box::pin(std::future::ready(Err(error)))
     }
 
@@ -374,7 +394,7 @@ pub trait EventLoop: fmt::Debug {
     /// Nothing is lost: what had arrived is there for the next receive.
     fn sock_recv(&self, sock: &Sock, size: usize) -> LocalBoxFuture<Result<Vec<u8>>> {
         let _ = (sock, size);
-        unsupported("sock_recv")
+        unsupported(self.state(), "sock_recv")
     }
 
     /// Receives into `buffer`, at most its length, and gives it back with the number of bytes.
@@ -390,7 +410,7 @@ pub trait EventLoop: fmt::Debug {
         buffer: Vec<u8>,
     ) -> LocalBoxFuture<(Result<usize>, Vec<u8>)> {
         let _ = sock;
-        unsupported_with("sock_recv_into", buffer)
+        unsupported_with(self.state(), "sock_recv_into", buffer)
     }
 
     /// Receives one datagram, cut to `size` bytes, with its sender; none if the sender has no address.
@@ -402,7 +422,7 @@ pub trait EventLoop: fmt::Debug {
     /// No datagram is lost.
     fn sock_recvfrom(&self, sock: &Sock, size: usize) -> LocalBoxFuture<Result<Received<Vec<u8>>>> {
         let _ = (sock, size);
-        unsupported("sock_recvfrom")
+        unsupported(self.state(), "sock_recvfrom")
     }
 
     /// The same into `buffer`, which comes back with the number of bytes and the sender.
@@ -418,7 +438,7 @@ pub trait EventLoop: fmt::Debug {
         buffer: Vec<u8>,
     ) -> LocalBoxFuture<(Result<Received<usize>>, Vec<u8>)> {
         let _ = sock;
-        unsupported_with("sock_recvfrom_into", buffer)
+        unsupported_with(self.state(), "sock_recvfrom_into", buffer)
     }
 
     /// Receives the datagrams that wait, at least one and at most as many as `batch` has room for, and gives
@@ -436,7 +456,7 @@ pub trait EventLoop: fmt::Debug {
         batch: Datagrams,
     ) -> LocalBoxFuture<(Result<usize>, Datagrams)> {
         let _ = sock;
-        unsupported_with("sock_recvmmsg", batch)
+        unsupported_with(self.state(), "sock_recvmmsg", batch)
     }
 
     /// Sends all of `data`, in order, and gives it back. After a failure it is unknown how much was
@@ -450,7 +470,7 @@ pub trait EventLoop: fmt::Debug {
     /// A prefix may have been sent; nothing is sent afterwards.
     fn sock_sendall(&self, sock: &Sock, data: Vec<u8>) -> LocalBoxFuture<(Result<()>, Vec<u8>)> {
         let _ = sock;
-        unsupported_with("sock_sendall", data)
+        unsupported_with(self.state(), "sock_sendall", data)
     }
 
     /// Sends `data` as one datagram to `to`, and gives it back with the number of bytes sent.
@@ -467,7 +487,7 @@ pub trait EventLoop: fmt::Debug {
         to: &SockAddr,
     ) -> LocalBoxFuture<(Result<usize>, Vec<u8>)> {
         let _ = (sock, to);
-        unsupported_with("sock_sendto", data)
+        unsupported_with(self.state(), "sock_sendto", data)
     }
 
     /// Connects. A name is resolved with the socket's own family and type; the first address counts.
@@ -480,7 +500,7 @@ pub trait EventLoop: fmt::Debug {
     /// The socket stays as it is, and the system goes on connecting; another call waits for it.
     fn sock_connect(&self, sock: &Sock, to: Endpoint) -> LocalBoxFuture<Result<()>> {
         let _ = (sock, to);
-        unsupported("sock_connect")
+        unsupported(self.state(), "sock_connect")
     }
 
     /// Sends bytes, at least one, and duplicates of descriptors with them, over a local socket. Gives
@@ -498,7 +518,7 @@ pub trait EventLoop: fmt::Debug {
         fds: Vec<OwnedFd>,
     ) -> LocalBoxFuture<(Result<usize>, Vec<u8>)> {
         let _ = (sock, fds);
-        unsupported_with("sock_send_fds", data)
+        unsupported_with(self.state(), "sock_send_fds", data)
     }
 
     /// Receives between 1 and `size` bytes over a local socket, and the descriptors that came with
@@ -516,7 +536,7 @@ pub trait EventLoop: fmt::Debug {
         most: usize,
     ) -> LocalBoxFuture<Result<(Vec<u8>, Vec<OwnedFd>)>> {
         let _ = (sock, size, most);
-        unsupported("sock_recv_fds")
+        unsupported(self.state(), "sock_recv_fds")
     }
 
     /// Accepts one connection: a socket for these operations, and the peer's address.
@@ -528,7 +548,7 @@ pub trait EventLoop: fmt::Debug {
     /// No connection is lost: the next accept gets it.
     fn sock_accept(&self, sock: &Sock) -> LocalBoxFuture<Result<(Sock, SockAddr)>> {
         let _ = sock;
-        unsupported("sock_accept")
+        unsupported(self.state(), "sock_accept")
     }
 
     // --- sending files; a loop may leave it out, and then it fails with `Usage` ---
@@ -549,7 +569,7 @@ pub trait EventLoop: fmt::Debug {
     /// The transport can be used further. The file's position says how much was sent.
     fn sendfile(&self, transport: &Transport, file: SendFile) -> LocalBoxFuture<Result<u64>> {
         let _ = (transport, file);
-        unsupported("sendfile")
+        unsupported(self.state(), "sendfile")
     }
 
     /// Sends a file over a connected stream socket. Returns the number of bytes sent.
@@ -562,7 +582,7 @@ pub trait EventLoop: fmt::Debug {
     /// The socket can be used further. The file's position says how much was sent.
     fn sock_sendfile(&self, sock: &Sock, file: SendFile) -> LocalBoxFuture<Result<u64>> {
         let _ = (sock, file);
-        unsupported("sock_sendfile")
+        unsupported(self.state(), "sock_sendfile")
     }
 
     // --- files ---
@@ -709,17 +729,21 @@ pub trait EventLoop: fmt::Debug {
     }
 }
 
-/// What a method that a loop leaves out gives (Python's `NotImplementedError`).
-fn unsupported<T: 'static>(operation: &'static str) -> LocalBoxFuture<Result<T>> {
-    let error = Error::usage(format!("{operation}: this event loop does not have it"));
-    Box::pin(std::future::ready(Err(error)))
+/// What a method that a loop leaves out says (Python's `NotImplementedError`).
+fn left_out(state: &LoopState, operation: &str) -> Error {
+    Error::usage(format!("{operation}: the event loop {:?} does not have it", state.backend()))
+}
+
+/// What such a method gives.
+fn unsupported<T: 'static>(state: &LoopState, operation: &str) -> LocalBoxFuture<Result<T>> {
+    Box::pin(std::future::ready(Err(left_out(state, operation))))
 }
 
 /// The same for a method that gives something back.
 fn unsupported_with<T: 'static, B: 'static>(
-    operation: &'static str,
+    state: &LoopState,
+    operation: &str,
     back: B,
 ) -> LocalBoxFuture<(Result<T>, B)> {
-    let error = Error::usage(format!("{operation}: this event loop does not have it"));
-    Box::pin(std::future::ready((Err(error), back)))
+    Box::pin(std::future::ready((Err(left_out(state, operation)), back)))
 }

@@ -21,8 +21,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
@@ -31,10 +30,9 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use anyloop_api::{
-    AddrInfo, AnyProtocol, BackendDescriptor, Bind, Connect, Direction, Error, EventLoop,
-    EventLoopExt, Family, Handle, Job, LocalBoxFuture, Lookup, LoopConfig, LoopInstant, LoopRef,
-    LoopState, NameInfoFlags, Panic, ProtocolFactory, RemoteCall, RemoteHandle, Report, Result,
-    Runnable, Scheduler, Server, SharedExecutor, TimerHandle, Transport,
+    BackendDescriptor, Direction, Error, EventLoop, EventLoopExt, Handle, Job, LocalBoxFuture,
+    LoopConfig, LoopInstant, LoopRef, LoopState, Panic, RemoteCall, RemoteHandle, Report, Result,
+    Runnable, Scheduler, SharedExecutor, TimerHandle,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -323,12 +321,6 @@ impl TokioLoop {
     }
 }
 
-/// What this loop leaves out.
-fn absent<T: 'static>(operation: &'static str) -> LocalBoxFuture<Result<T>> {
-    let error = Error::usage(format!("{operation}: the loop over tokio does not have it"));
-    Box::pin(std::future::ready(Err(error)))
-}
-
 impl EventLoop for TokioLoop {
     fn state(&self) -> &LoopState {
         &self.state
@@ -417,47 +409,6 @@ impl EventLoop for TokioLoop {
                 )));
             }
         })
-    }
-
-    fn resolve(
-        &self,
-        _: Option<String>,
-        _: Option<String>,
-        _: Family,
-    ) -> LocalBoxFuture<Result<Vec<SocketAddr>>> {
-        absent("resolve")
-    }
-
-    fn getaddrinfo(&self, _: Lookup) -> LocalBoxFuture<Result<Vec<AddrInfo>>> {
-        absent("getaddrinfo")
-    }
-
-    fn getnameinfo(
-        &self,
-        _: SocketAddr,
-        _: NameInfoFlags,
-    ) -> LocalBoxFuture<Result<(String, String)>> {
-        absent("getnameinfo")
-    }
-
-    fn create_connection(
-        &self,
-        _: ProtocolFactory,
-        _: Connect,
-    ) -> LocalBoxFuture<Result<(Transport, AnyProtocol)>> {
-        absent("create_connection")
-    }
-
-    fn create_server(&self, _: ProtocolFactory, _: Bind) -> LocalBoxFuture<Result<Server>> {
-        absent("create_server")
-    }
-
-    fn connect_accepted_socket(
-        &self,
-        _: ProtocolFactory,
-        _: OwnedFd,
-    ) -> LocalBoxFuture<Result<(Transport, AnyProtocol)>> {
-        absent("connect_accepted_socket")
     }
 
     fn add_reader_fd(&self, fd: RawFd, callback: Box<dyn FnMut()>) -> Result<()> {
