@@ -186,7 +186,8 @@ pub(crate) async fn accept(listener: TcpListener, workers: Rc<Workers>) -> Resul
 
 fn serve(address: &str, count: usize) -> Result<()> {
     let backend = anyloop::selection()?.backend.name;
-    let listener = TcpListener::bind(address).map_err(|error| Error::os("bind", error))?;
+    let listener = TcpListener::bind(address)
+        .map_err(|error| Error::os(format!("binding {address}"), error))?;
     let bound = listener.local_addr().map_err(|error| Error::os("getsockname", error))?;
     println!("echo on {bound}, {count} workers, backend {backend}");
     let workers = Rc::new(Workers::start(backend, count)?);
