@@ -27,28 +27,8 @@ pub(super) struct Outgoing {
     quiet: Cell<bool>,
     paused: Cell<bool>,
     lost: Cell<bool>,
-    below: Cell<Below>,
-}
-
-/// What is below; in one byte, for there are many idle connections.
-#[derive(Clone, Copy, Default)]
-struct Below {
-    bits: u8,
-}
-
-impl Below {
     /// There is no half-close.
-    const TLS: u8 = 1;
-    /// A file is being sent.
-    const SENDING: u8 = 2;
-
-    const fn has(self, bit: u8) -> bool {
-        self.bits & bit != 0
-    }
-
-    const fn with(self, bit: u8, on: bool) -> Self {
-        Self { bits: if on { self.bits | bit } else { self.bits & !bit } }
-    }
+    pub(super) over_tls: Cell<bool>,
 }
 
 impl Outgoing {
@@ -116,34 +96,6 @@ impl Outgoing {
 
     pub(super) fn take_misuse(&self) -> Option<Error> {
         self.misuse.take().map(|error| *error)
-    }
-
-    /// Refuses a write into the middle of a file. Not every transport knows that it carries one.
-    #[inline]
-    pub(super) fn check_not_sending(&self) -> Result<()> {
-        if self.below.get().has(Below::SENDING) {
-            return Err(Error::usage("write: a file is being sent over this transport"));
-        }
-        Ok(())
-    }
-
-    /// A file is being sent for as long as the answer lives; `None`: one is already.
-    pub(super) fn begin_sending(&self) -> Option<Sending<'_>> {
-        let below = self.below.get();
-        if below.has(Below::SENDING) {
-            return None;
-        }
-        self.below.set(below.with(Below::SENDING, true));
-        Some(Sending(&self.below))
-    }
-
-    /// Whether there is no half-close.
-    pub(super) fn is_over_tls(&self) -> bool {
-        self.below.get().has(Below::TLS)
-    }
-
-    pub(super) fn set_over_tls(&self, over_tls: bool) {
-        self.below.set(self.below.get().with(Below::TLS, over_tls));
     }
 
     // --- from the protocol ---
@@ -218,14 +170,6 @@ impl Outgoing {
             }
             Some(error) => error,
         }
-    }
-}
-
-pub(super) struct Sending<'a>(&'a Cell<Below>);
-
-impl Drop for Sending<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get().with(Below::SENDING, false));
     }
 }
 

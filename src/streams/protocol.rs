@@ -80,14 +80,14 @@ impl StreamReaderProtocol {
     /// The connection goes on over TLS.
     #[cfg(feature = "tls")]
     pub(super) fn upgrade(&self, transport: Transport) {
-        self.outgoing.set_over_tls(true);
+        self.outgoing.over_tls.set(true);
         self.incoming.set_transport(Some(transport));
     }
 }
 
 impl Protocol for StreamReaderProtocol {
     fn connection_made(&self, transport: Transport) {
-        self.outgoing.set_over_tls(transport.get_extra_info("sslcontext").is_some());
+        self.outgoing.over_tls.set(transport.get_extra_info("sslcontext").is_some());
         self.incoming.set_transport(Some(transport.clone()));
         if let Some(start) = self.start.take()
             && let Some(this) = start.this.upgrade()
@@ -109,7 +109,7 @@ impl Protocol for StreamReaderProtocol {
     /// The write side stays open: half-closed connections are in order, except over TLS (STREAM-21).
     fn eof_received(&self) -> bool {
         self.incoming.end();
-        !self.outgoing.is_over_tls()
+        !self.outgoing.over_tls.get()
     }
 
     fn connection_lost(&self, error: Option<Error>) {

@@ -62,23 +62,23 @@ impl StreamWriter {
     /// what is wrong (writing after [`StreamWriter::write_eof`]) is the next [`StreamWriter::drain`]'s
     /// error.
     pub fn write(&self, data: impl AsRef<[u8]>) {
-        self.remember(self.put(|transport| transport.write(data)));
+        self.remember(self.transport().write(data));
     }
 
     /// The same with an owned buffer. The memory of a small one is used again for what arrives next; a
     /// big one is kept until it is sent, and not copied.
     pub fn write_vec(&self, data: Vec<u8>) {
         if buffer::recyclable(&data) {
-            self.remember(self.put(|transport| transport.write(&data)));
+            self.remember(self.transport().write(&data));
             buffer::recycle(data);
         } else {
-            self.remember(self.put(|transport| transport.write_vec(data)));
+            self.remember(self.transport().write_vec(data));
         }
     }
 
     /// As one write of the concatenation.
     pub fn writelines(&self, parts: &[&[u8]]) {
-        self.remember(self.put(|transport| transport.writelines(parts)));
+        self.remember(self.transport().writelines(parts));
     }
 
     /// Half-closes once everything queued is sent; reading goes on. Idempotent.
@@ -142,7 +142,6 @@ impl StreamWriter {
     /// The connection can be used further. The file's position says how much was sent.
     pub async fn sendfile(&self, file: impl Into<SendFile>) -> Result<u64> {
         let sending = LoopRef::current()?.sendfile(&self.transport(), file.into());
-        let _sending = self.outgoing().begin_sending();
         sending.await
     }
 
@@ -201,12 +200,6 @@ impl StreamWriter {
     /// From now on dropping it unclosed is in order: for types that own the connection.
     pub(super) fn silence(&self) {
         self.outgoing().silence();
-    }
-
-    #[inline]
-    fn put(&self, write: impl FnOnce(&Transport) -> Result<()>) -> Result<()> {
-        self.outgoing().check_not_sending()?;
-        write(&self.transport())
     }
 
     #[inline]
@@ -269,7 +262,7 @@ impl AsyncWrite for StreamWriter {
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_writable(cx))?;
         let count = buf.len().min(POLL_WRITE_MAX);
-        self.put(|transport| transport.write(&buf[..count]))?;
+        self.transport().write(&buf[..count])?;
         Poll::Ready(Ok(count))
     }
 
@@ -286,7 +279,7 @@ impl AsyncWrite for StreamWriter {
             parts.push(part);
             count += part.len();
         }
-        self.put(|transport| transport.writelines(&parts))?;
+        self.transport().writelines(&parts)?;
         Poll::Ready(Ok(count))
     }
 
