@@ -326,6 +326,14 @@ pub struct Shield<W> {
     work: W,
 }
 
+impl<W> Shield<W> {
+    /// The work that is protected.
+    #[must_use]
+    pub fn work(&self) -> &W {
+        &self.work
+    }
+}
+
 impl<W: Shieldable + Unpin> Future for Shield<W> {
     type Output = W::Output;
 

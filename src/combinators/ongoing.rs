@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use anyloop_api::{
     AnyTask, CallbackId, Cancelled, Error, LoopFuture, LoopRef, Observer, Result, Shared,
-    SharedTask, Task,
+    SharedTask, Shield, Task,
 };
 
 use crate::combinators::output::{Fate, TaskOutput};
@@ -168,8 +168,6 @@ pub(crate) fn ongoing<F>(future: &F) -> Option<&dyn Ongoing>
 where
     F: Future<Output: TaskOutput> + 'static,
 {
-    type Value<F> = <<F as Future>::Output as TaskOutput>::Value;
-
     fn view<H: Ongoing>(future: &dyn Any) -> Option<&dyn Ongoing> {
         future.downcast_ref::<H>().map(|handle| handle as &dyn Ongoing)
     }
@@ -181,6 +179,21 @@ where
         .or_else(|| view::<Shared<Value<F>>>(future))
         .or_else(|| view::<AnyTask>(future))
 }
+
+/// The work behind `future`, if it is a shield of some.
+pub(crate) fn shielded<F>(future: &F) -> Option<&dyn Ongoing>
+where
+    F: Future<Output: TaskOutput> + 'static,
+{
+    fn view<H: Ongoing>(future: &dyn Any) -> Option<&dyn Ongoing> {
+        future.downcast_ref::<Shield<H>>().map(|shield| shield.work() as &dyn Ongoing)
+    }
+
+    view::<Task<Value<F>>>(future).or_else(|| view::<LoopFuture<Value<F>>>(future))
+}
+
+/// What the work behind a future gives.
+type Value<F> = <<F as Future>::Output as TaskOutput>::Value;
 
 /// What [`wait`](crate::wait()) and [`as_completed`](crate::as_completed) take: [`Task`], [`LoopFuture`],
 /// [`AnyTask`]. Make a task of anything else, with [`ensure_future`](crate::ensure_future()).

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyloop_api::{Cancelled, Error, Result};
 
-use crate::combinators::ongoing::{Ongoing, ongoing};
-use crate::combinators::output::TaskOutput;
+use crate::combinators::ongoing::{Ongoing, ongoing, shielded};
+use crate::combinators::output::{Fate, TaskOutput};
 use crate::timeouts::timeout;
 
 /// Waits for `work` for at most `limit`; `None`: without limit.
@@ -15,8 +15,8 @@ use crate::timeouts::timeout;
 /// When the time is over, `work` is cancelled, and this fails with `TimedOut` when it has really ended. If
 /// it answers the cancellation with a value or another error, that is returned. A future runs in the
 /// caller's own task. With a limit of zero, a task or future that is done gives its outcome, one that is
-/// not is cancelled, and a bare future is never started. To limit something that borrows, use
-/// [`timeout`](crate::timeout()).
+/// not is cancelled, and a bare future (a [`gather`](crate::gather()) counts as one) is dropped. To limit
+/// something that borrows, use [`timeout`](crate::timeout()).
 ///
 /// # Errors
 /// `TimedOut`; the failure of `work`, see [`TaskOutput`]; `Usage` outside a task.
@@ -61,17 +61,16 @@ where
     F: Future<Output: TaskOutput> + 'static,
 {
     let timed_out = || Err(Error::TimedOut("wait_for: the time is over".into()));
-    if ongoing(&work).is_none() {
-        return timed_out();
+    if ongoing(&work).or_else(|| shielded(&work)).is_some_and(Ongoing::is_done) {
+        return work.await.into_result();
     }
+    // Behind a shield it goes on; a bare future was not started.
+    let Some(handle) = ongoing(&work) else { return timed_out() };
+    handle.request_cancel(Cancelled::new());
     let mut work = pin!(work);
-    let was_done = ongoing(&*work).is_some_and(Ongoing::is_done);
-    if let Some(handle) = ongoing(&*work).filter(|_| !was_done) {
-        handle.request_cancel(Cancelled::new());
-    }
     let output = poll_fn(|cx| work.as_mut().poll(cx)).await;
-    match output.into_result() {
-        Err(Error::Cancelled(_)) if !was_done => timed_out(),
-        outcome => outcome,
+    match ongoing(&*work).and_then(Ongoing::outcome_fate) {
+        Some(Fate::Cancelled) => timed_out(),
+        _ => output.into_result(),
     }
 }

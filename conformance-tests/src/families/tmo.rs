@@ -33,7 +33,8 @@ cases! {
     TMO_13 => entered_once_and_inside_a_task;
     TMO_14 => left_in_time_it_leaves_no_timer;
     TMO_15 => no_limit_is_a_plain_await;
-    TMO_16 => no_time_for_what_is_done_and_what_is_not;
+    TMO_16 => no_time_for_what_is_done_and_what_is_not, no_time_for_a_shield,
+        no_time_for_a_task_of_any_output;
     TMO_17 => the_work_has_really_ended;
     TMO_18 => the_work_answers_with_a_value_or_an_error;
     TMO_19 => every_order_of_cancelling_the_caller_and_completion, the_callers_cancellation_is_forwarded;

@@ -273,3 +273,40 @@ pub(super) fn a_bare_future_runs_in_the_callers_task(cx: &Context) -> Outcome {
         Ok(())
     })
 }
+
+pub(super) fn no_time_for_a_shield(cx: &Context) -> Outcome {
+    main(cx, async {
+        let future = LoopRef::current()?.create_future();
+        future.set_result(7)?;
+        let task = create_task(async { 8 })?;
+        let fails = ensure_future(async { Err::<(), Error>(Error::QueueEmpty) })?;
+        let slow = create_task(pending::<()>())?;
+        yield_now().await;
+        ensure_eq!(wait_for(shield(future), Duration::ZERO).await?, 7, "a future that is done");
+        ensure_eq!(wait_for(shield(task), Duration::ZERO).await?, 8, "a task that is done");
+        ensure_is!(wait_for(shield(fails), Duration::ZERO).await, Err(Error::QueueEmpty));
+        // Not done: it stays whole.
+        let late = wait_for(shield(slow.clone()), Duration::ZERO).await;
+        ensure_is!(late, Err(Error::TimedOut(_)));
+        settle_tasks().await;
+        ensure!(!slow.done() && slow.cancelling() == 0, "the shielded task was cancelled");
+        Ok(())
+    })
+}
+
+pub(super) fn no_time_for_a_task_of_any_output(cx: &Context) -> Outcome {
+    main(cx, async {
+        let done = create_task(async { 7 })?;
+        let slow = create_task(pending::<u8>())?;
+        let stubborn = create_task(async { catch_cancel(pending::<u8>()).await.unwrap_or(8) })?;
+        yield_now().await;
+        ensure_is!(wait_for(done.any(), Duration::ZERO).await, Ok(()));
+        ensure_is!(wait_for(slow.any(), Duration::ZERO).await, Err(Error::TimedOut(_)));
+        ensure!(slow.cancelled(), "the task was not cancelled");
+        // It answers with a value.
+        ensure_is!(wait_for(stubborn.any(), Duration::ZERO).await, Ok(()));
+        ensure_eq!(stubborn.result()?, 8, "the answer");
+        ensure_eq!(requests(), 0, "requests");
+        Ok(())
+    })
+}
