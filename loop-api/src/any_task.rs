@@ -138,6 +138,20 @@ impl AnyTask {
         CallbackId(self.cell.outcome.observe(observer, number))
     }
 
+    /// Whether it failed, or returned an error in one of the usual shapes `Result<(), E>`. Not while it is
+    /// pending, not if it was cancelled, and not if the output has been moved out.
+    #[must_use]
+    pub fn failed(&self) -> bool {
+        self.cell.outcome.failed()
+    }
+
+    /// The error of a task that [failed](AnyTask::failed), whether or not somebody has looked at it. Does
+    /// not count as a look.
+    #[must_use]
+    pub fn error(&self) -> Option<Error> {
+        self.cell.outcome.error()
+    }
+
     /// The error that would be reported if every handle went away now: how the task failed, or the
     /// error inside its output, unless somebody has looked at it (TASK-16).
     #[must_use]

@@ -8,7 +8,7 @@ use std::task::{Context as PollContext, Poll, Waker};
 use crate::delivery;
 use crate::entries::{DoneCallback, Entries, Interested, Numbers};
 use crate::error::{Error, Result};
-use crate::output::{error_in, may_hold_error};
+use crate::output::{error_in, holds_error, may_hold_error};
 
 /// Where an outcome is in its life.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -340,10 +340,9 @@ impl<T> Outcome<T> {
         !self.inspected.get() && self.stage.get() == Stage::Failed
     }
 
-    /// The error of an outcome that failed unseen, for the last owner to report (FUT-16). Interrupts are none: the
-    /// run has ended with them (EXC-09).
+    /// The error of an outcome that failed unseen, for the last owner to report (FUT-16).
     pub(crate) fn lost_error(&self) -> Option<Error> {
-        self.error().filter(|error| !matches!(error, Error::Interrupt(_)))
+        self.error().filter(is_to_be_reported)
     }
 
     /// The same, and the error in a value that a body returned: nobody else may ever see it (TASK-16).
@@ -351,15 +350,32 @@ impl<T> Outcome<T> {
     where
         T: 'static,
     {
-        if !self.is_unseen() {
-            return None;
-        }
-        if self.stage.get() == Stage::Failed {
-            return self.lost_error();
-        }
-        match &self.take_out(Stage::Taken).content {
-            Some(Content::Value(value)) => error_in(value),
+        self.is_unseen().then(|| self.error_of_task()).flatten().filter(is_to_be_reported)
+    }
+
+    /// The error of a task, or in the value that its body returned, seen or not.
+    pub(crate) fn error_of_task(&self) -> Option<Error>
+    where
+        T: 'static,
+    {
+        match self.stage.get() {
+            Stage::Failed => self.error(),
+            Stage::Ready if may_hold_error::<T>() => self.peek(|value| error_in(value.ok()?))?,
             _ => None,
+        }
+    }
+
+    /// Whether there is such an error. Calls no code of the user.
+    pub(crate) fn failed(&self) -> bool
+    where
+        T: 'static,
+    {
+        match self.stage.get() {
+            Stage::Failed => true,
+            Stage::Ready if may_hold_error::<T>() => {
+                self.peek(|value| value.is_ok_and(holds_error)).unwrap_or(false)
+            }
+            _ => false,
         }
     }
 
@@ -372,6 +388,11 @@ impl<T> Outcome<T> {
             Stage::Failed => "failed",
         }
     }
+}
+
+/// Not an interrupt: the run has ended with it (EXC-09).
+fn is_to_be_reported(error: &Error) -> bool {
+    !matches!(error, Error::Interrupt(_))
 }
 
 /// Puts the content back, also when code of the user panics.

@@ -42,6 +42,18 @@ pub(crate) fn error_in<T: 'static>(value: &T) -> Option<Error> {
     None
 }
 
+/// Whether [`error_in`] finds something; makes no text of the error, which is code of the user.
+pub(crate) fn holds_error<T: 'static>(value: &T) -> bool {
+    fn failed<E: 'static>(value: &dyn Any) -> bool {
+        matches!(value.downcast_ref::<Fallible<E>>(), Some(Err(_)))
+    }
+    failed::<Error>(value)
+        || failed::<io::Error>(value)
+        || failed::<Boxed>(value)
+        || failed::<Sendable>(value)
+        || failed::<String>(value)
+}
+
 /// The cancellation inside an output of one of these shapes: a body that ends with `Cancelled` makes
 /// a cancelled task (CANCEL-15). All of this is decided when the program is compiled.
 pub(crate) fn cancelled_in<T: 'static>(value: &T) -> Option<Cancelled> {

@@ -28,6 +28,8 @@ pub(crate) trait AnyOutcome: 'static {
     fn exception(&self) -> Result<Option<Error>>;
     fn is_unseen(&self) -> bool;
     fn lost_error(&self) -> Option<Error>;
+    fn failed(&self) -> bool;
+    fn error(&self) -> Option<Error>;
     fn mark_inspected(&self);
     fn poll_done(&self, id: &Cell<u64>, cx: &PollContext<'_>) -> Poll<()>;
     fn remove(&self, id: u64) -> bool;
@@ -54,6 +56,14 @@ impl<T: 'static> AnyOutcome for Outcome<T> {
 
     fn lost_error(&self) -> Option<Error> {
         self.lost_error_of_task()
+    }
+
+    fn failed(&self) -> bool {
+        self.failed()
+    }
+
+    fn error(&self) -> Option<Error> {
+        self.error_of_task()
     }
 
     fn mark_inspected(&self) {

@@ -105,17 +105,13 @@ impl Ongoing for AnyTask {
     }
 
     fn outcome_fate(&self) -> Option<Fate> {
-        self.done().then(|| match self.unhandled_error() {
-            _ if self.cancelled() => Fate::Cancelled,
-            Some(_) => Fate::Failed,
-            None => Fate::Value,
-        })
+        let failed = || if self.failed() { Fate::Failed } else { Fate::Value };
+        self.done().then(|| if self.cancelled() { Fate::Cancelled } else { failed() })
     }
 
     /// Of a task whose output type is forgotten: also the error inside the output, if it can be told.
     fn failure(&self) -> Option<Error> {
-        let inside = self.unhandled_error();
-        let failure = self.exception().unwrap_or_else(Some).or(inside);
+        let failure = self.exception().unwrap_or_else(Some).or_else(|| self.error());
         self.mark_inspected();
         failure
     }

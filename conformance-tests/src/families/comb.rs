@@ -29,7 +29,7 @@ cases! {
     COMB_11 => wait_takes_tasks_and_futures_each_once, wait_for_nothing_is_refused,
         what_belongs_to_another_loop_is_refused;
     COMB_12 => wait_only_divides_its_input;
-    COMB_13 => the_three_modes;
+    COMB_13 => the_three_modes, a_failure_that_somebody_has_seen_counts;
     COMB_14 => a_cancelled_child_is_no_exception;
     COMB_15 => who_ends_in_the_same_burst_is_done;
     COMB_16 => a_timeout_returns_what_there_is;

@@ -2,7 +2,9 @@
 
 use std::future::{Ready, pending};
 
-use anyloop::{ReturnWhen, Waitable, as_completed, create_task, ensure_future, wait, wait_for};
+use anyloop::{
+    ReturnWhen, Waitable, as_completed, create_task, ensure_future, gather, wait, wait_for,
+};
 use anyloop_api::{AnyTask, sleep};
 
 use super::ensure_idle;
@@ -281,4 +283,34 @@ pub(super) fn a_cancelled_wait_leaves_nothing_behind(cx: &Context) -> Outcome {
         })??;
     }
     Ok(())
+}
+
+/// Of tasks whose output type is forgotten, too.
+pub(super) fn a_failure_that_somebody_has_seen_counts(cx: &Context) -> Outcome {
+    main(cx, async {
+        let fails = ensure_future(async { Err::<(), Error>(Error::QueueEmpty) })?;
+        let returns = create_task(async { Err::<(), Error>(Error::QueueEmpty) })?;
+        let works = create_task(async { Ok::<(), Error>(()) })?;
+        let slow = create_task(pending::<()>())?;
+        yield_now().await;
+        ensure_is!(fails.exception(), Ok(Some(Error::QueueEmpty)));
+        ensure_is!(returns.result(), Ok(Err(Error::QueueEmpty)));
+        for failed in [fails.any(), returns.any()] {
+            let waiting = wait([failed.clone(), works.any(), slow.any()]);
+            let waiting = create_task(waiting.return_when(ReturnWhen::FirstException))?;
+            settle_tasks().await;
+            ensure!(waiting.done(), "it waits on, although one has failed");
+            let waited = waiting.take_result()??;
+            ensure_eq!((waited.done.len(), waited.pending.len()), (2, 1), "done, pending");
+            // What a gather of them says is the failure.
+            let gathered = gather((failed, slow.any())).await;
+            ensure_is!(gathered, Err(Error::QueueEmpty));
+        }
+        let waiting = wait([works.any(), slow.any()]).return_when(ReturnWhen::FirstException);
+        let waiting = create_task(waiting)?;
+        settle_tasks().await;
+        ensure!(!waiting.done(), "a value is taken for a failure");
+        waiting.cancel();
+        Ok(())
+    })
 }
