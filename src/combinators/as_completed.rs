@@ -17,7 +17,7 @@ use futures_core::Stream;
 
 use crate::combinators::ongoing::{Waitable, check_home};
 use crate::combinators::wait::distinct;
-use crate::sync::wait_list::{Home, Key, WaitList};
+use crate::sync::wait_list::{Home, Key, WaitList, polled_too_often};
 
 /// Gives `tasks` in the order in which they end: the very handles that were passed in, each once.
 ///
@@ -143,7 +143,8 @@ impl<W: Waitable> AsCompleted<W> {
     /// and at once; those that are waited for first get the first completions.
     pub fn awaitables(self) -> impl Iterator<Item = NextCompleted<W>> + use<W> {
         let queue = self.queue.clone();
-        (0..self.left()).map(move |_| NextCompleted { queue: queue.clone(), waiting: None })
+        let awaitable = move |_| NextCompleted { queue: queue.clone(), waiting: None, over: false };
+        (0..self.left()).map(awaitable)
     }
 
     /// How many tasks were not given out yet.
@@ -315,6 +316,7 @@ impl<W: Waitable> fmt::Debug for AsCompleted<W> {
 pub struct NextCompleted<W: Waitable> {
     queue: Rc<Queue<W>>,
     waiting: Option<Key>,
+    over: bool,
 }
 
 impl<W: Waitable> Future for NextCompleted<W> {
@@ -322,7 +324,12 @@ impl<W: Waitable> Future for NextCompleted<W> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<W>> {
         let this = &mut *self;
+        if this.over {
+            // The next one belongs to another.
+            return Poll::Ready(Err(polled_too_often()));
+        }
         let item = ready!(this.queue.0.poll(&mut this.waiting, cx));
+        this.over = true;
         Poll::Ready(item.unwrap_or_else(|| {
             Err(Error::usage("as_completed: every task has been given out already"))
         }))

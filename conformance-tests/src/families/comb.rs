@@ -36,7 +36,8 @@ cases! {
     COMB_17 => promptly_if_all_are_done;
     COMB_18 => a_cancelled_wait_leaves_nothing_behind;
     COMB_19 => each_once_the_earliest_first;
-    COMB_20 => the_very_tasks_that_were_passed_in, awaitables_in_any_order, awaitables_at_once;
+    COMB_20 => the_very_tasks_that_were_passed_in, awaitables_in_any_order, awaitables_at_once,
+        an_awaitable_takes_one_completion;
     COMB_21 => abandoned_and_resumed, every_order_of_completion_and_abandonment;
     COMB_22 => items_that_come_too_late, an_unused_timer_is_cancelled;
     COMB_23 => a_shield_of_something_done_does_not_suspend;

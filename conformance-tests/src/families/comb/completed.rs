@@ -225,3 +225,18 @@ pub(super) fn an_unused_timer_is_cancelled(cx: &Context) -> Outcome {
     })??;
     ensure_idle(&lp, ms(60))
 }
+
+pub(super) fn an_awaitable_takes_one_completion(cx: &Context) -> Outcome {
+    main(cx, async {
+        let all = futures::<2>()?;
+        all[0].set_result(0)?;
+        all[1].set_result(1)?;
+        let mut completed: Vec<_> = as_completed(all).awaitables().collect();
+        ensure_eq!((&mut completed[0]).await?.result()?, 0, "the first one");
+        // Polled again by mistake, it leaves the other one its own.
+        ensure_is!((&mut completed[0]).await, Err(Error::Usage(_)));
+        ensure_eq!((&mut completed[1]).await?.result()?, 1, "the second one");
+        ensure_is!((&mut completed[1]).await, Err(Error::Usage(_)));
+        Ok(())
+    })
+}
