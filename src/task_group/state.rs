@@ -15,6 +15,9 @@ use anyloop_api::{
 };
 use slab::Slab;
 
+const BESIDE_A_PANIC: &str = "a task group failed with a panic or an interrupt, and with this";
+const LEFT_BEHIND: &str = "a task group was dropped before its end, and had failed with this";
+
 /// What the handles of one group share.
 pub(super) struct State {
     stage: Cell<Stage>,
@@ -244,7 +247,7 @@ impl State {
                 }
             },
             Body::Panicked(payload) => {
-                self.report(&errors, None);
+                self.report(BESIDE_A_PANIC, &errors, None);
                 resume_unwind(payload);
             }
             Body::Cancelled => {}
@@ -255,7 +258,7 @@ impl State {
                 scope.put_back(cancelled);
             }
             if let Some(bare) = bare {
-                self.report(&errors, Some(&bare));
+                self.report(BESIDE_A_PANIC, &errors, Some(&bare));
                 return Err(bare);
             }
             return Err(ErrorGroup::new("unhandled errors in a task group", errors).into());
@@ -273,8 +276,8 @@ impl State {
         }
     }
 
-    /// The failures beside one that comes bare (TG-16).
-    fn report(&self, errors: &[Error], bare: Option<&Error>) {
+    /// The failures beside one that comes bare (TG-16), or those of a group that nobody waits for.
+    fn report(&self, message: &'static str, errors: &[Error], bare: Option<&Error>) {
         let lp = self.lp.borrow().clone();
         let Some(lp) = lp else { return };
         let mut bare = bare;
@@ -283,10 +286,7 @@ impl State {
             if is_bare && bare.take().is_some() {
                 continue;
             }
-            lp.call_exception_handler(
-                Report::new("a task group failed with a panic or an interrupt, and with this")
-                    .exception(error.clone()),
-            );
+            lp.call_exception_handler(Report::new(message).exception(error.clone()));
         }
     }
 }
@@ -321,7 +321,8 @@ impl<T> Ending<T> {
     }
 }
 
-/// The group's future is dropped before its end: the children are told, and nobody waits.
+/// The group's future is dropped before its end: the children are told, and nobody waits. What those failed
+/// with that have ended is reported; the others speak for themselves.
 struct LeftBehind<'a>(&'a Rc<State>);
 
 impl Drop for LeftBehind<'_> {
@@ -338,6 +339,10 @@ impl Drop for LeftBehind<'_> {
         for child in state.children.take().drain() {
             child.task.remove_done_callback(child.watch);
         }
+        let mut errors = state.errors.take();
+        // The run has ended with it (EXC-09).
+        errors.retain(|error| !matches!(error, Error::Interrupt(_)));
+        state.report(LEFT_BEHIND, &errors, None);
     }
 }
 

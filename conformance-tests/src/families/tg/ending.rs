@@ -623,3 +623,31 @@ pub(super) fn cancelled_from_a_child_or_a_callback(cx: &Context) -> Outcome {
         Ok(())
     })
 }
+
+/// As the branch of a `select!` that lost.
+pub(super) fn what_is_dropped_before_its_end_reports_them(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let reports = Reports::of(&lp);
+    let gate = Gate::new();
+    let (opens, theirs) = (gate.clone(), gate.clone());
+    lp.run_until_complete(async move {
+        let mut group = Box::pin(task_group(|group| async move {
+            group.create_task(fails_after(theirs, Error::QueueEmpty))?;
+            group.create_task(async { Ok::<(), Error>(()) })?;
+            // Keeps the group waiting.
+            group.create_task(uncancellable(pending::<()>()))?;
+            pending::<Done>().await
+        }));
+        std::future::poll_fn(|cx| std::task::Poll::Ready(group.as_mut().poll(cx).is_pending()))
+            .await;
+        settle_tasks().await;
+        opens.open();
+        settle_tasks().await;
+        drop(group);
+    })?;
+    ensure_is!(reports.one()?.exception, Some(Error::QueueEmpty));
+    lp.close()?;
+    let left = reports.one()?;
+    ensure!(left.exception.is_none(), "the task that was left: {left:?}");
+    Ok(())
+}
