@@ -94,16 +94,13 @@ impl RemoteHandle {
         let shared = Arc::new(Joint::default());
         let theirs = Finish(shared.clone());
         self.call_soon_threadsafe(move || {
-            let made = LoopRef::current().and_then(|lp| Ok((lp.create_task(make())?, lp)));
-            let (task, lp) = match made {
-                Ok(made) => made,
+            // Both `make` and a task factory are code of the user.
+            let create = || LoopRef::current()?.create_task(make());
+            let created = catch_unwind(AssertUnwindSafe(create));
+            let task = match created.unwrap_or_else(|payload| Err(Panic::new(payload).into())) {
+                Ok(task) => task,
                 Err(error) => {
-                    if let Ok(lp) = LoopRef::current() {
-                        lp.call_exception_handler(
-                            Report::new("a task asked for by another thread could not be created")
-                                .exception(error.clone()),
-                        );
-                    }
+                    report_not_created(&error);
                     theirs.0.finish(Err(error));
                     return;
                 }
@@ -116,7 +113,6 @@ impl RemoteHandle {
             if asked {
                 task.cancel();
             }
-            drop(lp);
             task.add_done_callback(move |task| theirs.0.finish(task.take_result()));
         })?;
         Ok(JoinHandle { shared, remote: self.clone() })
@@ -185,6 +181,20 @@ impl RemoteHandle {
     pub fn activity(&self) -> Option<Executing> {
         self.0.activity().and_then(Activity::executing)
     }
+}
+
+/// The loop is told as well as the thread (THR-12).
+fn report_not_created(error: &Error) {
+    let Ok(lp) = LoopRef::current() else { return };
+    if let Error::Panicked(panic) = error
+        && lp.state().resume_panic(panic)
+    {
+        return;
+    }
+    lp.call_exception_handler(
+        Report::new("a task asked for by another thread could not be created")
+            .exception(error.clone()),
+    );
 }
 
 impl fmt::Debug for RemoteHandle {

@@ -24,7 +24,7 @@ cases! {
     THR_10 => the_value_arrives, the_error_arrives, the_cancellation_arrives, the_panic_arrives;
     THR_11 => cancelling_the_thread_side_cancels_the_task, cancelled_before_it_started,
         cancelling_the_task_cancels_the_thread_side;
-    THR_12 => a_refusing_factory_is_heard_of;
+    THR_12 => a_refusing_factory_is_heard_of, a_maker_that_panics_is_heard_of;
     THR_13 => what_stays_on_its_thread_is_not_send;
     THR_14 => loops_do_not_see_each_other;
     THR_15 => a_late_result_is_ignored, a_late_wake_is_ignored;
@@ -508,6 +508,23 @@ fn a_refusing_factory_is_heard_of(cx: &Context) -> Outcome {
     ensure_is!(result, Err(Error::Usage(text)) if text == "no tasks today");
     let report = reports.one()?;
     ensure_is!(report.exception, Some(Error::Usage(text)) if text == "no tasks today");
+    Ok(())
+}
+
+/// Makes no future.
+fn makes_none() -> std::future::Ready<()> {
+    panic!("no futures today")
+}
+
+fn a_maker_that_panics_is_heard_of(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let reports = Reports::of(&lp);
+    let result = beside(&lp, |remote| {
+        let join = remote.spawn_with(makes_none)?;
+        Ok(join.wait_timeout(LIMIT))
+    })?;
+    ensure_is!(result, Err(Error::Panicked(panic)) if panic.to_string().contains("no futures"));
+    ensure_is!(reports.one()?.exception, Some(Error::Panicked(_)));
     Ok(())
 }
 
