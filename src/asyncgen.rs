@@ -3,12 +3,13 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use anyloop_api::{
-    Error, EventLoopExt, LocalBoxFuture, LoopRef, Report, Result, WeakLoop, uncancellable,
+    Error, EventLoopExt, LocalBoxFuture, LoopRef, Panic, Report, Result, WeakLoop, uncancellable,
 };
 use futures_core::Stream;
 
@@ -200,12 +201,16 @@ impl<T: 'static> State<T> {
         let Ok(lp) = LoopRef::current() else { return };
         let (weak, tail) = (Rc::downgrade(self), self.shared.tail.clone());
         let key = lp.state().add_finaliser(move || {
-            if let Some(state) = weak.upgrade() {
-                state.stop();
-            }
+            let stop = || weak.upgrade().into_iter().for_each(|state| state.stop());
+            let stopped = catch_unwind(AssertUnwindSafe(stop));
             // The loop has forgotten it by now.
             tail.registered.take();
-            Box::pin(async move { tail.run().await })
+            Box::pin(async move {
+                if let Err(payload) = stopped {
+                    report(Panic::new(payload).into());
+                }
+                tail.run().await
+            })
         });
         *registered = Some((lp.downgrade(), key));
     }
@@ -225,7 +230,7 @@ impl Tail {
         loop {
             let next = self.clean_ups.borrow_mut().pop();
             let Some(clean_up) = next else { break };
-            let result = uncancellable(clean_up()).await;
+            let result = uncancellable(caught(clean_up)).await;
             match (result, &outcome) {
                 (Err(error), Ok(())) => outcome = Err(error),
                 (Err(error), Err(_)) => report(error),
@@ -265,8 +270,27 @@ impl Tail {
     }
 }
 
+/// Runs a clean-up; a panic is its error, and costs nobody else the turn.
+async fn caught(clean_up: CleanUp) -> Result<()> {
+    let panicked = |payload| Err(Panic::new(payload).into());
+    let mut running = match catch_unwind(AssertUnwindSafe(clean_up)) {
+        Ok(running) => running,
+        Err(payload) => return panicked(payload),
+    };
+    poll_fn(|cx| {
+        catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx)))
+            .unwrap_or_else(|payload| Poll::Ready(panicked(payload)))
+    })
+    .await
+}
+
 fn report(error: Error) {
     if let Ok(lp) = LoopRef::current() {
+        if let Error::Panicked(panic) = &error
+            && lp.state().resume_panic(panic)
+        {
+            return;
+        }
         lp.call_exception_handler(
             Report::new("finalising an asynchronous generator failed").exception(error),
         );

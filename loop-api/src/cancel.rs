@@ -83,7 +83,7 @@ where
     F: Future,
     C: Future,
 {
-    match catch_cancel(CatchPanic { inner: future }).await {
+    match catch_cancel(CatchPanic::new(future)).await {
         Ok(Ok(value)) => {
             cleanup(Ending::Value(&value)).await;
             value
@@ -267,9 +267,16 @@ impl<F: Future> Future for Uncancellable<F> {
 }
 
 pin_project! {
-    struct CatchPanic<F> {
+    /// Gives a panic of the future as a value.
+    pub(crate) struct CatchPanic<F> {
         #[pin]
         inner: F,
+    }
+}
+
+impl<F> CatchPanic<F> {
+    pub(crate) fn new(inner: F) -> Self {
+        Self { inner }
     }
 }
 

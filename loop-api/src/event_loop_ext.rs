@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::cancel::CatchPanic;
 use crate::command::{Command, Program};
 use crate::completion::Completion;
 use crate::context::Context;
@@ -328,11 +329,17 @@ pub trait EventLoopExt: EventLoop {
         let lp = self.handle();
         Box::pin(async move {
             for finaliser in lp.state().take_finalisers() {
-                if let Err(error) = finaliser.await {
-                    lp.call_exception_handler(
-                        Report::new("finalising an asynchronous generator failed").exception(error),
-                    );
+                let ended = CatchPanic::new(finaliser).await;
+                let ended = ended.unwrap_or_else(|payload| Err(Panic::new(payload).into()));
+                let Err(error) = ended else { continue };
+                if let Error::Panicked(panic) = &error
+                    && lp.state().resume_panic(panic)
+                {
+                    continue;
                 }
+                lp.call_exception_handler(
+                    Report::new("finalising an asynchronous generator failed").exception(error),
+                );
             }
         })
     }

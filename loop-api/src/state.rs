@@ -7,6 +7,8 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::future::ready;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -349,10 +351,14 @@ impl LoopState {
         removed.is_some()
     }
 
-    /// Every finaliser, in the order of registration.
+    /// Every finaliser, in the order of registration; one that panics gives that as its error.
     pub fn take_finalisers(&self) -> Vec<LocalBoxFuture<Result<()>>> {
         let all: Vec<Finaliser> = self.finalisers.borrow_mut().drain().collect();
-        all.into_iter().map(|finaliser| finaliser()).collect()
+        let begin = |finaliser: Finaliser| {
+            catch_unwind(AssertUnwindSafe(finaliser))
+                .unwrap_or_else(|payload| Box::pin(ready(Err(Panic::new(payload).into()))))
+        };
+        all.into_iter().map(begin).collect()
     }
 
     // --- tasks ---

@@ -12,7 +12,8 @@ use crate::tools::{OnDrop, Trace, interleavings, settle_tasks};
 cases! {
     AGEN_01 => shutdown_finalises_what_is_not_finished, errors_of_finalisers_are_reported,
         a_finished_generator_is_not_finalised_again, values_in_order_and_only_on_demand,
-        the_last_item_may_be_an_error, closed_by_hand, every_order_of_a_value_and_a_cancellation;
+        the_last_item_may_be_an_error, closed_by_hand, every_order_of_a_value_and_a_cancellation,
+        a_panic_costs_nobody_the_clean_up;
     AGEN_02 => dropped_half_way_its_loop_finalises_it, its_body_is_dropped_at_once,
         of_a_loop_that_has_closed, never_iterated_nothing_to_finalise;
 }
@@ -338,4 +339,72 @@ fn never_iterated_nothing_to_finalise(cx: &Context) -> Outcome {
     let mut task = std::task::Context::from_waker(std::task::Waker::noop());
     ensure_is!(std::pin::pin!(plain.next()).poll(&mut task), Poll::Ready(Some(_)));
     Ok(())
+}
+
+fn a_panic_costs_nobody_the_clean_up(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let reports = Reports::of(&lp);
+    let trace = cx.trace();
+    // One whose clean-up panics, one whose body does when it is dropped, and one that is well.
+    let open = |body_panics: bool, clean_up_panics: bool| {
+        let log = trace.clone();
+        generator(move |out| async move {
+            let _guard = OnDrop(move || assert!(!body_panics, "in a destructor"));
+            out.finally(move || async move {
+                log.push("cleaned up");
+                Ok(())
+            });
+            out.finally(move || {
+                assert!(!clean_up_panics, "before the clean-up");
+                std::future::ready(Ok(()))
+            });
+            out.finally(move || async move {
+                yield_now().await;
+                assert!(!clean_up_panics, "in the clean-up");
+                Ok(())
+            });
+            out.emit(1).await;
+        })
+    };
+    let mut all = [open(false, true), open(true, false), open(false, false)];
+    let held = lp.run_until_complete(async move {
+        for one in &mut all {
+            one.next().await;
+        }
+        all
+    })?;
+    lp.state().add_finaliser(|| panic!("no finaliser"));
+    let (log, later) = (trace.clone(), trace.clone());
+    lp.state().add_finaliser(move || {
+        log.push("another finaliser");
+        Box::pin(async { panic!("in a finaliser") })
+    });
+    lp.state().add_finaliser(move || {
+        Box::pin(async move {
+            later.push("the last finaliser");
+            Ok(())
+        })
+    });
+    lp.run_until_complete(lp.shutdown_asyncgens())?;
+    trace.expect([
+        "another finaliser",
+        "cleaned up",
+        "cleaned up",
+        "cleaned up",
+        "the last finaliser",
+    ])?;
+    let reported = reports.take();
+    ensure_eq!(reported.len(), 5, "reports");
+    for report in reported {
+        ensure_is!(report.exception, Some(Error::Panicked(_)));
+    }
+    drop(held);
+    // Closed by hand: the panic is the error.
+    let mut one = open(false, true);
+    let closed = lp.run_until_complete(async move {
+        one.next().await;
+        one.aclose().await
+    })?;
+    ensure_is!(closed, Err(Error::Panicked(_)));
+    trace.expect(["cleaned up"])
 }
