@@ -6,7 +6,7 @@ use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use anyloop_api::{
     Error, EventLoopExt, LocalBoxFuture, LoopRef, Panic, Report, Result, WeakLoop, uncancellable,
@@ -51,7 +51,11 @@ where
     B: FnOnce(Emitter<T>) -> F,
     F: Future<Output = ()> + 'static,
 {
-    let shared = Rc::new(Shared { slot: Cell::new(None), tail: Rc::default() });
+    let shared = Rc::new(Shared {
+        slot: Cell::new(None),
+        emitting: RefCell::default(),
+        tail: Rc::default(),
+    });
     let body = body(Emitter { shared: shared.clone() });
     let tail = shared.tail.clone();
     let whole = async move {
@@ -118,7 +122,21 @@ struct State<T> {
 /// What the body and its consumer share.
 struct Shared<T> {
     slot: Cell<Option<T>>,
+    /// The wakers of those that wait for the next value to be asked for.
+    emitting: RefCell<Vec<Waker>>,
     tail: Rc<Tail>,
+}
+
+impl<T> Shared<T> {
+    /// The next value is asked for. Branches inside the body may have wakers of their own, and are polled
+    /// only when these are called.
+    fn ask(&self, cx: &Context<'_>) {
+        let mut emitting = self.emitting.take();
+        emitting.drain(..).filter(|waker| !waker.will_wake(cx.waker())).for_each(Waker::wake);
+        // Its memory is for those to come.
+        emitting.append(&mut self.emitting.borrow_mut());
+        self.emitting.replace(emitting);
+    }
 }
 
 type CleanUp = Box<dyn FnOnce() -> LocalBoxFuture<Result<()>>>;
@@ -173,6 +191,7 @@ impl<T: 'static> Stream for Generator<T> {
         let taken = state.body.borrow_mut().take();
         let Some(mut body) = taken else { return Poll::Ready(None) };
         state.register();
+        state.shared.ask(cx);
         let ended = body.as_mut().poll(cx).is_ready();
         if ended || state.stopped.get() {
             drop(body);
@@ -354,7 +373,7 @@ impl<T: 'static> Unpin for Emit<'_, T> {}
 impl<T: 'static> Future for Emit<'_, T> {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let Some(value) = self.value.take() else {
             // Polled again because the next value is asked for.
             return Poll::Ready(());
@@ -367,6 +386,7 @@ impl<T: 'static> Future for Emit<'_, T> {
                 self.value = Some(value);
             }
         }
+        self.shared.emitting.borrow_mut().push(cx.waker().clone());
         Poll::Pending
     }
 }

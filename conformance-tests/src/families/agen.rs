@@ -1,7 +1,10 @@
 //! Asynchronous generators, and what their loop does about those that are not finished.
 
 use std::future::pending;
-use std::task::Poll;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Wake, Waker};
 
 use anyloop::{Generator, create_task, generator, timeout, try_generator};
 use anyloop_api::{Cancelled, catch_cancel, sleep};
@@ -13,7 +16,7 @@ cases! {
     AGEN_01 => shutdown_finalises_what_is_not_finished, errors_of_finalisers_are_reported,
         a_finished_generator_is_not_finalised_again, values_in_order_and_only_on_demand,
         the_last_item_may_be_an_error, closed_by_hand, every_order_of_a_value_and_a_cancellation,
-        a_panic_costs_nobody_the_clean_up;
+        a_panic_costs_nobody_the_clean_up, branches_that_are_polled_only_when_woken;
     AGEN_02 => dropped_half_way_its_loop_finalises_it, its_body_is_dropped_at_once,
         of_a_loop_that_has_closed, never_iterated_nothing_to_finalise;
 }
@@ -316,7 +319,7 @@ fn of_a_loop_that_has_closed(cx: &Context) -> Outcome {
     })?;
     lp.close()?;
     // It was not shut down: nobody can await the clean-up any more; the body is dropped all the same.
-    let mut task = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut task = std::task::Context::from_waker(Waker::noop());
     ensure!(std::pin::pin!(open.next()).poll(&mut task).is_pending() || trace.len() == 1, "polled");
     drop(open);
     ensure_eq!(trace.count("body dropped"), 1, "bodies that were dropped");
@@ -336,7 +339,7 @@ fn never_iterated_nothing_to_finalise(cx: &Context) -> Outcome {
     trace.expect([])?;
     // Polled outside of every loop, it belongs to none.
     let mut plain = generator(|out| async move { out.emit(Cancelled::new()).await });
-    let mut task = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut task = std::task::Context::from_waker(Waker::noop());
     ensure_is!(std::pin::pin!(plain.next()).poll(&mut task), Poll::Ready(Some(_)));
     Ok(())
 }
@@ -407,4 +410,77 @@ fn a_panic_costs_nobody_the_clean_up(cx: &Context) -> Outcome {
     })?;
     ensure_is!(closed, Err(Error::Panicked(_)));
     trace.expect(["cleaned up"])
+}
+
+/// A branch that is polled only when it was woken, as collections of futures do it.
+struct WhenWoken {
+    future: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    called: Arc<Called>,
+}
+
+/// Notes that it was called, and passes that on.
+struct Called {
+    again: AtomicBool,
+    outer: Mutex<Option<Waker>>,
+}
+
+impl Wake for Called {
+    fn wake(self: Arc<Self>) {
+        self.again.store(true, Ordering::Release);
+        let outer = self.outer.lock().ok().and_then(|outer| outer.clone());
+        outer.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl WhenWoken {
+    fn new(future: impl Future<Output = ()> + 'static) -> Self {
+        let called = Called { again: AtomicBool::new(true), outer: Mutex::new(None) };
+        Self { future: Some(Box::pin(future)), called: Arc::new(called) }
+    }
+
+    fn poll(&mut self, cx: &std::task::Context<'_>) -> Poll<()> {
+        let Some(future) = &mut self.future else { return Poll::Ready(()) };
+        if let Ok(mut outer) = self.called.outer.lock() {
+            *outer = Some(cx.waker().clone());
+        }
+        if self.called.again.swap(false, Ordering::AcqRel) {
+            let waker = Waker::from(self.called.clone());
+            if future.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_ready() {
+                self.future = None;
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    }
+}
+
+fn branches_that_are_polled_only_when_woken(cx: &Context) -> Outcome {
+    main(cx, async {
+        let numbers = generator(|out| async move {
+            let out = Rc::new(out);
+            let branch = |number| {
+                let out = out.clone();
+                WhenWoken::new(async move {
+                    out.emit(number).await;
+                    yield_now().await;
+                    out.emit(number + 1).await;
+                })
+            };
+            let (mut one, mut two) = (branch(10), branch(20));
+            std::future::poll_fn(|cx| {
+                let ready = [one.poll(cx), two.poll(cx)];
+                if ready.iter().all(Poll::is_ready) { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+        });
+        let collecting = create_task(numbers.collect::<Vec<_>>())?;
+        for _ in 0..3 {
+            settle_tasks().await;
+        }
+        ensure!(collecting.done(), "the generator hangs");
+        let mut numbers = collecting.take_result()?;
+        numbers.sort_unstable();
+        ensure_eq!(numbers, [10, 11, 20, 21], "the values");
+        Ok(())
+    })
 }
