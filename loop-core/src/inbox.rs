@@ -45,6 +45,7 @@ const NOTIFIED: u8 = 2;
 #[derive(Default)]
 struct Queue {
     items: VecDeque<Item>,
+    refuses_calls: bool,
     closed: bool,
 }
 
@@ -130,6 +131,11 @@ impl Inbox {
         self.stop.load(Ordering::Relaxed) && self.stop.swap(false, Ordering::AcqRel)
     }
 
+    /// Refuses calls from now on. Tasks are still taken: they have to come to be dropped.
+    pub(crate) fn refuse_calls(&self) {
+        self.lock().refuses_calls = true;
+    }
+
     /// Refuses everything from now on and returns what was queued.
     pub(crate) fn close(&self) -> VecDeque<Item> {
         self.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -166,7 +172,7 @@ impl RemoteLoop for Inbox {
         }
         let Err(call) = call_local(self.id, call) else { return Ok(()) };
         let mut queue = self.lock();
-        if queue.closed {
+        if queue.refuses_calls {
             return Err(Error::closed("call_soon_threadsafe: the event loop is closed"));
         }
         queue.items.push_back(Item::Call(call));
@@ -181,7 +187,7 @@ impl RemoteLoop for Inbox {
     }
 
     fn is_closed(&self) -> bool {
-        self.lock().closed
+        self.lock().refuses_calls
     }
 
     fn activity(&self) -> Option<&Activity> {

@@ -23,6 +23,7 @@ pub(crate) enum Entry {
 pub(crate) struct Ready {
     queue: RefCell<Vec<Entry>>,
     closed: Cell<bool>,
+    refuses_calls: Cell<bool>,
 }
 
 impl Ready {
@@ -58,6 +59,11 @@ impl Ready {
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.borrow().is_empty()
+    }
+
+    /// After this, remote calls are no longer queued here.
+    pub(crate) fn refuse_calls(&self) {
+        self.refuses_calls.set(true);
     }
 
     /// After this, woken tasks are no longer queued here.
@@ -133,19 +139,24 @@ pub(crate) fn prefer_local(id: u64) {
 
 /// Queues a woken task if its loop lives on this thread: no atomic, no system call.
 pub(crate) fn schedule_local(id: u64, runnable: Runnable) -> Result<(), Runnable> {
-    push_local(id, runnable, Entry::Task)
+    push_local(id, runnable, Entry::Task, |ready| !ready.closed.get())
 }
 
 /// Queues a remote call if its loop lives on this thread.
 pub(crate) fn call_local(id: u64, call: RemoteCall) -> Result<(), RemoteCall> {
-    push_local(id, call, Entry::Call)
+    push_local(id, call, Entry::Call, |ready| !ready.refuses_calls.get())
 }
 
-fn push_local<T>(id: u64, item: T, entry: impl FnOnce(T) -> Entry) -> Result<(), T> {
+fn push_local<T>(
+    id: u64,
+    item: T,
+    entry: impl FnOnce(T) -> Entry,
+    takes_it: impl FnOnce(&Ready) -> bool,
+) -> Result<(), T> {
     LOCAL.with(|local| {
         let local = local.borrow();
         let ready = local.iter().find(|(mine, _)| *mine == id).map(|(_, ready)| ready);
-        match ready.filter(|ready| !ready.closed.get()) {
+        match ready.filter(|ready| takes_it(ready)) {
             Some(ready) => {
                 ready.push(|| entry(item));
                 Ok(())

@@ -18,7 +18,8 @@ cases! {
     THR_04 => order_per_thread_and_exactly_once;
     THR_05 => from_the_loop_thread_it_is_call_soon;
     THR_06 => the_caller_never_blocks;
-    THR_07 => refused_after_close, close_may_race_with_callers, no_recycled_descriptor_is_written_to;
+    THR_07 => refused_after_close, refused_while_it_closes, close_may_race_with_callers,
+        no_recycled_descriptor_is_written_to;
     THR_08 => a_storm_leaves_no_busy_loop;
     THR_09 => cancelled_from_the_loop_thread, cancelled_from_any_thread;
     THR_10 => the_value_arrives, the_error_arrives, the_cancellation_arrives, the_panic_arrives;
@@ -218,6 +219,40 @@ fn refused_after_close(cx: &Context) -> Outcome {
     join(thread)??;
     ensure_eq!(called.get(), 0, "calls that ran on a closed loop");
     ensure_eq!(freed.get(), 1, "closures freed by the closed loop");
+    Ok(())
+}
+
+/// What a loop drops is posted to it again, as by a pool that wants its things back.
+struct Posted {
+    remote: RemoteHandle,
+    dropped: Counter,
+}
+
+impl Posted {
+    fn post(self) -> Result<(), Error> {
+        let call = self.remote.clone();
+        call.call_soon_threadsafe(move || drop(self)).map(drop)
+    }
+}
+
+impl Drop for Posted {
+    fn drop(&mut self) {
+        // A loop that takes calls while it closes would never be done with them.
+        if self.dropped.add() < 1000 && !self.remote.is_closed() {
+            let again = Self { remote: self.remote.clone(), dropped: self.dropped.clone() };
+            drop(again.post());
+        }
+    }
+}
+
+fn refused_while_it_closes(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let dropped = Counter::new();
+    for _ in 0..2 {
+        Posted { remote: lp.remote(), dropped: dropped.clone() }.post()?;
+    }
+    lp.close()?;
+    ensure_eq!(dropped.get(), 2, "calls that were dropped");
     Ok(())
 }
 

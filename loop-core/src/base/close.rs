@@ -18,6 +18,9 @@ impl BaseLoop {
     pub(super) fn close_now(&self) {
         self.check_home();
         self.state.set_closed();
+        // Else what posts itself again when it is dropped would never be gone.
+        self.inbox.refuse_calls();
+        self.ready.refuse_calls();
         let lp = self.state.weak().upgrade();
         let signals = self.signals.borrow_mut().take();
         self.quietly(|| drop(signals));
