@@ -394,10 +394,23 @@ impl LoopState {
         // Dropped outside of the borrows, which last for a whole statement.
         let parked = self.parked.take();
         let finalisers = self.finalisers.take();
-        drop((parked, finalisers));
-        for task in self.tasks.take() {
-            drop(task.core.finish());
-        }
+        let tasks = self.tasks.take();
+        // Each for itself: the destructors are the user's, and the loop has more to close.
+        parked.into_iter().for_each(|(_, value)| drop_quietly(lp, value));
+        finalisers.into_iter().for_each(|(_, finaliser)| drop_quietly(lp, finaliser));
+        tasks.into_iter().for_each(|task| drop_quietly(lp, task.core.finish()));
+    }
+}
+
+/// Drops what is the user's, in the middle of a close.
+fn drop_quietly(lp: Option<&LoopRef>, value: impl Sized) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value)))
+        && let Some(lp) = lp
+    {
+        lp.call_exception_handler(
+            Report::new("a destructor panicked while the event loop was closing")
+                .exception(Panic::new(payload)),
+        );
     }
 }
 

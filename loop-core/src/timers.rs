@@ -119,13 +119,11 @@ impl Timers {
         live.into_iter().map(info).collect()
     }
 
-    /// Drops everything.
-    pub(crate) fn clear(&self) {
+    /// Takes everything out.
+    pub(crate) fn take(&self) -> Vec<Handle> {
         let heap = std::mem::take(&mut *self.heap.borrow_mut());
         self.cancelled.set(0);
-        for handle in &heap.handles {
-            handle.cancel();
-        }
+        heap.handles
     }
 
     fn forget_cancelled(&self) {

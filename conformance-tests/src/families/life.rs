@@ -32,7 +32,8 @@ cases! {
     LIFE_17 => getters_work_afterwards, nothing_is_left_to_remove;
     LIFE_18 => an_interrupt_leaves_at_once, a_resumed_panic_leaves_at_once;
     LIFE_19 => a_tasks_interrupt_is_its_error_and_ends_the_run, no_stale_stop_is_left;
-    LIFE_20 => what_is_queued_is_dropped_not_run, tasks_are_dropped_not_run;
+    LIFE_20 => what_is_queued_is_dropped_not_run, whatever_the_destructors_do,
+        tasks_are_dropped_not_run;
     LIFE_21 => no_descriptor_is_left, a_remote_handle_keeps_none;
     LIFE_22 => signal_handlers_are_removed, also_when_their_destructors_misbehave;
     LIFE_23 => close_does_not_wait_for_jobs;

@@ -26,7 +26,7 @@ impl BaseLoop {
         self.quietly(|| drop(signals));
         let executor = self.executor.borrow_mut().take();
         if let Some(executor) = executor {
-            executor.shutdown();
+            self.quietly(|| executor.shutdown());
         }
         self.state.abort_tasks(lp.as_ref(), || {
             self.drain_inbox();
@@ -39,7 +39,9 @@ impl BaseLoop {
             self.ready.push(|| item.into());
         }
         self.discard_ready();
-        self.quietly(|| self.timers.clear());
+        for timer in self.timers.take() {
+            self.quietly(|| timer.cancel());
+        }
         let watchers = std::mem::take(&mut *self.watchers.borrow_mut());
         for source in self.sources.all() {
             self.quietly(|| source.abandon());

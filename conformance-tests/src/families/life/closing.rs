@@ -2,9 +2,11 @@
 
 use std::sync::mpsc;
 
+use anyloop_api::{Executor, Job};
+
 use crate::families::prelude::*;
 use crate::leaks::{open_descriptors, thread_count};
-use crate::tools::{Dispositions, SIGUSR1, SIGUSR2, socket_pair};
+use crate::tools::{Dispositions, OnDrop, SIGUSR1, SIGUSR2, socket_pair};
 
 pub(super) fn close_is_refused_while_running(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
@@ -148,6 +150,59 @@ pub(super) fn what_is_queued_is_dropped_not_run(cx: &Context) -> Outcome {
     ensure_eq!(freed.get(), 5, "closures freed by close()");
     drop((kept, timer));
     trace.expect([])
+}
+
+/// Whatever is dropped with a panic, everything else goes as well.
+pub(super) fn whatever_the_destructors_do(cx: &Context) -> Outcome {
+    #[derive(Debug)]
+    struct Panics;
+
+    impl Executor for Panics {
+        fn execute(&self, _: Job) -> anyloop_api::Result<()> {
+            Ok(())
+        }
+
+        fn shutdown(&self) {
+            panic!("at the shutdown");
+        }
+    }
+
+    let round = || -> Outcome {
+        let lp = cx.new_loop()?;
+        let reports = Reports::of(&lp);
+        let freed = Counter::new();
+        let bomb = || OnDrop(|| panic!("in a destructor"));
+        lp.set_default_executor(std::sync::Arc::new(Panics));
+        let mut kept = Vec::new();
+        for _ in 0..2 {
+            let (timer, token) = (bomb(), freed.token());
+            kept.push(lp.call_later(FAR, move || timer.keep())?.handle().clone());
+            kept.push(lp.call_later(FAR, move || token.keep())?.handle().clone());
+            let (finaliser, token) = (bomb(), freed.token());
+            lp.state().add_finaliser(move || {
+                finaliser.keep();
+                Box::pin(std::future::pending())
+            });
+            lp.state().add_finaliser(move || {
+                token.keep();
+                Box::pin(std::future::pending())
+            });
+            // Kept by the loop for its job, which never comes back.
+            let (callback, token) = (bomb(), freed.token());
+            lp.run_in_executor(None, || ())?.add_done_callback(move |_| callback.keep());
+            lp.run_in_executor(None, || ())?.add_done_callback(move |_| token.keep());
+        }
+        lp.close()?;
+        ensure_eq!(freed.get(), 6, "what else was dropped");
+        ensure_eq!(reports.count(), 7, "reports");
+        Ok(())
+    };
+    // What is opened once and for all.
+    round()?;
+    let before = open_descriptors();
+    round()?;
+    ensure_eq!(open_descriptors(), before, "open descriptors after another round");
+    Ok(())
 }
 
 pub(super) fn tasks_are_dropped_not_run(cx: &Context) -> Outcome {
