@@ -132,10 +132,15 @@ impl<S: Slot> Callback for HandleCell<S> {
             self.slot.call();
             drop(guard);
         });
-        match catch_unwind(call) {
-            Ok(()) => Ok(()),
-            Err(payload) => Err(panicked(Handle { cell: self }, captured, payload)),
+        if let Err(payload) = catch_unwind(call) {
+            return Err(panicked(Handle { cell: self }, captured, payload));
         }
+        if captured.is_none() {
+            return Ok(());
+        }
+        // It may be the last to hold the values in it, which are the user's.
+        catch_unwind(AssertUnwindSafe(|| drop(captured)))
+            .map_err(|payload| panicked(Handle { cell: self }, None, payload))
     }
 
     fn clear(&self) {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::mem;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -209,30 +210,53 @@ impl fmt::Debug for RemoteHandle {
 pub struct RemoteCall(Arc<CallCell<dyn RemoteSlot>>);
 
 struct CallCell<S: ?Sized> {
-    context: Snapshot,
     created: &'static Location<'static>,
     slot: S,
 }
 
-/// A closure that can be called or dropped through a shared reference, by any thread.
-trait RemoteSlot: Send + Sync {
-    fn call(&self);
-    /// Says whether it was still there.
-    fn clear(&self) -> bool;
+/// A closure and its context.
+struct Content<F> {
+    callback: Option<F>,
+    context: Snapshot,
 }
 
-impl<F: FnOnce() + Send> RemoteSlot for Mutex<Option<F>> {
-    fn call(&self) {
+impl<F> Content<F> {
+    fn take(&mut self) -> (Option<F>, Snapshot) {
+        (self.callback.take(), mem::take(&mut self.context))
+    }
+}
+
+/// A closure that can be called or dropped through a shared reference, by any thread.
+trait RemoteSlot: Send + Sync {
+    /// Calls it in its context, which stays only if it panics.
+    fn call(&self) -> Result<(), Panic>;
+    /// Says whether it was still there.
+    fn clear(&self) -> bool;
+    fn context(&self) -> Snapshot;
+}
+
+impl<F: FnOnce() + Send> RemoteSlot for Mutex<Content<F>> {
+    fn call(&self) -> Result<(), Panic> {
         // Called when the lock is free again.
-        let taken = lock(self).take();
-        if let Some(callback) = taken {
-            callback();
+        let (callback, context) = lock(self).take();
+        let Some(callback) = callback else { return Ok(()) };
+        let inside = context.clone();
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| inside.run(callback))) {
+            lock(self).context = context;
+            return Err(Panic::new(payload));
         }
+        // It may be the last to hold the values in it, which are the user's.
+        catch_unwind(AssertUnwindSafe(|| drop(context))).map_err(Panic::new)
     }
 
     fn clear(&self) -> bool {
+        // Dropped when the lock is free again.
         let taken = lock(self).take();
-        taken.is_some()
+        taken.0.is_some()
+    }
+
+    fn context(&self) -> Snapshot {
+        lock(self).context.clone()
     }
 }
 
@@ -240,11 +264,8 @@ impl RemoteCall {
     /// Wraps `callback`, capturing the current context (CTX-04); called by loops and tests.
     #[track_caller]
     pub fn new(callback: impl FnOnce() + Send + 'static) -> Self {
-        Self(Arc::new(CallCell {
-            context: Snapshot::current(),
-            created: Location::caller(),
-            slot: Mutex::new(Some(callback)),
-        }))
+        let content = Content { callback: Some(callback), context: Snapshot::current() };
+        Self(Arc::new(CallCell { created: Location::caller(), slot: Mutex::new(content) }))
     }
 
     /// Prevents the call if it has not started, and drops the callback. True if it was in time.
@@ -255,10 +276,9 @@ impl RemoteCall {
     /// Calls the callback in its context, once; for the loop.
     ///
     /// # Errors
-    /// The panic, if the callback panicked.
+    /// The panic, if the callback panicked, or a destructor of what it held.
     pub fn run(&self) -> Result<(), Panic> {
-        let call = || self.0.context.clone().run(|| self.0.slot.call());
-        catch_unwind(AssertUnwindSafe(call)).map_err(Panic::new)
+        self.0.slot.call()
     }
 
     /// Where it was created.
@@ -270,7 +290,7 @@ impl RemoteCall {
     /// A handle that stands for this call in reports: of the same place, and in the same context.
     #[must_use]
     pub fn stand_in(&self) -> Handle {
-        Handle::done(self.0.context.clone(), self.0.created)
+        Handle::done(self.0.slot.context(), self.0.created)
     }
 }
 

@@ -109,3 +109,40 @@ pub(super) fn a_failing_callback_leaves_nothing_behind(cx: &Context) -> Outcome 
     ensure_eq!(shared.run(|| var.get()), Some("by hand"), "the value in the shared context");
     Ok(())
 }
+
+/// A value of a context that is dropped with the last one to hold it.
+#[derive(Clone)]
+struct Fragile(std::sync::Arc<()>);
+
+impl Drop for Fragile {
+    fn drop(&mut self) {
+        assert!(std::sync::Arc::strong_count(&self.0) > 1, "in a destructor");
+    }
+}
+
+pub(super) fn a_value_whose_destructor_panics_stops_nothing(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let reports = Reports::of(&lp);
+    let trace = cx.trace();
+    let var = ContextVar::new("var");
+    let registered = |register: &dyn Fn() -> anyloop_api::Result<()>| {
+        Vars::new().run(|| {
+            var.set(Fragile(std::sync::Arc::default()));
+            register()
+        })
+    };
+    let calls = [trace.pusher("callback"), trace.pusher("timer")].map(|call| Cell::new(Some(call)));
+    registered(&|| lp.call_soon(calls[0].take().expect("once")).map(drop))?;
+    registered(&|| lp.call_later(Duration::ZERO, calls[1].take().expect("once")).map(drop))?;
+    registered(&|| lp.remote().call_soon_threadsafe(|| ()).map(drop))?;
+    registered(&|| lp.create_task(yield_now()).map(drop))?;
+    lp.call_soon(trace.pusher("the next one"))?;
+    run_times(&lp, 4)?;
+    trace.expect_in_any_order(["callback", "timer", "the next one"])?;
+    let reported = reports.take();
+    ensure_eq!(reported.len(), 4, "reports");
+    for report in reported {
+        ensure_is!(report.exception, Some(Error::Panicked(_)));
+    }
+    Ok(())
+}
