@@ -249,16 +249,26 @@ fn cancel_all(lp: &LoopRef) -> Result<()> {
     for task in &tasks {
         task.cancel();
     }
-    let waited = tasks.clone();
-    lp.run_until_complete(async move {
-        for task in waited {
-            task.await;
-        }
-    })?;
+    for task in &tasks {
+        run_until_ended(lp, task)?;
+    }
     for task in tasks {
         report_failure(lp, task);
     }
     Ok(())
+}
+
+/// No task waits for it: the clean-up of another one may cancel all that it finds.
+fn run_until_ended(lp: &LoopRef, task: &AnyTask) -> Result<()> {
+    if task.done() {
+        return Ok(());
+    }
+    let ended = lp.create_future::<()>();
+    let told = ended.clone();
+    task.add_done_callback(move |_| {
+        told.set_unless_done(Ok(()));
+    });
+    lp.run_until_done(&ended)
 }
 
 fn report_failure(lp: &LoopRef, task: AnyTask) {

@@ -17,7 +17,7 @@ use crate::tools::{OnDrop, Trace};
 cases! {
     RUN_01 => a_fresh_loop_is_closed_on_every_path;
     RUN_02 => the_end_has_an_order;
-    RUN_03 => what_is_left_may_clean_up_and_fail;
+    RUN_03 => what_is_left_may_clean_up_and_fail, what_is_left_may_cancel_all_others;
     RUN_04 => not_inside_a_running_loop;
     RUN_05 => tasks_and_context_carry_over;
     RUN_06 => made_late_and_closed_for_good;
@@ -170,6 +170,29 @@ fn what_is_left_may_clean_up_and_fail(cx: &Context) -> Outcome {
     ];
     ensure_eq!(about, expected, "tasks and errors reported");
     Ok(())
+}
+
+/// The clean-up of one cancels everybody else: the end waits for it all the same.
+fn what_is_left_may_cancel_all_others(cx: &Context) -> Outcome {
+    let trace = cx.trace();
+    let mut runner = runner(cx);
+    let log = trace.clone();
+    runner.run(async move {
+        create_task(on_cancel(sleep(FAR), || async move {
+            let me = current_task();
+            let others = LoopRef::current()?.all_tasks();
+            others.into_iter().filter(|task| Some(task) != me.as_ref()).for_each(|task| {
+                task.cancel();
+            });
+            sleep(ms(2)).await;
+            log.push("cleaned up");
+            Ok::<(), Error>(())
+        }))?;
+        yield_now().await;
+        Ok::<_, Error>(())
+    })??;
+    runner.close()?;
+    trace.expect(["cleaned up"])
 }
 
 fn not_inside_a_running_loop(cx: &Context) -> Outcome {
