@@ -83,16 +83,14 @@ pub fn dump_on_signal(
         }
     };
     let thread = thread::Builder::new().name("anyloop-dump".into()).spawn(body).map_err(fail)?;
-    let was_on = lp.state().introspection();
-    lp.set_introspection(true);
-    Ok(DumpOnSignal { lp: lp.downgrade(), was_on, handle, thread: Some(thread) })
+    lp.state().hold_introspection();
+    Ok(DumpOnSignal { lp: lp.downgrade(), handle, thread: Some(thread) })
 }
 
 /// Dumps a loop on a signal, until it is dropped; see [`dump_on_signal`].
 #[must_use = "dumps are made while this exists"]
 pub struct DumpOnSignal {
     lp: WeakLoop,
-    was_on: bool,
     handle: Handle,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -105,7 +103,7 @@ impl Drop for DumpOnSignal {
             let _ = thread.join();
         }
         if let Some(lp) = self.lp.upgrade() {
-            lp.set_introspection(self.was_on);
+            lp.state().release_introspection();
         }
     }
 }

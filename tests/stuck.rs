@@ -56,4 +56,21 @@ on_every_backend! {
         assert!(!lp.state().introspection(), "left on");
         lp.close()
     }
+
+    /// Each for a signal of its own, and one of them is dropped before the other.
+    fn several_keep_the_loop_observed_until_the_last_is_gone(backend) {
+        let lp = anyloop::new_event_loop_with(backend)?;
+        // The highest ones, which nobody else uses here.
+        let [one, two] = [63, 64].map(|signal| dump_on_signal(&lp, signal, |_| ()));
+        let (one, two) = (one?, two?);
+        drop(one);
+        assert!(lp.state().introspection() && lp.state().observed(), "off, with one left");
+        drop(two);
+        assert!(!lp.state().introspection() && !lp.state().observed(), "left on");
+        // Whoever had switched it on has it on.
+        lp.set_introspection(true);
+        drop(dump_on_signal(&lp, 64, |_| ())?);
+        assert!(lp.state().introspection(), "switched off");
+        lp.close()
+    }
 }

@@ -60,6 +60,8 @@ pub struct LoopState {
     factory: RefCell<Option<Rc<dyn TaskFactory>>>,
     debug: Cell<bool>,
     introspection: Cell<bool>,
+    /// How many keep it on, whatever is set.
+    introspectors: Cell<usize>,
     slow: Cell<Duration>,
     interruption: RefCell<Option<Interruption>>,
     interrupted: Cell<bool>,
@@ -86,6 +88,7 @@ impl LoopState {
             factory: RefCell::new(None),
             debug: Cell::new(false),
             introspection: Cell::new(false),
+            introspectors: Cell::new(0),
             slow: Cell::new(Duration::from_millis(100)),
             interruption: RefCell::new(None),
             interrupted: Cell::new(false),
@@ -271,19 +274,36 @@ impl LoopState {
     /// Switches debug mode.
     pub fn set_debug(&self, on: bool) {
         self.debug.set(on);
-        self.tasks.observed.set(on || self.introspection.get());
+        self.update_observed();
     }
 
     /// Whether the loop is to be dumped also while a callback does not return.
     #[must_use]
     pub fn introspection(&self) -> bool {
-        self.introspection.get()
+        self.introspection.get() || self.introspectors.get() > 0
     }
 
     /// See [`EventLoop::set_introspection`].
     pub fn set_introspection(&self, on: bool) {
         self.introspection.set(on);
-        self.tasks.observed.set(on || self.debug.get());
+        self.update_observed();
+    }
+
+    /// Keeps introspection on, whatever is set, until [`LoopState::release_introspection`] was called as
+    /// often.
+    pub fn hold_introspection(&self) {
+        self.introspectors.set(self.introspectors.get() + 1);
+        self.update_observed();
+    }
+
+    /// Takes one [`LoopState::hold_introspection`] back.
+    pub fn release_introspection(&self) {
+        self.introspectors.set(self.introspectors.get().saturating_sub(1));
+        self.update_observed();
+    }
+
+    fn update_observed(&self) {
+        self.tasks.observed.set(self.debug() || self.introspection());
     }
 
     /// Whether loops keep up [`LoopState::activity`], in debug mode or for introspection: one
