@@ -114,7 +114,10 @@ impl State {
     fn release(&self, n: usize) {
         self.draining.set(n);
         for index in 0..n {
-            self.waiters.wake_one(index);
+            if !self.waiters.wake_one(index) {
+                // What was woken before has made this one leave.
+                self.left();
+            }
         }
     }
 

@@ -3,11 +3,12 @@
 use anyloop::{Barrier, create_task};
 
 use super::prelude::*;
-use crate::tools::{interleavings, settle_tasks};
+use crate::tools::{interleavings, poll_inside, settle_tasks};
 
 cases! {
     BAR_01 => the_last_arrival_frees_all, indices_stay_distinct_after_a_cancel;
-    BAR_02 => round_after_round, arrivals_while_draining_make_the_next_round;
+    BAR_02 => round_after_round, arrivals_while_draining_make_the_next_round,
+        one_that_leaves_while_all_are_woken;
     BAR_03 => a_cancelled_waiter_just_leaves, cancelled_and_released_in_one_batch;
     BAR_04 => reset_breaks_who_waits_now, reset_without_waiters_does_nothing;
     BAR_05 => abort_breaks_it_until_reset;
@@ -262,4 +263,31 @@ fn nobody_counts_while_it_drains(cx: &Context) -> Outcome {
 fn at_least_one_party(_: &Context) -> Outcome {
     ensure_is!(Barrier::new(0), Err(Error::InvalidArg(_)));
     Ok(())
+}
+
+/// A waker that does not put off what it is for: it drops another of those who are being released.
+fn one_that_leaves_while_all_are_woken(cx: &Context) -> Outcome {
+    main(cx, async {
+        let barrier = Barrier::new(3)?;
+        let other = Rc::new(Cell::new(None));
+        let (mine, leaves) = (barrier.clone(), other.clone());
+        poll_inside(async move {
+            drop(mine.wait().await);
+            drop(leaves.take());
+        });
+        let mut second = barrier.wait();
+        let mut noop = std::task::Context::from_waker(std::task::Waker::noop());
+        ensure!(std::pin::Pin::new(&mut second).poll(&mut noop).is_pending(), "it is the second");
+        other.set(Some(second));
+        ensure_eq!(barrier.wait().await?, 2, "the index of the last one");
+        // The next round is not held up.
+        let theirs = barrier.clone();
+        let round = create_task(async move {
+            anyloop::gather([theirs.wait(), theirs.wait(), theirs.wait()]).await
+        })?;
+        settle_tasks().await;
+        ensure!(round.done(), "the barrier drains for ever: {barrier:?}");
+        round.await??;
+        Ok(())
+    })
 }
