@@ -16,7 +16,7 @@ use crate::dump::Dump;
 use crate::error::{Error, Panic, Result};
 use crate::event_loop::EventLoop;
 use crate::executor::SharedExecutor;
-use crate::future::LoopFuture;
+use crate::future::{CallbackId, LoopFuture};
 use crate::handle::{Handle, TimerHandle};
 use crate::instant::LoopInstant;
 use crate::loop_ref::LoopRef;
@@ -393,9 +393,9 @@ where
             lp.stop();
         }
     }));
+    let over = RunOver { completion, stop, wanted };
     let ran = lp.run_forever();
-    wanted.set(false);
-    completion.forget(stop);
+    drop(over);
     ran?;
     if !completion.is_done() {
         return Err(Error::usage(
@@ -403,4 +403,18 @@ where
         ));
     }
     Ok(())
+}
+
+/// The run has ended, perhaps by a panic that left it: completion stops nothing any more.
+struct RunOver<'a, C: Completion> {
+    completion: &'a C,
+    stop: CallbackId,
+    wanted: Rc<Cell<bool>>,
+}
+
+impl<C: Completion> Drop for RunOver<'_, C> {
+    fn drop(&mut self) {
+        self.wanted.set(false);
+        self.completion.forget(self.stop);
+    }
 }

@@ -23,7 +23,8 @@ cases! {
     LIFE_10 => a_stopped_future_stays_pending, a_stopped_task_stays_pending;
     LIFE_11 => consecutive_calls_share_their_tasks;
     LIFE_12 => a_late_completion_stops_nobody, completed_in_the_stopping_batch,
-        completed_and_interrupted_in_one_batch;
+        completed_and_interrupted_in_one_batch,
+        a_panic_that_leaves_stops_no_later_run;
     LIFE_13 => another_loops_future_is_refused;
     LIFE_14 => no_loop_inside_itself, no_second_loop_on_the_thread;
     LIFE_15 => close_is_refused_while_running;
@@ -406,6 +407,23 @@ fn completed_and_interrupted_in_one_batch(cx: &Context) -> Outcome {
     })?;
     ensure_is!(lp.run_until_done(&future), Err(Error::Interrupt(_)));
     a_run_is_not_cut_short(&lp)
+}
+
+fn a_panic_that_leaves_stops_no_later_run(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    lp.state().set_resume_panics(true);
+    let left = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        lp.run_until_complete(async { panic!("out of the run") })
+    }));
+    ensure!(left.is_err(), "the panic has not left the run");
+    let value = lp.run_until_complete(async {
+        for _ in 0..3 {
+            yield_now().await;
+        }
+        7
+    })?;
+    ensure_eq!(value, 7, "what the next run returns");
+    Ok(())
 }
 
 fn another_loops_future_is_refused(cx: &Context) -> Outcome {
