@@ -12,7 +12,7 @@ use anyloop_api::{AnyTask, EventLoopExt, Interrupt, LoopRef};
 
 const SIGINT: i32 = 2;
 
-/// The hook, while `main` runs.
+/// The hook, while `main` runs. Dropping it removes it, also when a panic leaves the run.
 pub(crate) struct CtrlC {
     lp: LoopRef,
     count: Rc<Cell<u32>>,
@@ -39,14 +39,19 @@ impl CtrlC {
         Some(Self { lp: lp.clone(), count })
     }
 
-    /// Removes the hook, unless the program has replaced it by its own; says whether it was used.
-    pub(crate) fn remove(self) -> bool {
-        // The handler holds the other count.
+    /// Whether Ctrl-C was pressed.
+    pub(crate) fn used(&self) -> bool {
+        self.count.get() > 0
+    }
+}
+
+impl Drop for CtrlC {
+    fn drop(&mut self) {
+        // The handler holds the other count, unless the program has replaced it by its own.
         if Rc::strong_count(&self.count) > 1 {
             // Fails only for numbers that are no signals.
             let _ = self.lp.remove_signal_handler(SIGINT);
         }
-        self.count.get() > 0
     }
 }
 

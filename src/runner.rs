@@ -161,7 +161,7 @@ impl Runner {
         let task = lp.task().context(context).spawn(main.into_future())?;
         let ctrl_c = CtrlC::install(&lp, task.any());
         let outcome = lp.run_until_done(&task);
-        let interrupted = ctrl_c.is_some_and(CtrlC::remove);
+        let interrupted = ctrl_c.is_some_and(|hook| hook.used());
         match outcome {
             // Nobody else wanted it to end (RUN-11).
             Err(Error::Cancelled(_)) if interrupted && task.cancelling() <= 1 => {

@@ -14,7 +14,8 @@ cases! {
     RUN_09 => the_first_one_cancels_main, main_may_clean_up_at_length, main_may_refuse;
     RUN_10 => the_second_one_interrupts_at_once, also_a_clean_up;
     RUN_11 => cancelled_for_another_reason_too;
-    RUN_12 => a_blocked_loop_wakes_up, removed_afterwards, not_on_another_thread,
+    RUN_12 => a_blocked_loop_wakes_up, removed_afterwards, removed_when_a_panic_leaves,
+        not_on_another_thread,
         an_ignored_signal_stays_ignored, a_handler_of_the_application_stays;
 }
 
@@ -48,6 +49,25 @@ fn the_first_one_cancels_main(cx: &Context) -> Outcome {
     trace.expect(["Ctrl-C"])?;
     // It was for that run only.
     ensure_is!(runner.run(async { 1 }), Ok(1));
+    Ok(runner.close()?)
+}
+
+fn removed_when_a_panic_leaves(cx: &Context) -> Outcome {
+    in_the_foreground(cx)?;
+    let trace = cx.trace();
+    let mut runner = runner(cx);
+    runner.get_loop()?.state().set_resume_panics(true);
+    let run = std::panic::AssertUnwindSafe(|| runner.run(async { panic!("out of the run") }));
+    ensure!(std::panic::catch_unwind(run).is_err(), "the panic has not left the run");
+    ensure!(Dispositions::now()?.leaves(SIGINT), "SIGINT is still handled");
+    // The next run has a hook of its own.
+    let log = trace.clone();
+    let outcome = runner.run(async move {
+        press(&log);
+        on_cancel(sleep(FAR), || async move { log.push("clean") }).await;
+    });
+    ensure_is!(outcome, Err(Error::Interrupt(_)));
+    trace.expect(["Ctrl-C", "clean"])?;
     Ok(runner.close()?)
 }
 
