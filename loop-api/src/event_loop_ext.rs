@@ -5,7 +5,7 @@ use std::future::Future;
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::cancel::CatchPanic;
@@ -13,7 +13,7 @@ use crate::command::{Command, Program};
 use crate::completion::Completion;
 use crate::context::Context;
 use crate::dump::Dump;
-use crate::error::{Error, Panic, Result};
+use crate::error::{Cancelled, Error, Panic, Result};
 use crate::event_loop::EventLoop;
 use crate::executor::SharedExecutor;
 use crate::future::{CallbackId, LoopFuture};
@@ -22,6 +22,7 @@ use crate::instant::LoopInstant;
 use crate::loop_ref::LoopRef;
 use crate::net::{Bind, Connect};
 use crate::protocol::{AnyProtocol, Protocol};
+use crate::remote::{RemoteHandle, lock};
 use crate::report::Report;
 use crate::root::spawn;
 use crate::running;
@@ -154,7 +155,8 @@ pub trait EventLoopExt: EventLoop {
     /// future.
     ///
     /// # Errors
-    /// `Closed`; `Usage` after the pool was shut down.
+    /// `Closed`; `Usage` after the pool was shut down. The future: `Panicked`; `Cancelled` if the executor
+    /// drops the job.
     ///
     /// # Cancel safety
     /// Cancelling before the function started prevents it; afterwards it runs to its end unobserved.
@@ -169,24 +171,28 @@ pub trait EventLoopExt: EventLoop {
         let key = self.state().park(Rc::new(future.clone()));
         let slot = Arc::new(Mutex::new(Some(function)));
         let remote = self.remote();
-        let job = {
-            let slot = slot.clone();
-            move || {
-                let taken = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-                let Some(function) = taken else { return };
-                let result = catch_unwind(AssertUnwindSafe(function));
-                // A loop that closed meanwhile does not want it any more (THR-15).
-                let _ = remote.call_soon_threadsafe(move || deliver::<T>(key, result));
-            }
+        let dropped = move |remote: &RemoteHandle| {
+            let _ = remote.call_soon_threadsafe(move || deliver::<T>(key, Err(not_run())));
+        };
+        let queued = Queued { slot: slot.clone(), remote, dropped };
+        let job = move || {
+            let Some(function) = lock(&queued.slot).take() else { return };
+            let result = catch_unwind(AssertUnwindSafe(function));
+            let result = result.map_err(|payload| Panic::new(payload).into());
+            // A loop that closed meanwhile does not want it any more (THR-15).
+            let _ = queued.remote.call_soon_threadsafe(move || deliver::<T>(key, result));
         };
         if let Err(error) = self.execute(executor, Box::new(job)) {
-            self.state().unpark(key);
+            // Else the job was dropped, and its word is under way.
+            if lock(&slot).take().is_some() {
+                self.state().unpark(key);
+            }
             return Err(error);
         }
         let weak = self.state().weak();
         future.add_done_callback(move |_| {
             // Done by a cancellation: the job is taken out of the queue (EXEC-04).
-            let taken = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let taken = lock(&slot).take();
             if let (Some(_), Some(lp)) = (taken, weak.upgrade()) {
                 lp.state().unpark(key);
             }
@@ -370,11 +376,31 @@ fn start<L: EventLoop + ?Sized, P: SubprocessProtocol>(
     }
 }
 
-fn deliver<T: Send + 'static>(key: usize, result: std::thread::Result<T>) {
+/// A job that waits for its turn. If an executor drops it instead, nobody waits for it for ever.
+struct Queued<F, D: Fn(&RemoteHandle)> {
+    slot: Arc<Mutex<Option<F>>>,
+    remote: RemoteHandle,
+    dropped: D,
+}
+
+impl<F, D: Fn(&RemoteHandle)> Drop for Queued<F, D> {
+    fn drop(&mut self) {
+        let unused = lock(&self.slot).take();
+        if unused.is_some() {
+            (self.dropped)(&self.remote);
+        }
+    }
+}
+
+fn not_run() -> Error {
+    Cancelled::with_message("the executor dropped the job").into()
+}
+
+fn deliver<T: Send + 'static>(key: usize, result: Result<T>) {
     let Ok(lp) = LoopRef::current() else { return };
     let Some(parked) = lp.state().unpark(key) else { return };
     if let Ok(future) = parked.downcast::<LoopFuture<T>>() {
-        future.set_unless_done(result.map_err(|payload| Error::Panicked(Panic::new(payload))));
+        future.set_unless_done(result);
     }
 }
 

@@ -16,7 +16,8 @@ cases! {
         as_many_run_as_there_are_workers;
     EXEC_03 => a_panic_is_the_awaitables_error, the_worker_survives_it;
     EXEC_04 => cancelled_before_the_start_it_never_runs, cancelled_afterwards_it_runs_to_its_end,
-        cancelling_the_awaiting_task_cancels_the_job;
+        cancelling_the_awaiting_task_cancels_the_job,
+        dropped_by_its_executor_it_is_cancelled;
     EXEC_05 => the_default_pool_refuses_after_shutdown, explicit_executors_still_work,
         a_replaced_default_is_used, a_replaced_default_may_come_back;
     EXEC_06 => shutdown_waits_while_the_loop_turns, shutdown_gives_up_in_time_with_a_warning,
@@ -497,4 +498,50 @@ fn no_thread_before_the_first_job(cx: &Context) -> Outcome {
     lp.run_until_done(&job)?;
     lp.close()?;
     wait_until("the workers to end", || count().is_ok_and(|now| now == before))
+}
+
+/// Takes jobs, and drops them later or at once; refuses every third.
+#[derive(Default)]
+struct Forgetful(Mutex<Vec<Option<Job>>>);
+
+impl fmt::Debug for Forgetful {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Forgetful")
+    }
+}
+
+impl Executor for Forgetful {
+    fn execute(&self, job: Job) -> anyloop_api::Result<()> {
+        let mut jobs = self.0.lock().expect("no job runs inside");
+        let at = jobs.len();
+        jobs.push(Some(job).filter(|_| at == 0));
+        if at == 2 { Err(Error::usage("no more")) } else { Ok(()) }
+    }
+}
+
+fn dropped_by_its_executor_it_is_cancelled(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (ran, freed) = (Counter::new(), Counter::new());
+    let forgetful = Arc::new(Forgetful::default());
+    let start = || {
+        let (ran, token) = (ran.clone(), freed.token());
+        let job = move || {
+            token.keep();
+            ran.add()
+        };
+        lp.run_in_executor(Some(forgetful.clone()), job)
+    };
+    let (later, at_once) = (start()?, start()?);
+    ensure_is!(start(), Err(Error::Usage(_)));
+    run_times(&lp, 2)?;
+    ensure!(at_once.cancelled() && !later.done(), "{at_once:?}, {later:?}");
+    ensure_is!(lp.run_until_done(&at_once), Err(Error::Cancelled(_)));
+    // On another thread, as an executor would that is shut down.
+    let jobs = std::mem::take(&mut *forgetful.0.lock().expect("no job runs inside"));
+    join(thread::spawn(move || drop(jobs)))?;
+    ensure_is!(lp.run_until_done(&later), Err(Error::Cancelled(_)));
+    ensure_eq!((ran.get(), freed.get()), (0, 3), "jobs that ran, and that were freed");
+    // What was kept for them is not mixed up with what is kept for the next one.
+    ensure_eq!(lp.run_until_done(&lp.run_in_executor(None, || 7)?)?, 7, "the next job");
+    Ok(())
 }
