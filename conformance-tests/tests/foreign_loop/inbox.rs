@@ -26,6 +26,7 @@ struct Queue {
 pub(super) struct Inbox {
     id: u64,
     queue: Mutex<Queue>,
+    refuses_calls: AtomicBool,
     stop: AtomicBool,
     /// Keeps one permit, so that no wake-up is lost between looking and sleeping.
     notify: Notify,
@@ -33,8 +34,13 @@ pub(super) struct Inbox {
 
 impl Inbox {
     pub(super) fn new(state: &LoopState) -> Self {
-        let notify = Notify::new();
-        Self { id: state.id(), queue: Mutex::default(), stop: AtomicBool::new(false), notify }
+        Self {
+            id: state.id(),
+            queue: Mutex::default(),
+            refuses_calls: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+            notify: Notify::new(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -55,6 +61,13 @@ impl Inbox {
 
     pub(super) fn take_stop(&self) -> bool {
         self.stop.swap(false, Ordering::AcqRel)
+    }
+
+    /// Refuses calls from now on (THR-07). Tasks are still taken: they have to come to be dropped.
+    pub(super) fn refuse_calls(&self) {
+        // Under the lock: whoever pushes has looked before, or looks afterwards.
+        let _queue = self.lock();
+        self.refuses_calls.store(true, Ordering::Release);
     }
 
     /// Refuses everything from now on and returns what was queued.
@@ -83,11 +96,15 @@ impl Scheduler for Inbox {
 
 impl RemoteLoop for Inbox {
     fn submit(&self, call: RemoteCall) -> Result<()> {
+        let closed = || Err(Error::closed("call_soon_threadsafe: the event loop is closed"));
+        if self.is_closed() {
+            return closed();
+        }
         // On the loop's own thread it is `call_soon` (THR-05).
         let Err(Entry::Call(call)) = push_local(self.id, Entry::Call(call)) else { return Ok(()) };
         let mut queue = self.lock();
-        if queue.closed {
-            return Err(Error::closed("call_soon_threadsafe: the event loop is closed"));
+        if self.is_closed() {
+            return closed();
         }
         queue.items.push_back(Item::Call(call));
         drop(queue);
@@ -101,7 +118,7 @@ impl RemoteLoop for Inbox {
     }
 
     fn is_closed(&self) -> bool {
-        self.lock().closed
+        self.refuses_calls.load(Ordering::Acquire)
     }
 }
 

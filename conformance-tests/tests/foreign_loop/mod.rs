@@ -232,11 +232,15 @@ impl TokioLoop {
         }
     }
 
+    /// What is dropped at the close is the user's, and must not stop it.
+    fn quietly(&self, f: impl FnOnce()) {
+        self.guard("a destructor panicked while the event loop was closing", f);
+    }
+
     /// Drops what is queued; tasks are marked as aborted by now, and drop their futures when run.
     fn discard(&self) {
-        const MESSAGE: &str = "a destructor panicked while the event loop was closing";
         while let Some(entry) = self.pop() {
-            self.guard(MESSAGE, || match entry {
+            self.quietly(|| match entry {
                 Entry::Handle(handle) => handle.cancel(),
                 Entry::Call(call) => _ = call.cancel(),
                 Entry::Task(runnable) => _ = runnable.run(),
@@ -247,7 +251,9 @@ impl TokioLoop {
 
     fn close_now(&self) {
         self.state.set_closed();
-        self.jobs.shutdown();
+        // Else what posts itself again when it is dropped would never be gone.
+        self.inbox.refuse_calls();
+        self.quietly(|| self.jobs.shutdown());
         let lp = self.state.weak().upgrade();
         self.state.abort_tasks(lp.as_ref(), || {
             self.drain_inbox();
@@ -259,11 +265,11 @@ impl TokioLoop {
             }
         }
         self.discard();
-        self.guard("a destructor panicked while the event loop was closing", || {
-            self.timers.clear()
-        });
+        for timer in self.timers.take() {
+            self.quietly(|| timer.cancel());
+        }
         for watched in std::mem::take(&mut *self.watched.borrow_mut()).into_values() {
-            self.guard("a destructor panicked while the event loop was closing", || drop(watched));
+            self.quietly(|| drop(watched));
         }
         self.discard();
         let _ = LOCAL.try_with(|local| local.borrow_mut().remove(&self.state.id()));

@@ -37,12 +37,10 @@ impl Timers {
         Some(handle)
     }
 
-    pub(super) fn clear(&self) {
+    /// Takes everything out.
+    pub(super) fn take(&self) -> impl Iterator<Item = Handle> {
         self.deadlines.borrow_mut().clear();
-        let all = std::mem::take(&mut *self.queue.borrow_mut());
-        for handle in all.values() {
-            handle.cancel();
-        }
+        std::mem::take(&mut *self.queue.borrow_mut()).into_values()
     }
 }
 
