@@ -223,10 +223,7 @@ impl Drop for Relay {
         if self.between.lost.borrow().is_some() {
             return;
         }
-        let current = self.transport.get_protocol().downcast::<Between>();
-        if current.is_some_and(|current| Rc::ptr_eq(&current, &self.between)) {
-            self.transport.set_protocol(self.between.protocol());
-        }
+        self.transport.set_protocol(self.between.protocol());
         let (low, high) = self.limits;
         // They were in force before.
         let _ = self.transport.set_write_buffer_limits(Some(high), Some(low));
