@@ -9,7 +9,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use anyloop_api::{
-    Error, EventLoopExt, LocalBoxFuture, LoopRef, Panic, Report, Result, WeakLoop, uncancellable,
+    Error, EventLoopExt, LocalBoxFuture, LoopRef, Panic, Result, WeakLoop, catch_panic,
+    uncancellable,
 };
 use futures_core::Stream;
 
@@ -291,28 +292,13 @@ impl Tail {
 
 /// Runs a clean-up; a panic is its error, and costs nobody else the turn.
 async fn caught(clean_up: CleanUp) -> Result<()> {
-    let panicked = |payload| Err(Panic::new(payload).into());
-    let mut running = match catch_unwind(AssertUnwindSafe(clean_up)) {
-        Ok(running) => running,
-        Err(payload) => return panicked(payload),
-    };
-    poll_fn(|cx| {
-        catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx)))
-            .unwrap_or_else(|payload| Poll::Ready(panicked(payload)))
-    })
-    .await
+    let ended = catch_panic(async move { clean_up().await }).await;
+    ended.unwrap_or_else(|payload| Err(Panic::new(payload).into()))
 }
 
 fn report(error: Error) {
     if let Ok(lp) = LoopRef::current() {
-        if let Error::Panicked(panic) = &error
-            && lp.state().resume_panic(panic)
-        {
-            return;
-        }
-        lp.call_exception_handler(
-            Report::new("finalising an asynchronous generator failed").exception(error),
-        );
+        lp.report_failure("finalising an asynchronous generator failed", error);
     }
 }
 

@@ -83,7 +83,7 @@ where
     F: Future,
     C: Future,
 {
-    match catch_cancel(CatchPanic::new(future)).await {
+    match catch_cancel(catch_panic(future)).await {
         Ok(Ok(value)) => {
             cleanup(Ending::Value(&value)).await;
             value
@@ -266,17 +266,26 @@ impl<F: Future> Future for Uncancellable<F> {
     }
 }
 
+/// Runs `future`; its panic is a value, the `Err` with the payload.
+///
+/// # Cancel safety
+/// Dropping it drops `future`.
+pub fn catch_panic<F: Future>(future: F) -> CatchPanic<F> {
+    CatchPanic { inner: future }
+}
+
 pin_project! {
-    /// Gives a panic of the future as a value.
-    pub(crate) struct CatchPanic<F> {
+    /// The future of [`catch_panic`].
+    #[must_use = "futures do nothing unless awaited"]
+    pub struct CatchPanic<F> {
         #[pin]
         inner: F,
     }
 }
 
-impl<F> CatchPanic<F> {
-    pub(crate) fn new(inner: F) -> Self {
-        Self { inner }
+impl<F> std::fmt::Debug for CatchPanic<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CatchPanic")
     }
 }
 

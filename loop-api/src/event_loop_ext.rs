@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::cancel::CatchPanic;
+use crate::cancel::catch_panic;
 use crate::command::{Command, Program};
 use crate::completion::Completion;
 use crate::context::Context;
@@ -23,7 +23,6 @@ use crate::loop_ref::LoopRef;
 use crate::net::{Bind, Connect};
 use crate::protocol::{AnyProtocol, Protocol};
 use crate::remote::{RemoteHandle, lock};
-use crate::report::Report;
 use crate::root::spawn;
 use crate::running;
 use crate::server::{LocalBoxFuture, Server};
@@ -335,17 +334,11 @@ pub trait EventLoopExt: EventLoop {
         let lp = self.handle();
         Box::pin(async move {
             for finaliser in lp.state().take_finalisers() {
-                let ended = CatchPanic::new(finaliser).await;
+                let ended = catch_panic(finaliser).await;
                 let ended = ended.unwrap_or_else(|payload| Err(Panic::new(payload).into()));
-                let Err(error) = ended else { continue };
-                if let Error::Panicked(panic) = &error
-                    && lp.state().resume_panic(panic)
-                {
-                    continue;
+                if let Err(error) = ended {
+                    lp.report_failure("finalising an asynchronous generator failed", error);
                 }
-                lp.call_exception_handler(
-                    Report::new("finalising an asynchronous generator failed").exception(error),
-                );
             }
         })
     }

@@ -72,8 +72,8 @@ mod yield_now;
 pub use any_task::AnyTask;
 pub use backend::{BackendDescriptor, LoopConfig};
 pub use cancel::{
-    CancelScope, CatchCancel, Ending, Shield, Shieldable, Uncancellable, catch_cancel, on_cancel,
-    raise_interrupt, shield, uncancellable, with_cleanup,
+    CancelScope, CatchCancel, CatchPanic, Ending, Shield, Shieldable, Uncancellable, catch_cancel,
+    catch_panic, on_cancel, raise_interrupt, shield, uncancellable, with_cleanup,
 };
 pub use cancellable::{Cancellable, clear_waiter, passes_outwards, set_waiter};
 pub use command::{Command, Program, Stdio};

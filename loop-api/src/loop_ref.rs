@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use crate::error::{Error, Result};
 use crate::event_loop::EventLoop;
+use crate::report::Report;
 use crate::running;
 use crate::tasks::Tasks;
 
@@ -39,6 +40,17 @@ impl LoopRef {
     #[must_use]
     pub fn same(&self, other: &Self) -> bool {
         self.state().id() == other.state().id()
+    }
+
+    /// Tells the exception handler of a failure that nobody awaits, unless it is a panic that is let out of
+    /// the run instead ([`LoopState::resume_panic`](crate::LoopState::resume_panic)).
+    pub fn report_failure(&self, message: &'static str, error: Error) {
+        if let Error::Panicked(panic) = &error
+            && self.state().resume_panic(panic)
+        {
+            return;
+        }
+        self.call_exception_handler(Report::new(message).exception(error));
     }
 }
 

@@ -14,7 +14,6 @@ use crate::event_loop_ext::EventLoopExt;
 use crate::handle::Handle;
 use crate::join_handle::{Finish, JoinHandle, Joint};
 use crate::loop_ref::LoopRef;
-use crate::report::Report;
 use crate::runnable::Runnable;
 
 /// Puts woken tasks into a loop's queue, from any thread. Held by every task of the loop.
@@ -101,7 +100,11 @@ impl RemoteHandle {
             let task = match created.unwrap_or_else(|payload| Err(Panic::new(payload).into())) {
                 Ok(task) => task,
                 Err(error) => {
-                    report_not_created(&error);
+                    // The loop is told as well as the thread (THR-12).
+                    if let Ok(lp) = LoopRef::current() {
+                        let message = "a task asked for by another thread could not be created";
+                        lp.report_failure(message, error.clone());
+                    }
                     theirs.0.finish(Err(error));
                     return;
                 }
@@ -182,20 +185,6 @@ impl RemoteHandle {
     pub fn activity(&self) -> Option<Executing> {
         self.0.activity().and_then(Activity::executing)
     }
-}
-
-/// The loop is told as well as the thread (THR-12).
-fn report_not_created(error: &Error) {
-    let Ok(lp) = LoopRef::current() else { return };
-    if let Error::Panicked(panic) = error
-        && lp.state().resume_panic(panic)
-    {
-        return;
-    }
-    lp.call_exception_handler(
-        Report::new("a task asked for by another thread could not be created")
-            .exception(error.clone()),
-    );
 }
 
 impl fmt::Debug for RemoteHandle {

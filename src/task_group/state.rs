@@ -4,14 +4,14 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context as PollContext, Poll, Waker};
 
 use anyloop_api::{
     AnyTask, CallbackId, CancelScope, Cancellable, Cancelled, Error, ErrorGroup, LoopRef, Observer,
-    Report, Result, catch_cancel, clear_waiter, current_task, set_waiter,
+    Report, Result, catch_cancel, catch_panic, clear_waiter, current_task, set_waiter,
 };
 use slab::Slab;
 
@@ -166,16 +166,7 @@ impl State {
     }
 
     async fn run_body<T>(&self, body: impl Future<Output = Result<T>>) -> Ending<T> {
-        let caught = async move {
-            let mut body = pin!(body);
-            poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| body.as_mut().poll(cx))) {
-                Ok(Poll::Pending) => Poll::Pending,
-                Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
-                Err(payload) => Poll::Ready(Err(payload)),
-            })
-            .await
-        };
-        let mut body = pin!(catch_cancel(caught));
+        let mut body = pin!(catch_cancel(catch_panic(body)));
         let (mut requests, mut polled_by) = (0, None);
         let ended = poll_fn(|cx| {
             if let Some(task) = current_task()
