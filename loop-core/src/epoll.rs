@@ -32,6 +32,7 @@ use std::time::Duration;
 use rustix::event::{Timespec, epoll};
 
 use crate::driver::{Event, Key, Readiness};
+use crate::returns;
 
 /// A reused event buffer and the knowledge of how this kernel waits.
 pub struct EpollWait {
@@ -108,7 +109,9 @@ impl EpollWait {
             }
         }
         let timeout = timeout.map(whole_milliseconds);
-        Ok(epoll::wait(epoll, &mut self.buffer[..], timeout.as_ref())?)
+        let ready = epoll::wait(epoll, &mut self.buffer[..], timeout.as_ref());
+        returns::refill();
+        Ok(ready?)
     }
 }
 
@@ -178,22 +181,23 @@ fn pwait2(
         Some(KernelTimespec { seconds, nanoseconds: timeout.subsec_nanos().into() })
     });
     let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-    let room = libc::c_int::try_from(buffer.len()).unwrap_or(libc::c_int::MAX);
+    let room = buffer.len().min(libc::c_int::MAX as usize);
     // SAFETY: the kernel reads `timeout` (null, or the struct above, which outlives the call) and writes at
     // most `room` entries to `buffer`, which is ours alone and at least that long; rustix lays
     // `epoll::Event` out as `struct epoll_event`, and any bits are a valid value. The mask is null.
-    let ready = unsafe {
-        libc::syscall(
+    unsafe {
+        returns::system_call(
             libc::SYS_epoll_pwait2,
-            epoll.as_raw_fd(),
-            buffer.as_mut_ptr(),
-            room,
-            timeout,
-            std::ptr::null::<libc::sigset_t>(),
-            0_usize,
+            [
+                epoll.as_raw_fd() as usize,
+                buffer.as_mut_ptr().expose_provenance(),
+                room,
+                timeout.expose_provenance(),
+                0,
+                0,
+            ],
         )
-    };
-    usize::try_from(ready).map_err(|_| io::Error::last_os_error())
+    }
 }
 
 #[cfg(test)]

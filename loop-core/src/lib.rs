@@ -28,6 +28,7 @@ mod ready;
 mod recvmmsg;
 pub mod registrations;
 mod resolve;
+pub mod returns;
 mod scratch;
 mod sendfile;
 mod server;

@@ -103,10 +103,11 @@ fn recvmmsg(_: BorrowedFd<'_>, _: &mut Datagrams, _: usize) -> Result<usize, Err
 fn recvmmsg(socket: BorrowedFd<'_>, batch: &mut Datagrams, most: usize) -> Result<usize, Errno> {
     use std::mem::MaybeUninit;
     use std::os::fd::AsRawFd;
-    use std::ptr;
 
     use rustix::net::SocketAddrAny;
     use rustix::net::addr::SocketAddrStorage;
+
+    use crate::returns;
 
     const NAME: libc::socklen_t = size_of::<SocketAddrStorage>() as libc::socklen_t;
     let mut names = [const { MaybeUninit::<SocketAddrStorage>::uninit() }; MOST];
@@ -130,16 +131,19 @@ fn recvmmsg(socket: BorrowedFd<'_>, batch: &mut Datagrams, most: usize) -> Resul
     // one of `names`, with its size. No two share anything, all of it is ours alone, and outlives the
     // call. There is no timeout.
     let received = unsafe {
-        libc::recvmmsg(
-            socket.as_raw_fd(),
-            headers.as_mut_ptr().cast(),
-            count,
-            libc::MSG_DONTWAIT as _,
-            ptr::null_mut(),
+        returns::system_call(
+            libc::SYS_recvmmsg,
+            [
+                socket.as_raw_fd() as usize,
+                headers.as_mut_ptr().expose_provenance(),
+                count,
+                libc::MSG_DONTWAIT as usize,
+                0,
+                0,
+            ],
         )
     };
-    let received = usize::try_from(received)
-        .map_err(|_| Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO))?;
+    let received = received.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
     for (header, name) in headers.iter().zip(&names).take(received) {
         // SAFETY: `received` is at most `count`, and so many headers were written.
         let header = unsafe { header.assume_init_ref() };

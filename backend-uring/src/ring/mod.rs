@@ -13,6 +13,8 @@ use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, squeue};
 
 pub(crate) use self::wait::Waited;
+use anyloop_core::returns;
+
 use crate::config::Config;
 use crate::kind::Kind;
 use crate::owner::ThreadMark;
@@ -285,17 +287,19 @@ impl Ring {
         // The kernel reads `size` bytes at `args`, which outlives the call. The requests in the
         // queue were pushed under `push`'s contract.
         let result = unsafe {
-            libc::syscall(
+            returns::system_call(
                 libc::SYS_io_uring_enter,
-                fd,
-                to_submit,
-                min_complete,
-                flags.bits(),
-                args,
-                size,
+                [
+                    fd as usize,
+                    to_submit as usize,
+                    min_complete as usize,
+                    flags.bits() as usize,
+                    args.expose_provenance(),
+                    size,
+                ],
             )
         };
-        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as u32) }
+        result.map(|taken| taken as u32)
     }
 
     /// Takes completions out, at most a batch.

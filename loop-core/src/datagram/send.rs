@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use anyloop_api::{Error, EventLoop, EventLoopExt, Report, Result, SockAddr};
-use rustix::io::{Errno, retry_on_intr};
+use rustix::io::Errno;
 
 use super::{CLOSING, Datagram, LOST, RETRYING};
+use crate::returns::retry_on_intr;
 use crate::sock::{SEND_FLAGS, sendto_once};
 use crate::sockaddr;
 

@@ -4,11 +4,12 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use anyloop_api::{AnyProtocol, BufferedProtocol, Error, EventLoop, Panic};
-use rustix::io::{Errno, retry_on_intr};
+use rustix::io::Errno;
 
 use super::{CLOSING, End, HANGUP, Kind, LOST, MADE, PAUSED, Pipe, READABLE, UNPOLLABLE};
 use crate::base::BaseLoop;
 use crate::driver::{Readiness, Trigger};
+use crate::returns::retry_on_intr;
 use crate::scratch::READ_SIZE;
 
 /// Reads of one pipe per event, so that a loud writer cannot starve the others.

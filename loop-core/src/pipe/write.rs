@@ -1,11 +1,12 @@
 //! The write end.
 
 use anyloop_api::{AnyProtocol, Error, EventLoop, Report, Result};
-use rustix::io::{Errno, retry_on_intr};
+use rustix::io::Errno;
 use rustix::net::SendFlags;
 
 use super::{CLOSING, DEAF, End, Kind, LOST, Pipe, UNPOLLABLE, hung_up};
 use crate::driver::Readiness;
+use crate::returns::retry_on_intr;
 
 /// From this write to a dead pipe on, a warning is logged (asyncio's number).
 const DEAD_WRITES: u8 = 5;

@@ -16,6 +16,7 @@ use super::ServerState;
 use crate::base::BaseLoop;
 use crate::driver::{Event, Interest, Key, Trigger};
 use crate::lend::lend;
+use crate::returns;
 use crate::sources::Source;
 
 /// How long accepting pauses when descriptors or memory run out (asyncio's number).
@@ -172,6 +173,7 @@ impl Listener {
             }
             let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
             let accepted = rustix::net::accept_with(&*socket, flags);
+            returns::refill();
             drop(socket);
             match accepted {
                 Ok(fd) => self.begin(base, fd),

@@ -9,6 +9,7 @@ use rustix::net::RecvFlags;
 
 use super::Operation;
 use crate::base::BaseLoop;
+use crate::returns;
 use crate::scratch::READ_SIZE;
 use crate::sockaddr;
 
@@ -99,7 +100,9 @@ pub(crate) fn recvfrom_once(
     sock: &impl AsFd,
     buffer: &mut [u8],
 ) -> Result<(usize, Option<SockAddr>), Errno> {
-    let (count, _, from) = rustix::net::recvfrom(sock, buffer, RecvFlags::DONTWAIT)?;
+    let received = rustix::net::recvfrom(sock, buffer, RecvFlags::DONTWAIT);
+    returns::refill();
+    let (count, _, from) = received?;
     Ok((count, from.and_then(sockaddr::from_kernel)))
 }
 

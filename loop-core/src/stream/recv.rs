@@ -3,11 +3,11 @@
 use std::io;
 
 use rustix::buffer::spare_capacity;
-use rustix::io::retry_on_intr;
 use rustix::net::RecvFlags;
 
 use crate::base::BaseLoop;
 use crate::driver::Fd;
+use crate::returns::retry_on_intr;
 use crate::scratch::Scratch;
 
 /// Reads into memory that is not ours. Where the kernel's copy would be slow (see [`Scratch`]) the detour

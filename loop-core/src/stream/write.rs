@@ -4,10 +4,11 @@
 use std::io::IoSlice;
 
 use anyloop_api::{AnyProtocol, Error, EventLoop, Report, Result};
-use rustix::io::{Errno, retry_on_intr};
+use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown, send, sendmsg, shutdown};
 
 use super::{CLOSING, ENGINE, EOF_SENT, EOF_WANTED, FULL, LOST, Stream, TRANSFER};
+use crate::returns::retry_on_intr;
 
 /// Up to so much may wait for the end of the iteration; more is sent at once: copying it would cost more
 /// than the system call.
