@@ -1,12 +1,24 @@
 //! The loop's own pool for blocking functions: small, lazily grown, joinable.
+//!
+//! # Looking for work
+//!
+//! Waking a worker, and then the loop, takes longer than many a job. Who awaits one job after the other has
+//! the next one as soon as the last is done, so a worker looks for it for a while before it sleeps, one
+//! worker at a time. Where that was in vain (jobs come rarely, or the loop shares the worker's processor)
+//! it is tried more and more seldom: then it only takes time from others. A job that finds a worker
+//! looking makes no system call.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+use std::{hint, mem};
 
 use anyloop_api::{Error, Executor, Job, Result};
+
+/// For how long a worker looks; a few times what waking the loop takes.
+const PATIENCE: Duration = Duration::from_micros(50);
 
 /// Threads that run [`Job`]s in the order of submission. No thread exists before the first job.
 #[derive(Clone)]
@@ -25,7 +37,10 @@ struct Shared {
 struct State {
     jobs: VecDeque<Job>,
     threads: usize,
+    /// Workers that sleep.
     idle: usize,
+    /// A worker that does not sleep will look for a job before it does.
+    looking: bool,
     started: usize,
     closed: bool,
 }
@@ -64,19 +79,64 @@ impl Shared {
     fn work(&self) {
         let _ended = Ended(self);
         let mut state = self.lock();
+        let mut habit = Habit::default();
+        let mut worked = false;
         loop {
             if let Some(job) = state.jobs.pop_front() {
                 drop(state);
                 job();
+                worked = true;
                 state = self.lock();
             } else if state.closed {
                 return;
+            } else if mem::take(&mut worked) && !state.looking && habit.tries() {
+                state = self.look(state);
+                habit.learn(!state.jobs.is_empty());
             } else {
                 state.idle += 1;
                 state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
                 state.idle -= 1;
             }
         }
+    }
+
+    /// Waits for a job without sleeping, but not for long.
+    fn look<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        state.looking = true;
+        let begin = Instant::now();
+        while state.jobs.is_empty() && !state.closed && begin.elapsed() < PATIENCE {
+            drop(state);
+            for _ in 0..8 {
+                hint::spin_loop();
+            }
+            state = self.lock();
+        }
+        state.looking = false;
+        state
+    }
+}
+
+/// Whether to look, learned from whether it helped.
+#[derive(Default)]
+struct Habit {
+    /// How often looking is left out after the next time that it is in vain.
+    pause: u32,
+    /// How often it is still left out.
+    left: u32,
+}
+
+impl Habit {
+    const LONGEST: u32 = 64;
+
+    fn tries(&mut self) -> bool {
+        let tries = self.left == 0;
+        self.left = self.left.saturating_sub(1);
+        tries
+    }
+
+    fn learn(&mut self, helped: bool) {
+        self.pause = if helped { 0 } else { (self.pause * 2 + 1).min(Self::LONGEST) };
+        self.left = self.pause;
     }
 }
 
@@ -97,7 +157,12 @@ impl Executor for ThreadPool {
             return Err(Error::usage("run_in_executor: the executor is shut down"));
         }
         state.jobs.push_back(job);
-        if state.idle >= state.jobs.len() || state.threads == self.shared.limit {
+        // The worker that looks finds one, and the others are for the rest.
+        let rest = state.jobs.len() - usize::from(state.looking);
+        if rest == 0 {
+            return Ok(());
+        }
+        if state.idle >= rest || state.threads == self.shared.limit {
             drop(state);
             self.shared.work.notify_one();
             return Ok(());
@@ -153,7 +218,7 @@ impl fmt::Debug for ThreadPool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::mpsc;
+    use std::sync::{Barrier, mpsc};
 
     #[test]
     fn starts_threads_as_needed_and_joins() {
@@ -186,5 +251,46 @@ mod tests {
         go.send(()).unwrap();
         receiver.recv().unwrap();
         assert!(pool.join(None));
+    }
+
+    /// Jobs that wait for each other come one right after the other, while workers look, sleep and end: each
+    /// gets a worker of its own.
+    #[test]
+    fn no_job_waits_for_one_that_runs() {
+        let pool = ThreadPool::new(3);
+        for round in 0..2_000 {
+            let together = 1 + round % 3;
+            let (sender, receiver) = mpsc::channel();
+            let barrier = Arc::new(Barrier::new(together));
+            for _ in 0..together {
+                let (sender, barrier) = (sender.clone(), barrier.clone());
+                let job = move || {
+                    barrier.wait();
+                    sender.send(()).unwrap();
+                };
+                pool.execute(Box::new(job)).unwrap();
+            }
+            for _ in 0..together {
+                receiver.recv_timeout(Duration::from_secs(60)).unwrap();
+            }
+        }
+        pool.shutdown();
+        assert!(pool.join(None));
+    }
+
+    #[test]
+    fn looking_in_vain_becomes_rare() {
+        let mut habit = Habit::default();
+        let mut looks = 0;
+        for _ in 0..1_000 {
+            if habit.tries() {
+                looks += 1;
+                habit.learn(false);
+            }
+        }
+        assert!((15..25).contains(&looks), "{looks} looks");
+        while !habit.tries() {}
+        habit.learn(true);
+        assert!(habit.tries(), "what helped is done again at once");
     }
 }
