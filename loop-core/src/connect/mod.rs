@@ -112,7 +112,7 @@ pub(crate) async fn attach(
     let protocol = begin::make(|| factory())?;
     let stream = {
         let base = open(base, operation)?;
-        Stream::open(&base, socket, protocol.clone(), Snapshot::current(), None)?
+        Stream::open(&base, socket, None, protocol.clone(), Snapshot::current(), None)?
     };
     Ok((begin::begin(base.clone(), stream, operation).await?, protocol))
 }

@@ -10,13 +10,14 @@ use std::time::Duration;
 use anyloop_api::{Error, EventLoop, EventLoopExt, Report, Result, SocketView, TimerHandle};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
-use socket2::Socket;
+use socket2::{SockAddr, Socket};
 
 use super::ServerState;
 use crate::base::BaseLoop;
 use crate::driver::{Event, Interest, Key, Trigger};
 use crate::lend::lend;
 use crate::returns;
+use crate::sockaddr;
 use crate::sources::Source;
 
 /// How long accepting pauses when descriptors or memory run out (asyncio's number).
@@ -130,21 +131,21 @@ impl Listener {
         iteration != base.iteration() || count <= self.backlog.get()
     }
 
-    fn begin(&self, base: &BaseLoop, fd: OwnedFd) {
+    fn begin(&self, base: &BaseLoop, fd: OwnedFd, peer: Option<SockAddr>) {
         let (iteration, count) = self.begun.get();
         let count = if iteration == base.iteration() { count } else { 0 };
         self.begun.set((base.iteration(), count + 1));
         self.reported.set(false);
         self.failures.set(0);
         if let Some(server) = self.server.upgrade() {
-            server.accepted(fd);
+            server.accepted(fd, peer);
         }
     }
 
     /// From the engine. In order: who waits goes first.
     fn accepted(&self, base: &BaseLoop, fd: OwnedFd) {
         if self.waiting.borrow().is_empty() && self.admits(base) {
-            return self.begin(base, fd);
+            return self.begin(base, fd, None);
         }
         let mut waiting = self.waiting.borrow_mut();
         waiting.push_back(fd);
@@ -156,7 +157,7 @@ impl Listener {
     fn begin_waiting(&self, base: &BaseLoop) {
         while self.admits(base) {
             let Some(fd) = self.waiting.borrow_mut().pop_front() else { return };
-            self.begin(base, fd);
+            self.begin(base, fd, None);
         }
         if let (false, Some(key)) = (self.waiting.borrow().is_empty(), self.key.get()) {
             base.requeue_readable(key);
@@ -172,11 +173,11 @@ impl Listener {
                 return;
             }
             let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-            let accepted = rustix::net::accept_with(&*socket, flags);
+            let accepted = rustix::net::acceptfrom_with(&*socket, flags);
             returns::refill();
             drop(socket);
             match accepted {
-                Ok(fd) => self.begin(base, fd),
+                Ok((fd, peer)) => self.begin(base, fd, peer.and_then(sockaddr::from_kernel)),
                 Err(Errno::AGAIN) => return,
                 Err(error) if self.tolerates(error) => {}
                 Err(error) => return self.rest(base, error.into()),

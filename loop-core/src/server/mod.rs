@@ -22,7 +22,7 @@ use anyloop_api::{
     RawServer, RawTransport, Report, Result, Snapshot, SocketView, catch_cancel,
 };
 use slab::Slab;
-use socket2::Socket;
+use socket2::{SockAddr, Socket};
 
 pub(crate) use self::create::create_server;
 use self::listener::Listener;
@@ -81,7 +81,8 @@ impl ServerState {
     }
 
     /// One connection from the kernel: a protocol of its own, or a report (SRV-17).
-    fn accepted(&self, fd: OwnedFd) {
+    /// Serves a connection; its peer, if accepting told it.
+    fn accepted(&self, fd: OwnedFd, peer: Option<SockAddr>) {
         let (Some(base), Some(this)) = (self.base.upgrade(), self.this.upgrade()) else { return };
         let make = || self.context.clone().run(|| (self.factory)());
         let failed = |panic| {
@@ -91,7 +92,7 @@ impl ServerState {
         };
         let Ok(protocol) = base.guard(make, failed) else { return };
         let context = self.context.clone();
-        match Stream::open(&base, Socket::from(fd), protocol, context, Some(this)) {
+        match Stream::open(&base, Socket::from(fd), peer, protocol, context, Some(this)) {
             Ok(stream) => stream.begin(),
             Err(error) => base.call_exception_handler(
                 Report::new("a connection could not be taken into service")

@@ -29,7 +29,7 @@ use std::rc::{Rc, Weak};
 use anyloop_api::{
     AnyProtocol, Error, Panic, RawTransport, Report, Result, Snapshot, Transport, WeakTransport,
 };
-use socket2::Socket;
+use socket2::{SockAddr, Socket};
 
 use self::names::Name;
 use self::rare::Rare;
@@ -97,15 +97,16 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// Takes a connected, non-blocking socket into the loop's care.
+    /// Takes a connected, non-blocking socket into the loop's care; asks for its peer if that is not known.
     pub(crate) fn open(
         base: &Rc<BaseLoop>,
         socket: Socket,
+        peer: Option<SockAddr>,
         protocol: AnyProtocol,
         context: Snapshot,
         server: Option<Rc<ServerState>>,
     ) -> Result<Rc<Self>> {
-        let peer = Name::new(socket.peer_addr().ok());
+        let peer = Name::new(peer.or_else(|| socket.peer_addr().ok()));
         let caps = base.caps();
         let flags = if caps.recv && caps.send { ENGINE } else { 0 };
         let socket = Descriptor::own(base, socket, "creating a transport")?;
