@@ -8,6 +8,8 @@ mod support;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc;
 use std::task::{Poll, Waker};
 use std::thread;
@@ -315,6 +317,48 @@ on_every_backend! {
             assert_eq!(least.0, u64::from(ROUNDS), "one for each call, where it is made");
             // The channel to the thread has blocks of many messages.
             assert!(least.1 <= 1, "{} where it runs", least.1);
+            drop(ask);
+            thread.join().expect("it ends");
+        })
+    }
+
+    fn calls_from_other_threads_are_freed_by_who_posts_or_before_the_loop_sleeps(backend) {
+        const CALLS: u64 = 100;
+        support::run(backend, async {
+            let lp = LoopRef::current().expect("it runs");
+            let remote = lp.remote();
+            let (ask, asked) = mpsc::channel::<()>();
+            let (tell, told) = mpsc::channel();
+            let made: &'static AtomicU64 = Box::leak(Box::default());
+            let thread = thread::spawn(move || {
+                for () in asked {
+                    let before = CountingAllocator::freed();
+                    for _ in 0..CALLS {
+                        let call = || {
+                            made.fetch_add(1, Relaxed);
+                        };
+                        remote.call_soon_threadsafe(call).expect("the loop is open");
+                    }
+                    tell.send(CountingAllocator::freed() - before).expect("somebody asked");
+                }
+            });
+            // Posts while the loop is held up, so that all come together, and lets them run.
+            let burst = async || {
+                ask.send(()).expect("the thread listens");
+                let freed = told.recv().expect("an answer");
+                let all = made.load(Relaxed) + CALLS;
+                while made.load(Relaxed) < all {
+                    yield_now().await;
+                }
+                freed
+            };
+            // The first are given back with the second, and freed with the third.
+            let freed = [burst().await, burst().await, burst().await];
+            assert!(freed[0] < CALLS && freed[1] < CALLS, "{freed:?}");
+            assert!(freed[2] >= CALLS, "{freed:?}");
+            let before = CountingAllocator::freed();
+            sleep(Duration::from_millis(1)).await;
+            assert!(CountingAllocator::freed() - before >= 2 * CALLS, "what is left of two bursts");
             drop(ask);
             thread.join().expect("it ends");
         })

@@ -9,6 +9,9 @@
 //! Both sides use read-modify-write on the same atomic, so either the loop sees the push before it
 //! sleeps, or the remote sees the sleep and wakes. While the loop runs, a burst of calls makes no
 //! system call.
+//!
+//! Memory that one thread allocates and another frees is dear for both. So calls that are over go back with the
+//! next batch that the loop takes, for those who post to free; before it sleeps it frees what is left.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -45,6 +48,8 @@ const NOTIFIED: u8 = 2;
 #[derive(Default)]
 struct Queue {
     items: VecDeque<Item>,
+    /// Calls that have been made; only their memory is left.
+    spent: Vec<RemoteCall>,
     refuses_calls: bool,
     closed: bool,
 }
@@ -122,9 +127,17 @@ impl Inbox {
             && self.state.0.swap(RUNNING, Ordering::AcqRel) == NOTIFIED
     }
 
-    /// Takes everything out, in the order in which it came; `into` must be empty and keeps its memory.
-    pub(crate) fn drain(&self, into: &mut VecDeque<Item>) {
-        mem::swap(&mut self.lock().items, into);
+    /// Takes everything out, in the order in which it came; `into` must be empty and keeps its memory. What is
+    /// `spent` is exchanged for what nobody has freed since the last time.
+    pub(crate) fn drain(&self, into: &mut VecDeque<Item>, spent: &mut Vec<RemoteCall>) {
+        let mut queue = self.lock();
+        mem::swap(&mut queue.items, into);
+        mem::swap(&mut queue.spent, spent);
+    }
+
+    /// What nobody has freed.
+    pub(crate) fn take_spent(&self) -> Vec<RemoteCall> {
+        mem::take(&mut self.lock().spent)
     }
 
     pub(crate) fn take_stop(&self) -> bool {
@@ -176,8 +189,10 @@ impl RemoteLoop for Inbox {
             return Err(Error::closed("call_soon_threadsafe: the event loop is closed"));
         }
         queue.items.push_back(Item::Call(call));
+        let spent = (queue.spent.pop(), queue.spent.pop());
         drop(queue);
         self.notify_pushed();
+        drop(spent);
         Ok(())
     }
 

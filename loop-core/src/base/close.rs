@@ -38,6 +38,7 @@ impl BaseLoop {
         for item in self.inbox.close() {
             self.ready.push(|| item.into());
         }
+        self.free_spent();
         self.discard_ready();
         for timer in self.timers.take() {
             self.quietly(|| timer.cancel());

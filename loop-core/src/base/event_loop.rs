@@ -48,6 +48,7 @@ impl EventLoop for BaseLoop {
         // Stops from elsewhere were meant for this run, too (LIFE-06).
         self.inbox.take_stop();
         self.flush_at_rest();
+        self.free_spent();
         drop(guard);
         // A panic that is let out resumes here.
         let interrupted = self.state.take_interruption();

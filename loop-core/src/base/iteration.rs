@@ -12,7 +12,7 @@
 use std::time::Duration;
 use std::vec::Drain;
 
-use anyloop_api::{Error, EventLoop, Handle, LoopInstant, Panic, Report, Result};
+use anyloop_api::{Error, EventLoop, Handle, LoopInstant, Panic, RemoteCall, Report, Result};
 
 use super::BaseLoop;
 use crate::driver::{Event, Key, Readiness};
@@ -24,6 +24,8 @@ const LONGEST_POLL: Duration = Duration::from_secs(24 * 3600);
 pub(super) const SKIP_HANDLES: u64 = 64;
 /// … and about this long.
 const SKIP_NANOS: u64 = 100_000;
+/// Calls of other threads that are kept for them to free.
+const SPENT: usize = 1024;
 /// Events for which there is room, whatever was brought lately.
 const EVENTS_KEPT: usize = 1024;
 
@@ -81,11 +83,10 @@ impl BaseLoop {
                     self.callback_panicked(panic, || handle);
                 }
             }
-            Entry::Call(call) => {
-                if let Err(panic) = call.run() {
-                    self.callback_panicked(panic, || call.stand_in());
-                }
-            }
+            Entry::Call(call) => match call.run() {
+                Ok(()) => self.spend(call),
+                Err(panic) => self.callback_panicked(panic, || call.stand_in()),
+            },
             // A task catches the panics of its body; what is left are destructors of wakers.
             Entry::Task(runnable) => {
                 let run = || runnable.run();
@@ -130,8 +131,11 @@ impl BaseLoop {
             let Some(left) = self.spin(timeout)? else { return Ok(()) };
             timeout = left;
         }
-        if timeout != Some(Duration::ZERO) && !self.inbox.prepare_sleep() {
-            timeout = Some(Duration::ZERO);
+        if timeout != Some(Duration::ZERO) {
+            self.free_spent();
+            if !self.inbox.prepare_sleep() {
+                timeout = Some(Duration::ZERO);
+            }
         }
         self.poll_driver(timeout)
     }
@@ -190,13 +194,34 @@ impl BaseLoop {
 
     pub(crate) fn drain_inbox(&self) {
         let mut items = self.drained.take();
-        self.inbox.drain(&mut items);
+        let mut spent = self.spent.take();
+        self.spent_lent.set(!spent.is_empty());
+        self.inbox.drain(&mut items, &mut spent);
+        spent.clear();
+        self.spent.replace(spent);
         for item in items.drain(..) {
             self.ready.push(|| item.into());
         }
         self.drained.set(items);
         if self.inbox.take_stop() {
             self.stopping.set(true);
+        }
+    }
+
+    /// A call has been made: whoever posts next may free it.
+    #[inline]
+    fn spend(&self, call: RemoteCall) {
+        let mut spent = self.spent.borrow_mut();
+        if spent.len() < SPENT {
+            spent.push(call);
+        }
+    }
+
+    /// Nobody may post for long.
+    pub(super) fn free_spent(&self) {
+        self.spent.borrow_mut().clear();
+        if self.spent_lent.take() {
+            drop(self.inbox.take_spent());
         }
     }
 

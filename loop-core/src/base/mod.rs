@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyloop_api::{
-    EventLoop, Handle, LoopConfig, LoopInstant, LoopRef, LoopState, Panic, Report, Result,
-    SharedExecutor,
+    EventLoop, Handle, LoopConfig, LoopInstant, LoopRef, LoopState, Panic, RemoteCall, Report,
+    Result, SharedExecutor,
 };
 
 use crate::clock::{Clock, MonotonicClock};
@@ -56,6 +56,9 @@ pub struct BaseLoop {
     timers: Rc<Timers>,
     pub(crate) inbox: Arc<Inbox>,
     drained: Cell<VecDeque<Item>>,
+    /// Calls of other threads that have been made, and whether some were given back.
+    spent: RefCell<Vec<RemoteCall>>,
+    spent_lent: Cell<bool>,
     pub(crate) sources: Sources,
     /// What the last poll brought, until its turn in the ready queue.
     events: RefCell<Vec<Event>>,
@@ -140,6 +143,8 @@ impl BaseLoop {
             timers: Rc::default(),
             inbox,
             drained: Cell::default(),
+            spent: RefCell::default(),
+            spent_lent: Cell::new(false),
             sources: Sources::default(),
             events: RefCell::default(),
             again: RefCell::default(),

@@ -6,6 +6,7 @@ use std::cell::Cell;
 thread_local! {
     /// Neither allocates nor has a destructor, so that the allocator may use it at any time.
     static COUNT: Cell<u64> = const { Cell::new(0) };
+    static FREED: Cell<u64> = const { Cell::new(0) };
 }
 
 /// The system's allocator, counting what each thread asks it for.
@@ -30,6 +31,12 @@ impl CountingAllocator {
     #[must_use]
     pub fn count() -> u64 {
         COUNT.get()
+    }
+
+    /// How often this thread has given memory back, its own or that of others.
+    #[must_use]
+    pub fn freed() -> u64 {
+        FREED.get()
     }
 }
 
@@ -58,6 +65,7 @@ unsafe impl GlobalAlloc for CountingAllocator {
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        FREED.set(FREED.get() + 1);
         // SAFETY: the caller keeps the same promises to us, and `memory` is from `System`.
         unsafe { System.dealloc(memory, layout) }
     }
