@@ -7,7 +7,8 @@ cases! {
     SCHED_01 => callbacks_run_in_order_once;
     SCHED_02 => not_called_before_the_run, not_called_inside_a_callback, not_called_when_refused;
     SCHED_03 => later_handles_wait_for_the_next_iteration, the_system_is_polled_in_between;
-    SCHED_04 => timers_get_their_turn, other_threads_get_their_turn, input_gets_its_turn;
+    SCHED_04 => timers_get_their_turn, other_threads_get_their_turn, input_gets_its_turn,
+        slow_callbacks_let_timers_in;
     SCHED_05 => ready_work_is_not_kept_waiting, a_pending_stop_does_not_sleep, sleeps_to_the_deadline;
     SCHED_06 => handles_then_input_then_timers;
     SCHED_07 => what_waited_for_the_run_runs_in_order;
@@ -181,6 +182,41 @@ fn other_threads_get_their_turn(cx: &Context) -> Outcome {
     lp.run_forever()?;
     join(thread)??;
     trace.expect(["arrived"])
+}
+
+/// How many slow callbacks may run before a timer that is due; a loop may look at its clock now and then.
+const SLOW_TURN: usize = 20;
+
+fn slow_callbacks_let_timers_in(cx: &Context) -> Outcome {
+    for quick in [0, 100] {
+        let lp = cx.new_loop()?;
+        let (fired, slow) = (Counter::new(), Counter::new());
+        let (inner, seen, ran) = (lp.clone(), fired.clone(), slow.clone());
+        every_iteration(&lp, move |number| {
+            if number <= quick {
+                return true;
+            }
+            if number == quick + 1 && inner.call_later(ms(1), seen.adder()).is_err() {
+                inner.stop();
+            }
+            if seen.get() > 0 || ran.get() > SLOW_TURN {
+                inner.stop();
+                return false;
+            }
+            ran.add();
+            let until = inner.time() + ms(2);
+            while inner.time() < until {}
+            true
+        })?;
+        lp.run_forever()?;
+        let ran = slow.get();
+        ensure!(
+            ran <= SLOW_TURN,
+            "after {quick} quick callbacks, {ran} of 2 ms ran before a timer"
+        );
+        ensure_eq!(fired.get(), 1, "the timer");
+    }
+    Ok(())
 }
 
 fn input_gets_its_turn(cx: &Context) -> Outcome {

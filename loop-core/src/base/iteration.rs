@@ -21,9 +21,11 @@ use crate::ready::Entry;
 /// The longest single poll (asyncio's `MAXIMUM_SELECT_TIMEOUT`).
 const LONGEST_POLL: Duration = Duration::from_secs(24 * 3600);
 /// While work is ready the poll is skipped for at most this many callbacks …
-pub(super) const SKIP_HANDLES: u64 = 64;
-/// … and about this long.
+const SKIP_HANDLES: u64 = 64;
+/// … and this long, …
 const SKIP_NANOS: u64 = 100_000;
+/// … as seen by a clock that is read after so many callbacks, and sooner while they are slow.
+const SKIP_UNTIMED: u64 = 16;
 /// Calls of other threads that are kept for them to free.
 const SPENT: usize = 1024;
 /// Events for which there is room, whatever was brought lately.
@@ -44,7 +46,8 @@ impl BaseLoop {
         let skip = queued > 0
             && !self.stopping.get()
             && !self.config.poll_every_iteration
-            && self.since_poll.get() + queued <= self.skip_budget.get();
+            && self.since_poll.get() + queued <= SKIP_HANDLES
+            && !self.is_poll_overdue();
         if !skip {
             self.poll()?;
         }
@@ -109,7 +112,6 @@ impl BaseLoop {
     fn poll(&self) -> Result<()> {
         self.flush_dirty();
         self.withdraw_offers();
-        self.adapt_skip_budget();
         let timeout = if self.is_busy() { Some(Duration::ZERO) } else { self.time_to_sleep() };
         let polled = self.wait(timeout);
         if self.inbox.awake() {
@@ -120,6 +122,7 @@ impl BaseLoop {
         let now = self.clock.now();
         self.polled_at.set(now.as_nanos());
         self.since_poll.set(0);
+        self.timed_next.set(if self.slow.get() { 1 } else { SKIP_UNTIMED });
         while let Some(handle) = self.timers.pop_due(now) {
             self.ready.push(|| Entry::Handle(handle));
         }
@@ -180,16 +183,18 @@ impl BaseLoop {
         Some((deadline - self.clock.now()).min(LONGEST_POLL))
     }
 
-    /// Long callbacks make the next polls come sooner: 64 callbacks or about 100 µs.
-    fn adapt_skip_budget(&self) {
+    /// Whether callbacks have kept the system waiting (SCHED-04). Reading the clock costs as much as a short
+    /// callback, so it is read for each only after slow ones.
+    #[inline]
+    fn is_poll_overdue(&self) -> bool {
         let ran = self.since_poll.get();
-        if ran >= SKIP_HANDLES / 4 {
-            let took = self.clock.now().as_nanos().saturating_sub(self.polled_at.get());
-            let fit = (SKIP_NANOS * ran).checked_div(took).unwrap_or(SKIP_HANDLES);
-            self.skip_budget.set(fit.min(SKIP_HANDLES));
-        } else if ran > 0 && self.skip_budget.get() < SKIP_HANDLES {
-            self.skip_budget.set((self.skip_budget.get() + 1) * 2);
+        if ran < self.timed_next.get() {
+            return false;
         }
+        self.timed_next.set(ran + ran.min(SKIP_UNTIMED));
+        let took = self.clock.now().as_nanos().saturating_sub(self.polled_at.get());
+        self.slow.set(took > SKIP_NANOS);
+        self.slow.get()
     }
 
     pub(crate) fn drain_inbox(&self) {

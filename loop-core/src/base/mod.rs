@@ -65,9 +65,11 @@ pub struct BaseLoop {
     /// Events that the core makes up for its next iteration (a stream with more to read).
     again: RefCell<Vec<Event>>,
     stopping: Cell<bool>,
-    /// Callbacks run since the last poll, how many may be, and when that poll was.
+    /// Callbacks run since the last poll, after how many the clock is looked at, whether they were slow when it
+    /// was, and when that poll was.
     since_poll: Cell<u64>,
-    skip_budget: Cell<u64>,
+    timed_next: Cell<u64>,
+    slow: Cell<bool>,
     polled_at: Cell<u64>,
     dirty: RefCell<Vec<Rc<Stream>>>,
     /// Streams with a lazy send that is not known to be over, in the order of the sends.
@@ -150,7 +152,8 @@ impl BaseLoop {
             again: RefCell::default(),
             stopping: Cell::new(false),
             since_poll: Cell::new(0),
-            skip_budget: Cell::new(iteration::SKIP_HANDLES),
+            timed_next: Cell::new(1),
+            slow: Cell::new(false),
             polled_at: Cell::new(0),
             dirty: RefCell::default(),
             lazy: RefCell::default(),
