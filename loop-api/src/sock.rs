@@ -76,7 +76,8 @@ impl Sock {
     pub fn new(fd: impl Into<OwnedFd>) -> Result<Self> {
         let socket = Socket::from(fd.into());
         if let Err(error) = socket.r#type() {
-            return Err(Error::invalid_arg(format!("a descriptor that is no socket: {error}")));
+            let fd = socket.as_raw_fd();
+            return Err(Error::invalid_arg(format!("Sock: descriptor {fd} is no socket: {error}")));
         }
         socket.set_nonblocking(true).map_err(|error| Error::os("Sock: O_NONBLOCK", error))?;
         Ok(Self::from_nonblocking(socket))
@@ -332,7 +333,8 @@ mod tests {
     #[test]
     fn only_sockets_are_taken() -> io::Result<()> {
         let refused = Sock::new(File::open("/dev/null")?);
-        assert!(matches!(refused, Err(Error::InvalidArg(_))), "{refused:?}");
+        let Err(Error::InvalidArg(text)) = refused else { panic!("{refused:?}") };
+        assert!(text.starts_with("Sock: descriptor ") && text.contains(" is no socket"), "{text}");
         Ok(())
     }
 
