@@ -169,14 +169,18 @@ pub(super) async fn find_separator<S: AsRef<[u8]>>(
             (ends.min(), data.len())
         });
         if let Some((end, start)) = found {
-            if start > incoming.limit() {
-                return Err(overrun("the separator is found, but too far away", start));
+            let limit = incoming.limit();
+            if start > limit {
+                let what =
+                    format!("the separator begins after {start} bytes, the limit is {limit}");
+                return Err(overrun(operation, &what, start));
             }
             return Ok(end);
         }
         searched = searched.max((len + 1).saturating_sub(longest));
         if searched > incoming.limit() {
-            return Err(overrun("the separator is not found within the limit", searched));
+            let what = format!("no separator within the limit of {} bytes", incoming.limit());
+            return Err(overrun(operation, &what, searched));
         }
         if incoming.ended() {
             let partial = incoming.take(len);
@@ -186,6 +190,7 @@ pub(super) async fn find_separator<S: AsRef<[u8]>>(
     }
 }
 
-fn overrun(message: &'static str, consumed: usize) -> Error {
-    Error::LimitOverrun { message: message.into(), consumed }
+#[cold]
+fn overrun(operation: &str, what: &str, consumed: usize) -> Error {
+    Error::LimitOverrun { message: format!("{operation}: {what}").into(), consumed }
 }

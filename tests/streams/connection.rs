@@ -18,6 +18,19 @@ on_every_backend! {
         })?
     }
 
+    fn too_long_a_line_names_who_asked_and_the_limit(backend) {
+        support::run(backend, async {
+            let reader = StreamReader::new(4)?;
+            reader.feed_data(b"abcdefg")?;
+            let error = reader.read_line().await.unwrap_err().to_string();
+            assert_eq!(error, "read_line: no separator within the limit of 4 bytes");
+            reader.feed_data(b"abcdefg;")?;
+            let error = reader.read_until(&[";"]).await.unwrap_err().to_string();
+            assert_eq!(error, "read_until: the separator begins after 7 bytes, the limit is 4");
+            Ok(())
+        })?
+    }
+
     /// Not every transport knows that it carries a file.
     fn nobody_writes_into_a_file(backend) {
         support::run(backend, async move {
