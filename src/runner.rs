@@ -34,6 +34,7 @@ const EXECUTOR_JOIN: Duration = Duration::from_secs(300);
 /// assert_eq!(answer, 42);
 /// # Ok::<(), anyloop::Error>(())
 /// ```
+#[track_caller]
 pub fn run<F>(main: F) -> Result<F::Output>
 where
     F: IntoFuture,
@@ -47,6 +48,7 @@ where
 ///
 /// # Errors
 /// As [`run`].
+#[track_caller]
 pub fn run_with<F>(backend: impl Into<Backend>, main: F) -> Result<F::Output>
 where
     F: IntoFuture,
@@ -56,6 +58,7 @@ where
     run_in(Runner::new().backend(backend), main)
 }
 
+#[track_caller]
 fn run_in<F>(mut runner: Runner, main: F) -> Result<F::Output>
 where
     F: IntoFuture,
@@ -148,6 +151,7 @@ impl Runner {
     /// # Errors
     /// `Usage` inside a running loop, on a closed runner, or if `main` stopped the loop; what making
     /// the loop fails with; `Cancelled`, `Panicked` or `Interrupt` if `main` ended so.
+    #[track_caller]
     pub fn run<F>(&mut self, main: F) -> Result<F::Output>
     where
         F: IntoFuture,

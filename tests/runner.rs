@@ -96,6 +96,18 @@ on_every_backend! {
             Ok(())
         })?
     }
+
+    fn the_main_task_was_created_by_whoever_runs_it(backend) {
+        let created = || async { Ok::<_, Error>(anyloop::dump()?.tasks[0].created) };
+        let run_with = (run_with(backend, created())??, line!());
+        let mut runner = Runner::new().backend(backend);
+        let runner_runs = (runner.run(created())??, line!());
+        runner.close()?;
+        for (created, line) in [run_with, runner_runs] {
+            assert_eq!((created.file(), created.line()), (file!(), line));
+        }
+        Ok(())
+    }
 }
 
 /// Every test above ran on a loop of this thread; here is none.
