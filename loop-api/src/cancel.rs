@@ -74,7 +74,22 @@ pub enum Ending<'a, T> {
     Panicked,
 }
 
-/// Runs `future`, then `cleanup` whatever happened (Python's `finally` with awaits).
+/// Runs `future`, then `cleanup` whatever happened (Python's `finally` with awaits). The clean-up is told how it
+/// ended.
+///
+/// ```
+/// use anyloop_api::{Ending, with_cleanup};
+///
+/// # async fn example(query: impl Future<Output = u32>, rollback: impl Future, commit: impl Future) {
+/// let found = with_cleanup(query, |ending| {
+///     let worked = matches!(ending, Ending::Value(_));
+///     async move {
+///         if worked { commit.await; } else { rollback.await; }
+///     }
+/// });
+/// # found.await;
+/// # }
+/// ```
 pub async fn with_cleanup<F, C>(
     future: F,
     cleanup: impl FnOnce(Ending<'_, F::Output>) -> C,
