@@ -111,7 +111,7 @@ pub trait EventLoop: fmt::Debug {
     /// `Closed`.
     fn call_at_handle(&self, when: LoopInstant, handle: Handle) -> Result<TimerHandle>;
 
-    /// The same for whoever keeps the callback, as [`sleep`](crate::sleep) does: says in `key` where the
+    /// The same for whoever keeps the callback, as [`sleep`](crate::sleep()) does: says in `key` where the
     /// timer is. On a closed loop it does nothing.
     fn start_timer(&self, when: LoopInstant, handle: Handle, key: &TimerKey) {
         if let Ok(timer) = self.call_at_handle(when, handle) {

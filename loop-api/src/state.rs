@@ -1,7 +1,7 @@
 //! What every event loop keeps, whoever wrote it: tasks, handlers, settings.
 //!
 //! A loop author embeds one [`LoopState`] and returns it from
-//! [`EventLoop::state`](crate::EventLoop::state); most of the trait's methods then have their bodies
+//! [`EventLoop::state`]; most of the trait's methods then have their bodies
 //! already.
 
 use std::any::Any;
@@ -46,7 +46,7 @@ pub enum Interruption {
 
 /// The loop-independent part of a loop: tasks, handlers, settings.
 ///
-/// A loop author embeds one and returns it from [`EventLoop::state`](crate::EventLoop::state); most of
+/// A loop author embeds one and returns it from [`EventLoop::state`]; most of
 /// the trait's methods then have their bodies already.
 pub struct LoopState {
     id: u64,
