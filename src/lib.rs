@@ -69,7 +69,7 @@
 //! 4. otherwise the first of uring, mio, polling that works on this machine.
 //!
 //! A backend asked for by name is never replaced by another one: if it cannot be had, the error lists
-//! every backend with the reason. [`selection`] says what would be chosen, and why. Third parties'
+//! every backend with the reason. [`selection()`] says what would be chosen, and why. Third parties'
 //! backends are made known with [`register`].
 //!
 //! # Cancellation
