@@ -13,8 +13,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyloop::fs::{self, File, OpenOptions};
@@ -95,6 +95,35 @@ impl anyloop::Executor for Counting {
     fn execute(&self, job: anyloop::Job) -> Result<()> {
         self.0.fetch_add(1, Ordering::SeqCst);
         std::thread::spawn(job);
+        Ok(())
+    }
+}
+
+/// Drops what it gets without running it, at once or later, unless it is told to be a pool.
+#[derive(Default)]
+struct Dropping {
+    /// `Some`: jobs are kept until they are to be dropped.
+    kept: Mutex<Option<Vec<anyloop::Job>>>,
+    runs: AtomicBool,
+}
+
+impl std::fmt::Debug for Dropping {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Dropping")
+    }
+}
+
+impl anyloop::Executor for Dropping {
+    fn execute(&self, job: anyloop::Job) -> Result<()> {
+        if self.runs.load(Ordering::SeqCst) {
+            std::thread::spawn(job);
+            return Ok(());
+        }
+        let mut kept = self.kept.lock().expect("nobody panics with it");
+        match &mut *kept {
+            Some(kept) => kept.push(job),
+            None => drop(job),
+        }
         Ok(())
     }
 }
@@ -255,6 +284,62 @@ on_every_backend! {
             file.write_all("end").await?;
             let text = fs::read_to_string(&path).await?;
             assert!(text.trim_start_matches('x') == "end" && text.len() <= 53, "{text:?}");
+            Ok(())
+        })
+    }
+
+    fn a_call_that_the_pool_drops_is_an_error(backend) {
+        everywhere(backend, async || {
+            let scratch = Scratch::new();
+            let path = scratch.path("file");
+            let bytes = pattern(200_000);
+            let disk = forgotten(&path, &bytes);
+            let file = OpenOptions::new().read(true).write(true).open(&path).await?;
+            let mut listing = fs::read_dir(&scratch.0).await?;
+            let pool = Arc::new(Dropping::default());
+            LoopRef::current()?.set_default_executor(pool.clone());
+            let dropped = |result: Result<()>, operation: &str, path: &Path| {
+                let error = result.expect_err(operation);
+                assert_eq!(error.io_kind(), ErrorKind::Other, "{error:?}");
+                let expected = format!("{operation} {path:?}: the executor dropped the job");
+                assert_eq!(error.to_string(), expected);
+            };
+            dropped(file.write_all("x").await, "write", &path);
+            dropped(file.sync_all().await, "sync", &path);
+            dropped(file.close().await, "close", &path);
+            dropped(fs::metadata(&path).await.map(drop), "stat", &path);
+            let renamed = fs::rename(&path, "to").await.expect_err("rename").to_string();
+            assert_eq!(renamed, format!("rename {path:?} to \"to\": the executor dropped the job"));
+            dropped(listing.next().await.map(drop), "list", &scratch.0);
+            forget(&disk);
+            match file.read_at(0, 150_000).await {
+                // The ring has read it, or the page cache had it.
+                Ok(read) => assert!(WAY.get() != Way::Fallback && read == bytes[..150_000]),
+                read => dropped(read.map(drop), "read", &path),
+            }
+
+            // Those that wait for their turn are in the same job.
+            *pool.kept.lock().expect("nobody panics with it") = Some(Vec::new());
+            let writes = ["a", "b", "c"].map(|text| {
+                let file = file.clone();
+                anyloop::create_task(async move { file.write_all(text).await })
+            });
+            // They begin in this order, before this goes on.
+            yield_now().await;
+            let jobs = pool.kept.lock().expect("nobody panics with it").take().expect("kept");
+            assert_eq!(jobs.len(), 1);
+            std::thread::spawn(move || drop(jobs)).join().expect("nothing panics");
+            for write in writes {
+                dropped(write?.await?, "write", &path);
+            }
+
+            // And nothing of all this is left.
+            pool.runs.store(true, Ordering::SeqCst);
+            assert_eq!(file.tell().await?, 0);
+            file.write_all("end").await?;
+            file.close().await?;
+            let left = fs::read(&path).await?;
+            assert!(left[..3] == *b"end" && left[3..] == bytes[3..]);
             Ok(())
         })
     }

@@ -65,15 +65,15 @@ impl ReadDir {
             return known;
         }
         let (listing, path) = (self.listing.clone(), self.path.clone());
-        to_thread(move || {
+        let next = to_thread(move || {
             let mut listing = listing.lock().unwrap_or_else(PoisonError::into_inner);
             // A call that was cancelled may have filled it already.
             listing.take().unwrap_or_else(|| {
                 listing.fill(&path);
                 listing.take().unwrap_or(Ok(None))
             })
-        })
-        .await?
+        });
+        super::ran(next.await, || format!("list {:?}", self.path))?
     }
 }
 

@@ -226,10 +226,10 @@ impl File {
     /// is closed when the last handle is dropped.
     ///
     /// # Errors
-    /// `Closed` if it is closed already.
+    /// `Closed` if it is closed already; `Os` if the pool dropped the call, and then it is open.
     pub async fn close(&self) -> Result<()> {
         let content = self.content.clone();
-        let open = self.in_turn(move || lock(&content).take().map(drop)).await?;
+        let open = self.in_turn("close", move || lock(&content).take().map(drop)).await?;
         open.ok_or_else(|| self.closed())
     }
 
@@ -245,6 +245,11 @@ impl File {
         format!("{:?}", self.path)
     }
 
+    /// An operation and its object, for the texts of errors.
+    fn what(&self, operation: &str) -> String {
+        format!("{operation} {}", self.name())
+    }
+
     /// Does something with the file in the pool, when its turn comes.
     async fn call<T: Send + 'static>(
         &self,
@@ -252,14 +257,14 @@ impl File {
         function: impl FnOnce(&mut Content) -> io::Result<T> + Send + 'static,
     ) -> Result<T> {
         let content = self.content.clone();
-        let done = self.in_turn(move || lock(&content).as_mut().map(function)).await?;
+        let done = self.in_turn(operation, move || lock(&content).as_mut().map(function)).await?;
         self.finish(operation, done)
     }
 
     fn finish<T>(&self, operation: &'static str, done: Option<io::Result<T>>) -> Result<T> {
         match done {
             Some(Ok(value)) => Ok(value),
-            Some(Err(error)) => Err(Error::os(format!("{operation} {}", self.name()), error)),
+            Some(Err(error)) => Err(Error::os(self.what(operation), error)),
             None => Err(self.closed()),
         }
     }
@@ -283,7 +288,10 @@ impl File {
         };
         let done = match missing {
             None => done,
-            Some(missing) => Reading::run(lp, self.content.clone(), read, turn, missing).await?,
+            Some(missing) => {
+                let done = Reading::run(lp, self.content.clone(), read, turn, missing).await;
+                super::ran(done, || self.what("read"))?
+            }
         };
         self.finish("read", done)
     }
@@ -296,9 +304,12 @@ impl File {
 
     async fn in_turn<T: Send + 'static>(
         &self,
+        operation: &str,
         function: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
-        LoopRef::current()?.run_in_executor(Some(self.turns.clone()), function)?.await
+        let turns = Some(self.turns.clone() as _);
+        let done = LoopRef::current()?.run_in_executor(turns, function)?.await;
+        super::ran(done, || self.what(operation))
     }
 }
 

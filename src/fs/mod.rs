@@ -7,7 +7,7 @@
 //! kernel's own business on io_uring. `ANYLOOP_FILES_FALLBACK` forces the pool.
 //!
 //! All functions need a running loop and fail with `Usage` without one. For anything that is not here:
-//! [`to_thread`] with `std::fs`.
+//! [`to_thread`] with `std::fs`. A call that the pool drops without making it is an error `Os`, too.
 //!
 //! ```
 //! use anyloop::fs::{self, File};
@@ -42,6 +42,7 @@ mod serial;
 use std::fs::{Metadata, Permissions};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyloop_api::{Error, Result};
 
@@ -57,11 +58,10 @@ async fn call<T: Send + 'static>(
     path: impl AsRef<Path>,
     function: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
 ) -> Result<T> {
-    let path = path.as_ref().to_owned();
-    to_thread(move || {
-        function(&path).map_err(|error| Error::os(format!("{operation} {path:?}"), error))
-    })
-    .await?
+    let path: Arc<Path> = path.as_ref().into();
+    let theirs = path.clone();
+    let done = to_thread(move || function(&theirs)).await;
+    outcome(done, || format!("{operation} {path:?}"))
 }
 
 /// The same for a call on two paths; an error names both.
@@ -71,12 +71,26 @@ async fn call_on_two<T: Send + 'static>(
     to: impl AsRef<Path>,
     function: impl FnOnce(&Path, &Path) -> io::Result<T> + Send + 'static,
 ) -> Result<T> {
-    let (from, to) = (from.as_ref().to_owned(), to.as_ref().to_owned());
-    to_thread(move || {
-        let named = |error| Error::os(format!("{operation} {from:?} to {to:?}"), error);
-        function(&from, &to).map_err(named)
+    let paths: Arc<(PathBuf, PathBuf)> = Arc::new((from.as_ref().into(), to.as_ref().into()));
+    let theirs = paths.clone();
+    let done = to_thread(move || function(&theirs.0, &theirs.1)).await;
+    outcome(done, || format!("{operation} {:?} to {:?}", paths.0, paths.1))
+}
+
+/// What came of a call in the pool; `what` names the operation and its object.
+fn outcome<T>(done: Result<io::Result<T>>, what: impl Fn() -> String) -> Result<T> {
+    ran(done, &what)?.map_err(|error| Error::os(what(), error))
+}
+
+/// Names the call that an executor dropped: nobody else can cancel what only we await.
+fn ran<T>(done: Result<T>, what: impl Fn() -> String) -> Result<T> {
+    done.map_err(|error| match error {
+        Error::Cancelled(cancelled) => {
+            let reason = cancelled.message().unwrap_or("the call was not made").to_owned();
+            Error::os(what(), io::Error::other(reason))
+        }
+        error => error,
     })
-    .await?
 }
 
 /// The whole contents of a file.

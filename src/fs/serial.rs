@@ -37,13 +37,9 @@ impl Executor for Serial {
                 return Ok(());
             }
         }
-        let shared = self.0.clone();
-        let serve = Box::new(move || serve(&shared));
-        LoopRef::current().and_then(|lp| lp.execute(None, serve)).inspect_err(|_| {
-            let mut queue = lock(&self.0);
-            queue.served = false;
-            queue.jobs.pop_back();
-        })
+        let serving = Serving(Some(self.0.clone()));
+        let serve = Box::new(move || serving.run());
+        LoopRef::current().and_then(|lp| lp.execute(None, serve))
     }
 }
 
@@ -68,32 +64,57 @@ impl Drop for Turn {
                 return;
             }
         }
-        let queue = self.0.clone();
-        let pool = LoopRef::current().and_then(|lp| {
-            let queue = queue.clone();
-            lp.execute(None, Box::new(move || serve(&queue)))
-        });
+        // Not in the job alone: a pool that refuses it drops it.
+        let serving = Arc::new(Mutex::new(Some(Serving(Some(self.0.clone())))));
+        let theirs = serving.clone();
+        let serve = move || {
+            let serving = theirs.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(serving) = serving {
+                serving.run();
+            }
+        };
+        let pool = LoopRef::current().and_then(|lp| lp.execute(None, Box::new(serve.clone())));
         if pool.is_err() {
             // The loop is closing, and the jobs may be another's.
-            let spawned = std::thread::Builder::new().spawn(move || serve(&queue));
+            let spawned = std::thread::Builder::new().spawn(serve);
             drop(spawned);
         }
     }
 }
 
-fn serve(queue: &Mutex<Queue>) {
-    loop {
-        let job = {
-            let mut queue = lock(queue);
-            match queue.jobs.pop_front() {
-                Some(job) => job,
-                None => {
-                    queue.served = false;
-                    return;
+/// The duty to do the jobs; whoever drops it undone drops them, and whoever waits for one is told.
+struct Serving(Option<Arc<Mutex<Queue>>>);
+
+impl Serving {
+    fn run(mut self) {
+        // Done once the queue is empty, and then it may be somebody else's already.
+        let Some(queue) = self.0.take() else { return };
+        loop {
+            let job = {
+                let mut queue = lock(&queue);
+                match queue.jobs.pop_front() {
+                    Some(job) => job,
+                    None => {
+                        queue.served = false;
+                        return;
+                    }
                 }
-            }
+            };
+            // It catches the panics of what it runs.
+            job();
+        }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let Some(queue) = self.0.take() else { return };
+        let jobs = {
+            let mut queue = lock(&queue);
+            queue.served = false;
+            std::mem::take(&mut queue.jobs)
         };
-        // It catches the panics of what it runs.
-        job();
+        // Each of them tells its loop.
+        drop(jobs);
     }
 }
