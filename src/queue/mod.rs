@@ -3,7 +3,7 @@
 mod order;
 mod wait;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::fmt;
 use std::ops::Deref;
 use std::rc::Rc;
@@ -14,6 +14,11 @@ pub use order::{Fifo, Lifo, Order, Priority};
 pub use wait::{Get, Join, Put, Rejected};
 
 use crate::sync::wait_list::{Home, WaitList};
+
+/// Why something is refused in the middle of a comparison.
+fn comparing(operation: &str) -> Error {
+    Error::usage(format!("{operation}: the queue is comparing its items"))
+}
 
 /// A queue for tasks of one loop, first in first out. Clones name the same queue.
 ///
@@ -49,13 +54,18 @@ pub struct Queue<T, O = Fifo<T>> {
 }
 
 struct State<T, O> {
+    /// Borrowed while items are compared, which is user code.
     items: RefCell<O>,
+    /// How many items there are; also known during a comparison.
+    len: Cell<usize>,
     maxsize: usize,
     getters: WaitList,
     putters: WaitList,
     joiners: WaitList,
     unfinished: Cell<usize>,
     shut_down: Cell<bool>,
+    /// What is left when the comparison is over is to be dropped.
+    discarding: Cell<bool>,
     home: Home,
     _items: std::marker::PhantomData<T>,
 }
@@ -72,12 +82,14 @@ impl<T, O: Order<T>> Queue<T, O> {
     fn with_order(maxsize: usize) -> Self {
         let state = State {
             items: RefCell::default(),
+            len: Cell::new(0),
             maxsize,
             getters: WaitList::default(),
             putters: WaitList::default(),
             joiners: WaitList::default(),
             unfinished: Cell::new(0),
             shut_down: Cell::new(false),
+            discarding: Cell::new(false),
             home: Home::default(),
             _items: std::marker::PhantomData,
         };
@@ -100,7 +112,7 @@ impl<T, O: Order<T>> Queue<T, O> {
     /// Adds an item if there is room; also from callbacks.
     ///
     /// # Errors
-    /// `QueueFull`; `QueueShutDown`. The item comes back with the error.
+    /// `QueueFull`; `QueueShutDown`; `Usage` from the `Ord` of its items. The item comes back with the error.
     pub fn put_nowait(&self, item: T) -> Result<(), Rejected<T>> {
         if self.state.shut_down.get() {
             return Err(Rejected::new(item, Error::QueueShutDown));
@@ -108,8 +120,8 @@ impl<T, O: Order<T>> Queue<T, O> {
         if self.state.full() {
             return Err(Rejected::new(item, Error::QueueFull));
         }
-        self.state.push(item);
-        Ok(())
+        let pushed = self.state.push(item);
+        pushed.map_err(|item| Rejected::new(item, comparing("Queue::put_nowait")))
     }
 
     /// Takes the next item, waiting for one if need be.
@@ -127,9 +139,10 @@ impl<T, O: Order<T>> Queue<T, O> {
     /// Takes the next item if there is one; also from callbacks.
     ///
     /// # Errors
-    /// `QueueEmpty`; `QueueShutDown` if in addition nothing can come any more.
+    /// `QueueEmpty`; `QueueShutDown` if in addition nothing can come any more; `Usage` from the `Ord` of its
+    /// items.
     pub fn get_nowait(&self) -> Result<T> {
-        self.state.pop().ok_or_else(|| {
+        self.state.pop("Queue::get_nowait")?.ok_or_else(|| {
             if self.state.shut_down.get() { Error::QueueShutDown } else { Error::QueueEmpty }
         })
     }
@@ -165,14 +178,7 @@ impl<T, O: Order<T>> Queue<T, O> {
     /// that were taken still need their [`Queue::task_done`].
     pub fn shutdown(&self, immediate: bool) {
         self.state.shut_down.set(true);
-        let mut discarded = Vec::new();
-        if immediate {
-            while let Some(item) = self.state.items.borrow_mut().pop() {
-                discarded.push(item);
-            }
-            let unfinished = self.state.unfinished.get();
-            self.state.set_unfinished(unfinished.saturating_sub(discarded.len()));
-        }
+        let discarded = if immediate { self.state.discard() } else { None };
         self.state.getters.wake_all(0);
         self.state.putters.wake_all(0);
         // Destructors are user code: last.
@@ -219,25 +225,59 @@ impl<T, O: Order<T>> Queue<T, O> {
 
 impl<T, O: Order<T>> State<T, O> {
     fn len(&self) -> usize {
-        self.items.borrow().len()
+        self.len.get()
     }
 
     fn full(&self) -> bool {
         self.maxsize > 0 && self.len() >= self.maxsize
     }
 
-    fn push(&self, item: T) {
-        self.items.borrow_mut().push(item);
+    /// Gives the item back during a comparison.
+    fn push(&self, item: T) -> Result<(), T> {
+        let Some(mut items) = self.items() else { return Err(item) };
+        items.all.push(item);
+        drop(items);
         self.unfinished.set(self.unfinished.get() + 1);
         self.getters.wake_one(0);
+        self.compared();
+        Ok(())
     }
 
-    fn pop(&self) -> Option<T> {
-        let item = self.items.borrow_mut().pop();
+    fn pop(&self, operation: &str) -> Result<Option<T>> {
+        let Some(mut items) = self.items() else { return Err(comparing(operation)) };
+        let item = items.all.pop();
+        drop(items);
         if item.is_some() {
             self.putters.wake_one(0);
         }
-        item
+        self.compared();
+        Ok(item)
+    }
+
+    /// The items, unless they are being compared.
+    fn items(&self) -> Option<Items<'_, T, O>> {
+        let all = self.items.try_borrow_mut().ok()?;
+        Some(Items { all, len: &self.len, _items: std::marker::PhantomData })
+    }
+
+    /// What was put off during a comparison.
+    fn compared(&self) {
+        if self.discarding.take() {
+            drop(self.discard());
+        }
+    }
+
+    /// Takes everything out, which counts as done; later, if items are being compared.
+    fn discard(&self) -> Option<O> {
+        let Some(mut items) = self.items() else {
+            self.discarding.set(true);
+            return None;
+        };
+        let discarded = std::mem::take(&mut *items.all);
+        drop(items);
+        let unfinished = self.unfinished.get();
+        self.set_unfinished(unfinished.saturating_sub(discarded.len()));
+        Some(discarded)
     }
 
     fn set_unfinished(&self, unfinished: usize) {
@@ -245,6 +285,19 @@ impl<T, O: Order<T>> State<T, O> {
         if unfinished == 0 && before > 0 {
             self.joiners.wake_all(0);
         }
+    }
+}
+
+/// The items, borrowed. Counts them when it goes, also if an `Ord` panics.
+struct Items<'a, T, O: Order<T>> {
+    all: RefMut<'a, O>,
+    len: &'a Cell<usize>,
+    _items: std::marker::PhantomData<T>,
+}
+
+impl<T, O: Order<T>> Drop for Items<'_, T, O> {
+    fn drop(&mut self) {
+        self.len.set(self.all.len());
     }
 }
 
@@ -281,6 +334,9 @@ impl<T, O: Order<T>> fmt::Debug for Queue<T, O> {
 }
 
 /// A [`Queue`] that gives the smallest item first.
+///
+/// An `Ord` may look at the queue that it orders, and end it; what puts or takes an item there fails with
+/// `Usage`.
 ///
 /// ```
 /// let queue = anyloop::PriorityQueue::new(0);

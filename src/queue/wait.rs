@@ -67,9 +67,18 @@ impl<T, O: Order<T>> Get<T, O> {
     /// An item, or the end of the queue.
     #[inline]
     fn take(&mut self) -> Option<Result<T>> {
-        if let Some(item) = self.state.pop() {
-            self.end();
-            return Some(Ok(item));
+        match self.state.pop("Queue::get") {
+            Ok(None) => {}
+            Ok(Some(item)) => {
+                self.end();
+                return Some(Ok(item));
+            }
+            Err(error) => {
+                self.end();
+                // What it was woken for is somebody else's.
+                self.state.getters.wake_one(0);
+                return Some(Err(error));
+            }
         }
         if self.state.shut_down.get() {
             self.end();
@@ -170,8 +179,11 @@ impl<T: 'static, O: Order<T> + 'static> Future for Put<T, O> {
         }
         if !this.state.full() {
             this.end();
-            this.state.push(item);
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(this.state.push(item).map_err(|item| {
+                // What it was woken for is somebody else's.
+                this.state.putters.wake_one(0);
+                Rejected::new(item, super::comparing("Queue::put"))
+            }));
         }
         match this.stage {
             // Somebody else was faster.

@@ -1,15 +1,19 @@
-//! Queues.
+//! Queues; those whose items use the queue while they are compared are in `queue/meddling`.
+
+mod meddling;
 
 use std::future::poll_fn;
 
 use anyloop::queue::{Order, Rejected};
 use anyloop::{LifoQueue, PriorityQueue, Queue, create_task};
 
+use self::meddling::*;
 use super::prelude::*;
 use crate::tools::{Gate, first, interleavings, settle_tasks};
 
 cases! {
-    QUEUE_01 => first_in_first_out, the_smallest_first, last_in_first_out;
+    QUEUE_01 => first_in_first_out, the_smallest_first, last_in_first_out,
+        an_order_that_uses_the_queue, an_order_that_ends_the_queue;
     QUEUE_02 => room_and_items_do_not_suspend;
     QUEUE_03 => without_a_limit_never_full;
     QUEUE_04 => put_looks_again_after_its_wake_up, get_looks_again_after_its_wake_up;
