@@ -11,7 +11,7 @@ use std::task::{Context as PollContext, Poll, Waker};
 
 use anyloop_api::{
     AnyTask, CallbackId, CancelScope, Cancellable, Cancelled, Error, ErrorGroup, LoopRef, Observer,
-    Report, Result, catch_cancel, catch_panic, clear_waiter, current_task, set_waiter,
+    Panic, Report, Result, catch_cancel, catch_panic, clear_waiter, current_task, set_waiter,
 };
 use slab::Slab;
 
@@ -153,16 +153,19 @@ impl State {
             return Err(Error::usage("task_group: a group is entered only once"));
         }
         *self.lp.borrow_mut() = task.get_loop();
-        let left = LeftBehind(&self);
-        let mut ending = self.run_body(body).await;
+        let mut left = LeftBehind { state: &self, ending: None };
+        let ending = self.run_body(body).await;
         self.stage.set(Stage::Waiting);
         if ending.is_bad() {
             self.abort();
         }
-        self.wait_for_children(&mut ending).await;
+        let kept = left.ending.insert(ending);
+        self.wait_for_children(kept).await;
         self.stage.set(Stage::Over);
+        let ending = left.ending.take();
         drop(left);
-        self.conclude(ending).await
+        // It was put there above.
+        self.conclude(ending.unwrap_or_default()).await
     }
 
     async fn run_body<T>(&self, body: impl Future<Output = Result<T>>) -> Ending<T> {
@@ -193,7 +196,7 @@ impl State {
             Some(scope) if self.requested.get() => scope.withdraw(),
             _ => usize::MAX,
         };
-        let mut ending = Ending { body: Body::Cancelled, foreign: None };
+        let mut ending = Ending::default();
         match ended {
             Ok(Ok(output)) => ending.body = Body::Output(output),
             Ok(Err(payload)) => ending.body = Body::Panicked(payload),
@@ -297,6 +300,12 @@ struct Ending<T> {
     foreign: Option<(CancelScope, Cancelled)>,
 }
 
+impl<T> Default for Ending<T> {
+    fn default() -> Self {
+        Self { body: Body::Cancelled, foreign: None }
+    }
+}
+
 enum Body<T> {
     Output(Result<T>),
     Panicked(Box<dyn Any + Send>),
@@ -304,6 +313,15 @@ enum Body<T> {
 }
 
 impl<T> Ending<T> {
+    /// What the body has failed with; a cancellation is no failure.
+    fn failure(self) -> Option<Error> {
+        match self.body {
+            Body::Output(output) => output.err().filter(|error| !error.is_cancelled()),
+            Body::Panicked(payload) => Some(Panic::new(payload).into()),
+            Body::Cancelled => None,
+        }
+    }
+
     fn is_bad(&self) -> bool {
         match &self.body {
             Body::Output(output) => output.is_err(),
@@ -314,11 +332,15 @@ impl<T> Ending<T> {
 
 /// The group's future is dropped before its end: the children are told, and nobody waits. What those failed
 /// with that have ended is reported; the others speak for themselves.
-struct LeftBehind<'a>(&'a Rc<State>);
+struct LeftBehind<'a, T> {
+    state: &'a Rc<State>,
+    /// How the body has ended.
+    ending: Option<Ending<T>>,
+}
 
-impl Drop for LeftBehind<'_> {
+impl<T> Drop for LeftBehind<'_, T> {
     fn drop(&mut self) {
-        let state = self.0;
+        let state = self.state;
         if state.stage.replace(Stage::Over) == Stage::Over {
             return;
         }
@@ -331,6 +353,7 @@ impl Drop for LeftBehind<'_> {
             child.task.remove_done_callback(child.watch);
         }
         let mut errors = state.errors.take();
+        errors.extend(self.ending.take().and_then(Ending::failure));
         // The run has ended with it (EXC-09).
         errors.retain(|error| !matches!(error, Error::Interrupt(_)));
         state.report(LEFT_BEHIND, &errors, None);

@@ -21,7 +21,8 @@ cases! {
     TG_03 => a_cancelled_child_is_no_failure;
     TG_04 => the_bodys_error_is_one_of_the_group;
     TG_05 => failures_during_the_abort_are_collected, failures_beside_a_request_are_collected,
-        what_is_dropped_before_its_end_reports_them;
+        what_is_dropped_before_its_end_reports_them,
+        what_is_dropped_while_it_waits_reports_the_bodys;
     TG_06 => cancelled_from_outside;
     TG_07 => every_order_of_a_failure_and_a_request, a_failure_does_not_replace_the_request;
     TG_08 => its_own_request_is_taken_back;

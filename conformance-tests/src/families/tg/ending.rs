@@ -651,3 +651,37 @@ pub(super) fn what_is_dropped_before_its_end_reports_them(cx: &Context) -> Outco
     ensure!(left.exception.is_none(), "the task that was left: {left:?}");
     Ok(())
 }
+
+/// The body has failed, the children have not ended, and then nobody waits any more.
+pub(super) fn what_is_dropped_while_it_waits_reports_the_bodys(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let reports = Reports::of(&lp);
+    let inner = reports.clone();
+    lp.run_until_complete(async move {
+        for way in ["error", "panic", "cancelled", "interrupt", "value"] {
+            let mut group = Box::pin(task_group(move |group| async move {
+                let stubborn = group.create_task(uncancellable(sleep(ms(1))))?;
+                // Its task is known to the group only.
+                drop(stubborn);
+                match way {
+                    "error" => Err(Error::QueueEmpty),
+                    "panic" => panic!("of the body"),
+                    "cancelled" => Err(anyloop_api::Cancelled::new().into()),
+                    "interrupt" => Err(Interrupt::new("now").into()),
+                    _ => Ok(()),
+                }
+            }));
+            std::future::poll_fn(|cx| std::task::Poll::Ready(group.as_mut().poll(cx).is_pending()))
+                .await;
+            settle_tasks().await;
+            drop(group);
+            let found = inner.take().into_iter().map(|report| report.exception).collect::<Vec<_>>();
+            match way {
+                "error" => ensure_is!(&found[..], [Some(Error::QueueEmpty)]),
+                "panic" => ensure_is!(&found[..], [Some(Error::Panicked(_))]),
+                _ => ensure_is!(&found[..], []),
+            }
+        }
+        Ok::<_, Failure>(())
+    })?
+}
