@@ -3,10 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::thread::panicking;
 
 use anyloop_api::{
     Error, EventLoopExt, LocalBoxFuture, LoopRef, Panic, Result, WeakLoop, catch_panic,
@@ -304,8 +305,15 @@ fn report(error: Error) {
 
 impl<T: 'static> Drop for Generator<T> {
     fn drop(&mut self) {
-        self.state.stop();
+        // A destructor in the body may panic, which is the dropper's; the clean-up has its turn all the same.
+        let stopped = catch_unwind(AssertUnwindSafe(|| self.state.stop()));
         self.state.shared.tail.schedule();
+        match stopped {
+            Ok(()) => {}
+            // A second one would end the process.
+            Err(payload) if panicking() => report(Panic::new(payload).into()),
+            Err(payload) => resume_unwind(payload),
+        }
     }
 }
 

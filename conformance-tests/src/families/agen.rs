@@ -18,7 +18,8 @@ cases! {
         the_last_item_may_be_an_error, closed_by_hand, every_order_of_a_value_and_a_cancellation,
         a_panic_costs_nobody_the_clean_up, branches_that_are_polled_only_when_woken;
     AGEN_02 => dropped_half_way_its_loop_finalises_it, its_body_is_dropped_at_once,
-        of_a_loop_that_has_closed, never_iterated_nothing_to_finalise;
+        a_body_whose_destructor_panics_is_finalised, of_a_loop_that_has_closed,
+        never_iterated_nothing_to_finalise;
 }
 
 /// Emits 1, 2, 3, …; says what happens to it, and cleans up asynchronously.
@@ -286,6 +287,53 @@ fn dropped_half_way_its_loop_finalises_it(cx: &Context) -> Outcome {
         })?;
         trace.expect(["body dropped", "clean-up", "cleaned up"])?;
     }
+    Ok(())
+}
+
+fn a_body_whose_destructor_panics_is_finalised(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let reports = Reports::of(&lp);
+    let trace = cx.trace();
+    let log = trace.clone();
+    lp.run_until_complete(async move {
+        let open = || {
+            let log = log.clone();
+            generator(|out| async move {
+                let _guard = OnDrop(|| panic!("in the destructor"));
+                out.finally(move || async move {
+                    yield_now().await;
+                    log.push("cleaned up");
+                    Ok(())
+                });
+                out.emit(1).await;
+                out.emit(2).await;
+            })
+        };
+        let mut dropped = open();
+        dropped.next().await;
+        let payload = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(dropped)));
+        ensure!(payload.is_err(), "the panic is the consumer's");
+        settle_tasks().await;
+        log.expect(["cleaned up"])?;
+        // And in the middle of another panic, which goes on.
+        let mut dropped = open();
+        dropped.next().await;
+        let payload = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _dropped = dropped;
+            panic!("the first");
+        }));
+        let text = payload.err().and_then(|payload| payload.downcast_ref::<&str>().copied());
+        ensure_eq!(text, Some("the first"), "the panic");
+        settle_tasks().await;
+        log.expect(["cleaned up"])?;
+        let mut closed = open();
+        closed.next().await;
+        let closing = create_task(closed.aclose())?;
+        settle_tasks().await;
+        ensure_is!(closing.await, Err(Error::Panicked(_)));
+        log.expect(["cleaned up"])
+    })??;
+    ensure_is!(reports.one()?.exception, Some(Error::Panicked(_)));
     Ok(())
 }
 
