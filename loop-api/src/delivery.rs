@@ -230,7 +230,10 @@ impl TaskCore {
                     return true;
                 }
                 if catches {
-                    caught = Some(request.clone());
+                    // Of several the one that was meant furthest out, because it outlives the others.
+                    if caught.as_ref().is_none_or(|caught| request.origin <= caught.origin) {
+                        caught = Some(request.clone());
+                    }
                     return false;
                 }
                 *place = outer;

@@ -7,6 +7,7 @@ use std::io;
 use anyloop_api::{AnyTask, Cancelled, catch_cancel, on_cancel, sleep, with_cleanup};
 
 use crate::families::prelude::*;
+use crate::tools::{Gate, both, settle_tasks};
 
 pub(super) fn a_second_request_interrupts_the_clean_up(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
@@ -160,4 +161,50 @@ pub(super) fn returned_as_an_error(cx: &Context) -> Outcome {
     let other = lp.create_task(async { Err::<(), _>(Error::usage("on purpose")) })?;
     ensure_is!(lp.run_until_done(&other), Ok(Err(Error::Usage(_))));
     reports.none()
+}
+
+/// One branch lets a cancellation from further out through, the other one is cancelled by the scope: the
+/// scope yields the one that outlives it, whoever came first.
+pub(super) fn of_two_in_one_step_the_outer_one_is_caught(cx: &Context) -> Outcome {
+    main(cx, async {
+        let lp = LoopRef::current()?;
+        for outer_first in [true, false] {
+            let (gate, source) = (Gate::new(), lp.create_future::<()>());
+            let scope = Rc::new(RefCell::new(None));
+            let (opens, cancels) = (gate.clone(), scope.clone());
+            let task = lp.create_task(async move {
+                let outer = async move {
+                    gate.wait().await;
+                    Cancelled::with_message("outer").resume::<()>().await
+                };
+                let own = async move { drop(source.await) };
+                let mut scoped = std::pin::pin!(catch_cancel(async move {
+                    if outer_first { both(outer, own).await } else { both(own, outer).await }
+                }));
+                let caught = std::future::poll_fn(|cx| {
+                    if scope.borrow().is_none() {
+                        *scope.borrow_mut() = scoped.as_mut().scope();
+                    }
+                    scoped.as_mut().poll(cx)
+                })
+                .await;
+                let scope = scope.take().ok_or_else(|| Failure::new("there was no scope"))?;
+                let caught = caught.err().ok_or_else(|| Failure::new("nothing was caught"))?;
+                scope.withdraw();
+                let message = caught.message().map(str::to_owned);
+                // It does not die with the scope.
+                scope.put_back(caught);
+                Ok::<_, Failure>((message, catch_cancel(yield_now()).await.is_err()))
+            })?;
+            settle_tasks().await;
+            let own = Cancelled::with_message("own");
+            let asked = cancels.borrow().as_ref().is_some_and(|scope| scope.cancel(own));
+            ensure!(asked, "the scope could not be cancelled");
+            opens.open();
+            let (message, goes_on) = task.await??;
+            ensure_eq!(message.as_deref(), Some("outer"), "outer first {outer_first}: the reason");
+            ensure!(goes_on, "outer first {outer_first}: it was lost with the scope");
+        }
+        Ok(())
+    })
 }
