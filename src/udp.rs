@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use anyloop_api::{
     AddrInfoFlags, Datagrams, Domain, Endpoint, Error, Family, Lookup, LoopRef, Result, Sock,
-    SockAddr, SocketKind, Type,
+    SockAddr, SocketKind, Type, port_number,
 };
 
 /// A UDP socket. A cheap handle: clones name the same socket.
@@ -250,14 +250,8 @@ async fn addresses(endpoint: Endpoint) -> Result<Vec<SocketAddr>> {
         Endpoint::Malformed(error) => Err(error.within("UdpSocket")),
         Endpoint::Name { host, port } => {
             let anywhere = matches!(&*host, "" | "*");
-            let number = port.parse::<u16>();
-            if number.is_err() && !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) {
-                // Some resolvers would take the lower half of it.
-                return Err(Error::invalid_arg(format!(
-                    "UdpSocket: port {port} is not between 0 and 65535"
-                )));
-            }
-            if anywhere && number.is_ok() {
+            let number = port_number(&port).map_err(|error| error.within("UdpSocket"))?;
+            if anywhere && number.is_some() {
                 // Nothing to look up.
                 let resolving = lp.resolve(None, Some(port), Family::Unspecified);
                 drop(lp);

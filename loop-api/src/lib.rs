@@ -100,7 +100,7 @@ pub use instant::LoopInstant;
 pub use join_handle::JoinHandle;
 pub use lookup::{AddrInfo, AddrInfoFlags, Lookup, LookupError, NameInfoFlags, SocketKind};
 pub use loop_ref::{LoopRef, WeakLoop};
-pub use net::{Bind, Connect, Family, split_host_port};
+pub use net::{Bind, Connect, Family, port_number, split_host_port};
 pub use outcome::Observer;
 pub use pipe::{PipeView, Rejected};
 pub use policy::{

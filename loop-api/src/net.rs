@@ -46,6 +46,21 @@ pub fn split_host_port(text: &str) -> Result<(String, String)> {
     Ok((host.into(), port.into()))
 }
 
+/// The number that a port is given as, or nothing for the name of a service. Resolvers are not asked: some of
+/// them take the lower half of what is too large.
+///
+/// # Errors
+/// `InvalidArg` for a number that is none of a port.
+pub fn port_number(port: &str) -> Result<Option<u16>> {
+    match port.parse() {
+        Ok(number) => Ok(Some(number)),
+        Err(_) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Err(Error::invalid_arg(format!("port {port} is not between 0 and 65535")))
+        }
+        Err(_) => Ok(None),
+    }
+}
+
 /// Where and how to connect. Contradictions are refused by the connecting call, before any I/O
 /// (CONN-01).
 ///

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use anyloop_api::{Error, EventLoopExt, Family, LoopRef, Result};
+use anyloop_api::{Error, EventLoopExt, Family, LoopRef, Result, port_number};
 use dns_lookup::{AddrInfoHints, SockType, getaddrinfo};
 
 /// No host (`None`, empty or `*`) means all interfaces, IPv4 first; `None` or an empty port means 0.
@@ -25,17 +25,10 @@ pub(crate) async fn resolve(
 
 /// A literal IP address with a numeric port needs no resolver (CONN-05).
 fn literal(host: Option<&str>, port: &str, family: Family) -> Result<Option<Vec<SocketAddr>>> {
-    let numeric = port.bytes().all(|byte| byte.is_ascii_digit());
-    let number = match port.parse::<u16>() {
-        Ok(number) => number,
-        Err(_) if numeric => {
-            return Err(Error::invalid_arg(format!(
-                "getaddrinfo({:?}, {port:?}): the port is not between 0 and 65535",
-                host.unwrap_or_default()
-            )));
-        }
-        Err(_) => return Ok(None),
-    };
+    let number = port_number(port).map_err(|error| {
+        error.within(&format!("getaddrinfo({:?}, {port:?})", host.unwrap_or_default()))
+    })?;
+    let Some(number) = number else { return Ok(None) };
     let ips = match host {
         None => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
         Some(host) => match host.parse::<IpAddr>() {
