@@ -22,7 +22,7 @@ pub type SharedError = Arc<dyn StdError + Send + Sync>;
 ///
 /// Misuse is a value of this type, never a panic. Cheap to clone, because one failed future may have
 /// many awaiters.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The loop (or another object with a life) was closed.

@@ -26,6 +26,7 @@ mod dump;
 mod endpoint;
 mod entries;
 mod error;
+mod error_debug;
 mod event_loop;
 mod event_loop_ext;
 mod executor;
