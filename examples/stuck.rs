@@ -3,14 +3,14 @@
 //!
 //! A task computes where it should have awaited. The loop answers nobody; the dump that SIGUSR1 asks
 //! for names the culprit, for how long it has kept the loop, and everything that waits meanwhile.
-#![allow(clippy::print_stdout, reason = "an example talks to its user")]
 
+use std::io::{self, Write};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use anyloop::{
-    Dump, EventLoopExt, LoopRef, Result, create_task, dump_on_signal, new_event_loop_with, sleep,
-    start_server,
+    Dump, Error, EventLoopExt, LoopRef, Result, create_task, dump_on_signal, new_event_loop_with,
+    sleep, start_server,
 };
 use rustix::process::{Signal, getpid, kill_process};
 
@@ -28,20 +28,20 @@ pub(crate) struct Seen {
 
 /// Does what no task should do: it keeps the thread until somebody has seen it.
 fn compute(dumps: &mpsc::Receiver<Result<Dump>>) -> Result<Dump> {
-    kill_process(getpid(), Signal::USR1).map_err(std::io::Error::from)?;
+    kill_process(getpid(), Signal::USR1).map_err(io::Error::from)?;
     // "Computes": nothing else of this loop runs until the dump is here.
-    loop {
-        if let Ok(dump) = dumps.recv_timeout(Duration::from_millis(10)) {
-            return dump;
-        }
-    }
+    dumps.recv().unwrap_or_else(|_| Err(Error::usage("stuck: nobody dumps any more")))
 }
 
-async fn main_task() -> Result<Seen> {
+async fn main_task(mut show: impl FnMut(&Dump) -> io::Result<()> + Send + 'static) -> Result<Seen> {
     let lp = LoopRef::current()?;
     let (dumped, dumps) = mpsc::channel();
     let on_signal = dump_on_signal(&lp, Signal::USR1.as_raw(), move |dump| {
-        let _ = dumped.send(dump.inspect(|dump| println!("{dump}\n")));
+        let shown = dump.and_then(|dump| {
+            show(&dump).map_err(|error| Error::os("stuck: showing the dump", error))?;
+            Ok(dump)
+        });
+        let _ = dumped.send(shown);
     })?;
 
     let server =
@@ -74,9 +74,13 @@ async fn main_task() -> Result<Seen> {
     Ok(Seen { before, stuck })
 }
 
-pub(crate) fn run(backend: &str) -> Result<Seen> {
+/// Whoever reads the dump of the stuck loop gets it by `show`, in another thread.
+pub(crate) fn run(
+    backend: &str,
+    show: impl FnMut(&Dump) -> io::Result<()> + Send + 'static,
+) -> Result<Seen> {
     let lp = new_event_loop_with(backend)?;
-    let seen = lp.run_until_complete(main_task())??;
+    let seen = lp.run_until_complete(main_task(show))??;
     lp.run_until_complete(lp.shutdown_default_executor(None))?;
     lp.close()?;
     Ok(seen)
@@ -87,7 +91,8 @@ fn main() -> Result<()> {
         Some(name) => name,
         None => anyloop::selection()?.backend.name.to_owned(),
     };
-    let seen = run(&backend)?;
-    println!("before that, the healthy loop said:\n{}", seen.before);
+    // Not `println`, which panics where nobody reads.
+    let seen = run(&backend, |dump| writeln!(io::stdout(), "{dump}\n"))?;
+    writeln!(io::stdout(), "before that, the healthy loop said:\n{}", seen.before)?;
     Ok(())
 }

@@ -9,6 +9,9 @@ mod support;
 #[allow(dead_code, reason = "the example's own main")]
 mod stuck;
 
+use std::io::ErrorKind;
+use std::sync::Mutex;
+
 use anyloop::{Dump, Error, Result, TaskState, dump_on_signal};
 
 fn names(dump: &Dump) -> Vec<&str> {
@@ -16,12 +19,13 @@ fn names(dump: &Dump) -> Vec<&str> {
     dump.tasks.iter().map(|task| &*task.name).filter(unnamed).collect()
 }
 
+/// One at a time: all of them are this process's SIGUSR1.
+static ONE: Mutex<()> = Mutex::new(());
+
 on_every_backend! {
     fn the_dump_names_the_culprit_and_who_waits(backend) {
-        // One at a time: all of them are this process's SIGUSR1.
-        static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
         let _one = ONE.lock();
-        let seen = stuck::run(backend)?;
+        let seen = stuck::run(backend, |_| Ok(()))?;
         assert!(seen.before.executing.is_none() && seen.before.running, "{:?}", seen.before);
         assert_eq!(names(&seen.before), ["worker", "boss"]);
 
@@ -44,6 +48,17 @@ on_every_backend! {
             let worker = dump.tasks.iter().find(|task| task.name == "worker").expect("a worker");
             assert_eq!((worker.awaits.as_deref(), &worker.awaited_by), (Some("sleep"), &vec![boss.id]));
         }
+        Ok(())
+    }
+
+    /// As on a disk that is full: it ends, with an error.
+    fn a_dump_that_nobody_can_read_is_an_error(backend) {
+        let _one = ONE.lock();
+        let full = stuck::run(backend, |_| Err(ErrorKind::StorageFull.into())).map(drop);
+        let full = full.expect_err("it was not shown");
+        assert_eq!(full.io_kind(), ErrorKind::StorageFull, "{full:?}");
+        let gone = stuck::run(backend, |_| panic!("where it is shown")).map(drop);
+        assert!(matches!(gone, Err(Error::Usage(_))), "{gone:?}");
         Ok(())
     }
 
