@@ -1,9 +1,11 @@
 //! A backend under test, with the exemptions it claims.
 
+use std::fmt;
 use std::io::{self, Write};
+use std::panic::catch_unwind;
 use std::process;
 
-use anyloop_api::{BackendDescriptor, LoopConfig};
+use anyloop_api::{BackendDescriptor, LoopConfig, Panic};
 
 use crate::case::{Case, cases};
 use crate::exemptions::{Absence, Exemption};
@@ -20,6 +22,24 @@ pub struct Candidate {
     absences: &'static [Absence],
     own_cases: &'static [Case],
     variant: bool,
+}
+
+/// Why a backend is not to be had.
+#[derive(Debug)]
+pub(crate) enum Unavailable {
+    /// Its probe says so.
+    Says(String),
+    /// Its probe panicked, which is a mistake in the backend.
+    Panicked(Panic),
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Says(reason) => f.write_str(reason),
+            Self::Panicked(panic) => write!(f, "its probe {panic}"),
+        }
+    }
 }
 
 impl From<&'static BackendDescriptor> for Candidate {
@@ -89,14 +109,22 @@ impl Candidate {
     /// can be said about its backend, and the suite would wait for ever.
     ///
     /// # Errors
-    /// The reason why it does not.
+    /// The reason why it does not; that its probe panicked is one.
     pub fn probe(&self) -> Result<(), String> {
+        self.ask().map_err(|no| no.to_string())
+    }
+
+    /// The same, for whoever tells the reasons apart.
+    pub(crate) fn ask(&self) -> Result<(), Unavailable> {
         let (limit, name) = (watchdog::limit(), self.name.clone());
         let _watchdog = Watchdog::start(limit, move || {
             let _ = writeln!(io::stderr(), "{name}: its probe is still running after {limit:?}");
             process::exit(2)
         });
-        (self.descriptor.probe)().map(drop)
+        match catch_unwind(self.descriptor.probe) {
+            Ok(answer) => answer.map(drop).map_err(Unavailable::Says),
+            Err(payload) => Err(Unavailable::Panicked(Panic::new(payload))),
+        }
     }
 
     /// The clauses it does not claim.

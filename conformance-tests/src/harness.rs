@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Completion, Trial};
 
-use crate::candidate::Candidate;
+use crate::candidate::{Candidate, Unavailable};
 use crate::case::Case;
 use crate::child;
 use crate::exemptions;
@@ -17,7 +17,7 @@ use crate::runner::{self, Verdict};
 ///
 /// Must be the first thing that `main` does: the program starts itself again for each case.
 /// The trials of a backend that is not available here are shown as ignored, with the reason; so are the
-/// heavy cases of variants.
+/// heavy cases of variants. A probe that panics is a failed trial, `mio::probe`.
 #[must_use]
 pub fn run(candidates: &[Candidate]) -> ExitCode {
     child::run_if_asked(candidates);
@@ -27,7 +27,16 @@ pub fn run(candidates: &[Candidate]) -> ExitCode {
 
 fn trials(candidate: &Candidate) -> Vec<Trial> {
     let shared = Arc::new(candidate.clone());
-    let available: Arc<Result<(), String>> = Arc::new(candidate.probe());
+    let available: Arc<Result<(), Unavailable>> = Arc::new(candidate.ask());
+    let probe = {
+        let available = available.clone();
+        let check = move || match &*available {
+            Ok(()) => Ok(Completion::Completed),
+            Err(Unavailable::Says(reason)) => Ok(not_available(reason)),
+            Err(panicked) => Err(panicked.to_string().into()),
+        };
+        Trial::ignorable_test(format!("{}::probe", candidate.name()), check)
+    };
     let table = {
         let shared = shared.clone();
         let check = move || {
@@ -40,7 +49,7 @@ fn trials(candidate: &Candidate) -> Vec<Trial> {
         let (candidate, available) = (shared.clone(), available.clone());
         Trial::ignorable_test(format!("{}::{case}", candidate.name()), move || {
             if let Err(reason) = &*available {
-                return Ok(Completion::ignored_with(format!("not available: {reason}")));
+                return Ok(not_available(reason));
             }
             if let Some(reason) = exemptions::reason(candidate.exemptions(), case.clause()) {
                 return Ok(Completion::ignored_with(format!("exempt: {reason}")));
@@ -58,7 +67,11 @@ fn trials(candidate: &Candidate) -> Vec<Trial> {
             }
         })
     };
-    std::iter::once(table).chain(candidate.cases().map(trial)).collect()
+    [probe, table].into_iter().chain(candidate.cases().map(trial)).collect()
+}
+
+fn not_available(reason: impl std::fmt::Display) -> Completion {
+    Completion::ignored_with(format!("not available: {reason}"))
 }
 
 /// Runs the cases that `select` picks and sums them up, for programs that want to look at the result

@@ -1,6 +1,6 @@
 //! The suite tests itself: cases that misbehave are caught, each in its own way.
 
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Output};
 
 use anyloop_api::{BackendDescriptor, Error, EventLoopExt, LoopConfig, LoopRef, Result};
 use anyloop_conformance::clauses::{SCHED_01, SCHED_02, SCHED_03, SCHED_04, SCHED_05, SCHED_06};
@@ -44,7 +44,15 @@ static SILENT: BackendDescriptor = BackendDescriptor {
     open: |_| Err(Error::Unavailable("nobody knows".into())),
 };
 
-/// Set in a child process that asks [`SILENT`].
+/// Its probe trips over something.
+static CLUMSY: BackendDescriptor = BackendDescriptor {
+    name: "clumsy",
+    summary: "has a probe that panics",
+    probe: || panic!("nobody {}", "home"),
+    open: |_| Err(Error::Unavailable("nobody knows".into())),
+};
+
+/// Names the probe that a child process asks: of [`SILENT`] or [`CLUMSY`].
 const PROBE: &str = "MISBEHAVIOUR_PROBE";
 
 fn hangs(cx: &Context) -> Outcome {
@@ -87,10 +95,7 @@ fn cannot_be_closed(cx: &Context) -> Outcome {
 
 /// Asks for the cases of a backend whose probe hangs: the program ends, and says why.
 fn probes_are_watched() -> std::result::Result<(), String> {
-    let program = std::env::current_exe().map_err(|error| error.to_string())?;
-    let output =
-        Command::new(program).env(PROBE, "1").env("ANYLOOP_CONFORMANCE_TIMEOUT", "1").output();
-    let output = output.map_err(|error| error.to_string())?;
+    let output = ask("silent", &[])?;
     let said = String::from_utf8_lossy(&output.stderr);
     match output.status.code() {
         Some(2) if said.contains("silent: its probe is still running after 1s") => Ok(()),
@@ -98,9 +103,38 @@ fn probes_are_watched() -> std::result::Result<(), String> {
     }
 }
 
+/// One that panics is a failure of its backend, and the others have their turn.
+fn a_probe_may_panic() -> std::result::Result<(), String> {
+    let output = ask("clumsy", &["::probe"])?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let expected = ["2 tests", "its probe panicked: nobody home", "1 passed; 1 failed"];
+    let failed =
+        said.lines().any(|line| line.contains("clumsy::probe") && line.ends_with("FAILED"));
+    let missing = expected.iter().find(|part| !said.contains(**part));
+    if output.status.code() != Some(101) || !failed || missing.is_some() {
+        return Err(format!("a probe that panics: {missing:?} is missing: {output:?}"));
+    }
+    // Its cases are not run, with that reason.
+    let output = ask("clumsy", &["clumsy::SCHED-01"])?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() || !said.contains("0 passed; 0 failed") {
+        return Err(format!("the cases of a probe that panics: {output:?}"));
+    }
+    Ok(())
+}
+
+fn ask(probe: &str, arguments: &[&str]) -> std::result::Result<Output, String> {
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let mut command = Command::new(program);
+    command.args(arguments).env(PROBE, probe).env("ANYLOOP_CONFORMANCE_TIMEOUT", "1");
+    command.output().map_err(|error| error.to_string())
+}
+
 fn main() -> ExitCode {
-    if std::env::var_os(PROBE).is_some() {
-        return run(&[Candidate::from(&SILENT)]);
+    match std::env::var(PROBE).as_deref() {
+        Ok("silent") => return run(&[Candidate::from(&SILENT)]),
+        Ok(_) => return run(&[Candidate::from(&CLUMSY), Candidate::from(&NONE)]),
+        Err(_) => {}
     }
     let candidate = Candidate::from(&NONE)
         .with_cases(CASES)
@@ -121,7 +155,7 @@ fn main() -> ExitCode {
         ("SCHED-10", Status::Fail, &["still running after 1s", "closing the loops"]),
     ];
     let mut status = ExitCode::SUCCESS;
-    if let Err(complaint) = probes_are_watched() {
+    if let Err(complaint) = probes_are_watched().and_then(|()| a_probe_may_panic()) {
         eprintln!("{complaint}");
         status = ExitCode::FAILURE;
     }
