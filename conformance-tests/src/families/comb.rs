@@ -56,6 +56,9 @@ cases! {
 /// timers that somebody left behind.
 fn ensure_idle(lp: &LoopRef, span: Duration) -> Outcome {
     let before = sleeps();
+    // By name where the loop keeps a list of its timers.
+    let left = lp.dump().timers;
+    ensure!(left.is_empty(), "timers were left behind: {left:?}");
     run_for(lp, span)?;
     if let (Some(before), Some(after)) = (before, sleeps()) {
         ensure!(after - before < 15, "the loop woke {} times for nothing", after - before);

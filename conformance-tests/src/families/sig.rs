@@ -8,11 +8,11 @@ use crate::tools::{Dispositions, SIGCHLD, SIGTERM, SIGUSR1, SIGUSR2, raise, sock
 
 cases! {
     SIG_01 => the_handler_waits_for_its_turn, it_runs_in_the_context_of_its_registration,
-        its_panic_is_reported;
+        its_panic_is_reported, called_for_its_own_signal_only;
     SIG_02 => a_signal_ends_the_sleep;
     SIG_03 => another_threads_loop_gets_its_signals_or_is_refused;
     SIG_04 => numbers_that_are_none, uncatchable_ones;
-    SIG_05 => the_second_handler_replaces_the_first, also_from_inside;
+    SIG_05 => the_second_handler_replaces_the_first, also_from_inside, with_a_context_of_its_own;
     SIG_06 => removing_says_whether, the_default_is_back;
     SIG_07 => #[heavy] called_after_the_last_of_a_flood, #[heavy] a_flood_loses_no_other_signal,
         every_signal_of_a_burst_is_seen;
@@ -81,6 +81,20 @@ fn its_panic_is_reported(cx: &Context) -> Outcome {
     run_times(&lp, SOON)?;
     ensure_eq!(calls.get(), 2, "calls of a handler that panicked once");
     reports.none()
+}
+
+fn called_for_its_own_signal_only(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    for (signal, name) in [(SIGUSR1, "one"), (SIGUSR2, "two")] {
+        let log = trace.clone();
+        lp.add_signal_handler(signal, move || log.push(name))?;
+    }
+    for signal in [SIGUSR1, SIGUSR2, SIGUSR2, SIGUSR1] {
+        raise(signal)?;
+        run_times(&lp, SOON)?;
+    }
+    trace.expect(["one", "two", "two", "one"])
 }
 
 fn a_signal_ends_the_sleep(cx: &Context) -> Outcome {
@@ -204,6 +218,20 @@ fn also_from_inside(cx: &Context) -> Outcome {
         run_times(&lp, SOON)?;
     }
     trace.expect(["first", "second", "second"])
+}
+
+fn with_a_context_of_its_own(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    let var = ContextVar::new("var");
+    for name in ["first", "second"] {
+        var.set(name);
+        let (theirs, log) = (var.clone(), trace.clone());
+        lp.add_signal_handler(SIGUSR1, move || log.push(theirs.get().unwrap_or("nothing")))?;
+    }
+    raise(SIGUSR1)?;
+    run_times(&lp, SOON)?;
+    trace.expect(["second"])
 }
 
 fn removing_says_whether(cx: &Context) -> Outcome {

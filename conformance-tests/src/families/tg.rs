@@ -37,6 +37,7 @@ cases! {
     TG_16 => panics_come_bare, an_interrupt_comes_bare;
     TG_17 => cancelled_by_its_handle_it_ends_without_an_error,
         a_cancelled_group_may_have_failed, cancelled_from_a_child_or_a_callback,
+        cancelled_from_the_first_step_of_a_child,
         cancelled_beside_a_branch_that_is_late;
     TG_18 => cancelled_before_the_entry, cancelled_again_and_too_late;
     TG_19 => children_have_names_and_contexts;

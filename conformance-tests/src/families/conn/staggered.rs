@@ -42,6 +42,8 @@ pub(super) fn not_before_the_delay(cx: &Context) -> Outcome {
     let to = Connect::to_any([at, later]).happy_eyeballs_delay(ms(200));
     let (transport, _) = connect(&lp, &record, to)??;
     ensure_eq!(transport.peer_addr(), Some(at), "the peer");
+    let left = lp.dump().timers;
+    ensure!(left.is_empty(), "an attempt that is not needed is still due: {left:?}");
     run_for(&lp, ms(300))?;
     second.set_nonblocking(true)?;
     let came = second.accept().map(|_| ()).map_err(|error| error.kind());

@@ -624,6 +624,28 @@ pub(super) fn cancelled_from_a_child_or_a_callback(cx: &Context) -> Outcome {
     })
 }
 
+/// The group knows an eager child only when its first step is over.
+pub(super) fn cancelled_from_the_first_step_of_a_child(cx: &Context) -> Outcome {
+    let trace = cx.trace();
+    main(cx, async move {
+        let log = trace.clone();
+        let ended = create_task(task_group(|group| async move {
+            let theirs = group.clone();
+            let child = async move {
+                theirs.cancel();
+                endless(log, "the child").await
+            };
+            group.task()?.eager(true).spawn(child)?;
+            pending::<Done>().await
+        }))?;
+        settle_tasks().await;
+        trace.expect(["the child"])?;
+        ensure!(ended.done(), "the group waits for a child that nobody cancelled");
+        ensure_is!(ended.await, Ok(Ok(())));
+        Ok(())
+    })
+}
+
 /// As the branch of a `select!` that lost.
 pub(super) fn what_is_dropped_before_its_end_reports_them(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;

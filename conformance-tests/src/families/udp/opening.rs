@@ -179,6 +179,23 @@ pub(super) fn a_local_pair_without_names(cx: &Context) -> Outcome {
     Ok(())
 }
 
+/// A peer without a name is not the only one to whom datagrams may go.
+pub(super) fn no_name_is_no_restriction(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let directory = TempDir::new()?;
+    let path = directory.join("third");
+    let third = UnixDatagram::bind(&path)?;
+    let (near, _far) = UnixDatagram::pair()?;
+    let transport = Post::new().open(&lp, DatagramEndpoint::socket(OwnedFd::from(near)))?;
+    ensure!(transport.get_extra_info("peername").is_none(), "a peer without a name has one");
+    transport.sendto(b"to somebody else", Some(&SockAddr::unix(&path)?))?;
+    third.set_nonblocking(true)?;
+    let mut buffer = [0; 100];
+    let count = third.recv(&mut buffer)?;
+    ensure_eq!(&buffer[..count], b"to somebody else", "what the third socket got");
+    Ok(())
+}
+
 pub(super) fn a_stale_socket_is_replaced(cx: &Context) -> Outcome {
     const EADDRINUSE: i32 = 98;
     let lp = cx.new_loop()?;
