@@ -16,7 +16,8 @@ cases! {
     COMB_01 => results_in_the_order_of_the_arguments;
     COMB_02 => nothing_is_gathered_at_once;
     COMB_03 => one_task_in_several_places;
-    COMB_04 => the_first_error_ends_it_and_nothing_else, several_errors_in_one_batch;
+    COMB_04 => the_first_error_ends_it_and_nothing_else, several_errors_in_one_batch,
+        it_leaves_nothing_at_the_others;
     COMB_05 => errors_as_values_once_all_have_ended;
     COMB_06 => a_child_that_others_cancelled_is_an_error;
     COMB_07 => a_cancelled_gather_ends_with_its_last_child, cancelled_by_its_handle,

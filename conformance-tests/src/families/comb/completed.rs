@@ -218,6 +218,8 @@ pub(super) fn an_unused_timer_is_cancelled(cx: &Context) -> Outcome {
             let mut ends = as_completed([task]).timeout(ms(5 + number))?;
             future.set_result(1)?;
             while ends.next().await.is_some() {}
+            let left = inner.dump().timers;
+            ensure!(left.is_empty(), "all have ended, and a timer is left: {left:?}");
             // Dropped before its end.
             drop(as_completed([inner.create_future::<u8>()]).timeout(ms(5 + number))?);
         }

@@ -112,6 +112,22 @@ pub(super) fn the_first_error_ends_it_and_nothing_else(cx: &Context) -> Outcome 
     reports.none()
 }
 
+pub(super) fn it_leaves_nothing_at_the_others(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let other = lp.create_future::<u8>();
+    for _ in 0..10 {
+        let fails = lp.create_future::<u8>();
+        let task = lp.create_task(gather(vec![fails.clone(), other.clone()]))?;
+        run_once(&lp)?;
+        ensure_eq!(other.waiters(), 1, "callbacks while it waits");
+        fails.set_exception(Error::QueueEmpty)?;
+        ensure_is!(lp.run_until_done(&task)?, Err(Error::QueueEmpty));
+        ensure_eq!(other.waiters(), 0, "callbacks after its end");
+    }
+    ensure!(!other.done(), "the other one was cancelled");
+    Ok(())
+}
+
 pub(super) fn several_errors_in_one_batch(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
     let reports = Reports::of(&lp);
