@@ -22,7 +22,7 @@ use super::prelude::*;
 
 cases! {
     SOCK_01 => a_receive_gives_what_there_is, the_end_of_the_stream_is_empty,
-        into_a_buffer_of_the_callers;
+        into_a_buffer_of_the_callers, from_loop_to_loop;
     SOCK_02 => nothing_is_received_at_once;
     SOCK_03 => what_is_there_needs_no_suspension;
     SOCK_04 => a_blocking_socket_is_made_nonblocking, or_refused_in_debug_mode;

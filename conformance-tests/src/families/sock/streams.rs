@@ -6,6 +6,22 @@ use std::net::TcpStream;
 use super::*;
 use crate::tools::{collect, pattern, reset, socket_pair, tcp_pair};
 
+/// A socket is of no loop: each watches it for itself.
+pub(super) fn from_loop_to_loop(cx: &Context) -> Outcome {
+    let loops = [cx.new_loop()?, cx.new_loop()?];
+    let (near, far) = pair()?;
+    for (round, lp) in loops.iter().cycle().take(5).enumerate() {
+        let (theirs, near) = (lp.clone(), near.clone());
+        let task = lp.create_task(async move { theirs.sock_recv(&near, 10).await })?;
+        run_times(lp, 3)?;
+        ensure!(!task.done(), "round {round}: it did not wait");
+        rustix::io::write(far.socket(), b"x")?;
+        run_for(lp, ms(1))?;
+        ensure_eq!(lp.run_until_done(&task)??, b"x", "what came in round {round}");
+    }
+    Ok(())
+}
+
 pub(super) fn a_receive_gives_what_there_is(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
     let (near, mut far) = socket_pair()?;
