@@ -13,7 +13,7 @@ cases! {
     EXEC_01 => a_job_starts_while_the_loop_does_not_run, its_outcome_arrives_on_the_loops_thread,
         an_error_is_an_outcome_too, a_job_wakes_a_sleeping_loop;
     EXEC_02 => the_loop_turns_while_all_workers_are_busy, jobs_queue_in_order,
-        as_many_run_as_there_are_workers;
+        as_many_run_as_there_are_workers, a_worker_counts_once;
     EXEC_03 => a_panic_is_the_awaitables_error, the_worker_survives_it;
     EXEC_04 => cancelled_before_the_start_it_never_runs, cancelled_afterwards_it_runs_to_its_end,
         cancelling_the_awaiting_task_cancels_the_job,
@@ -187,6 +187,30 @@ fn as_many_run_as_there_are_workers(cx: &Context) -> Outcome {
     held[2].has_started()?;
     drop(held);
     jobs.iter().try_for_each(|job| lp.run_until_done(job))?;
+    Ok(())
+}
+
+/// One worker has nothing to do, asleep or not yet: two jobs find more than that one.
+fn a_worker_counts_once(cx: &Context) -> Outcome {
+    for round in 0..40 {
+        let lp = cx.new_loop_with(with_workers(2))?;
+        let (tell, told) = mpsc::channel();
+        let first = lp.run_in_executor(None, move || tell.send(()).is_ok())?;
+        told.recv_timeout(PATIENCE)?;
+        if round % 2 == 1 {
+            lp.run_until_done(&first)?;
+            run_for(&lp, ms(2))?;
+        }
+        let (one, job) = Gate::new();
+        let one_runs = lp.run_in_executor(None, job)?;
+        let (two, job) = Gate::new();
+        let two_runs = lp.run_in_executor(None, job)?;
+        one.has_started()?;
+        two.has_started()?;
+        drop((one, two));
+        lp.run_until_done(&one_runs)?;
+        lp.run_until_done(&two_runs)?;
+    }
     Ok(())
 }
 
