@@ -32,6 +32,7 @@ cases! {
     SRV_09 => bound_but_not_listening, never_served_and_dropped;
     SRV_10 => serving_on_return, starting_twice_is_starting_once, a_closed_server_does_not_start;
     SRV_11 => forever_serves_until_cancelled, forever_waits_for_the_connections,
+        idle_clients_do_not_hold_up_its_end, dropped_it_may_begin_again,
         forever_is_for_one_at_a_time, forever_is_not_for_a_closed_server;
     SRV_12 => close_refuses_newcomers_and_spares_the_rest, close_ends_serve_forever,
         the_address_is_free_at_once, close_is_idempotent;

@@ -108,6 +108,39 @@ pub(super) fn forever_serves_until_cancelled(cx: &Context) -> Outcome {
     Ok(())
 }
 
+pub(super) fn idle_clients_do_not_hold_up_its_end(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let record = Script::new().record();
+    let server = start(&lp, &record, local())?;
+    let _idle = TcpStream::connect(address(&server)?)?;
+    record.until(&lp, |record| record.count("made") == 1)?;
+    let task = lp.create_task(async move { server.serve_forever().await })?;
+    run_times(&lp, 2)?;
+    task.cancel();
+    settle(&lp)?;
+    record.expect(["made", "lost"])?;
+    ensure!(task.cancelled(), "it waits for a client that has nothing to say");
+    Ok(())
+}
+
+pub(super) fn dropped_it_may_begin_again(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let server = start(&lp, &Script::new().record(), local())?;
+    let serving = server.clone();
+    let task = lp.create_task(async move {
+        // As the branch of a `select!` that lost.
+        let mut first = Box::pin(serving.serve_forever());
+        std::future::poll_fn(|cx| std::task::Poll::Ready(first.as_mut().poll(cx).is_ready())).await;
+        drop(first);
+        serving.serve_forever().await
+    })?;
+    run_times(&lp, 3)?;
+    ensure!(!task.done(), "it is served by nobody, and cannot be served: {:?}", task.result());
+    server.close();
+    lp.run_until_done(&task)??;
+    Ok(())
+}
+
 pub(super) fn forever_waits_for_the_connections(cx: &Context) -> Outcome {
     const SIZE: usize = 20_000_000;
     let lp = cx.new_loop()?;
