@@ -65,7 +65,7 @@ cases! {
     TR_34 => another_protocol_from_the_next_callback, between_plain_and_buffered,
         switched_while_paused, an_old_protocol_that_panics_when_dropped;
     TR_35 => never_beyond_the_buffer, never_beyond_a_tiny_buffer, an_empty_buffer_is_an_error,
-        pausing_in_get_buffer;
+        pausing_in_get_buffer, pausing_with_each_full_buffer;
     TR_36 => addresses_outlive_the_connection, the_peers_address_outlives_a_reset;
     TR_37 => the_view_cannot_be_used_for_io;
     TR_38 => nagle_is_off_everywhere;

@@ -332,6 +332,24 @@ pub(super) fn an_empty_buffer_is_an_error(cx: &Context) -> Outcome {
     Ok(())
 }
 
+/// What is behind the pause was received already, and the end with it.
+pub(super) fn pausing_with_each_full_buffer(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (near, mut far) = tcp_pair()?;
+    let record =
+        Script::new().buffer(|_| 4).updated(|record| record.transport().pause_reading()).record();
+    let transport = record.attach_buffered(&lp, near)?;
+    far.write_all(b"0123456789")?;
+    drop(far);
+    for count in [4, 8, 10] {
+        settle(&lp)?;
+        ensure_eq!(record.bytes(), b"0123456789"[..count], "what was received so far");
+        transport.resume_reading();
+    }
+    record.until_lost(&lp)?;
+    record.expect(["made", "data", "eof", "lost"])
+}
+
 pub(super) fn pausing_in_get_buffer(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
     let (near, mut far) = tcp_pair()?;
