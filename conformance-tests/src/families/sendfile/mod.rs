@@ -31,7 +31,8 @@ cases! {
     SENDFILE_07 => a_peer_that_vanishes_is_an_error, over_a_socket_too,
         an_abort_ends_the_transfer, ended_inside_the_abort;
     SENDFILE_08 => a_closing_transport_is_refused, wrong_arguments_are_refused;
-    SENDFILE_09 => cancelling_leaves_the_transport_usable, and_a_socket;
+    SENDFILE_09 => cancelling_leaves_the_transport_usable, and_a_socket,
+        its_protocol_learns_that_writing_is_paused;
 }
 
 /// More than one read of the fallback, and more than the buffers of a clogged connection take.

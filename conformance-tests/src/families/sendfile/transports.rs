@@ -268,6 +268,35 @@ pub(super) fn other_transports_are_written_to(cx: &Context) -> Outcome {
     Ok(())
 }
 
+/// Cancelled while the transport is paused: its protocol is back, and waits until it may write again.
+pub(super) fn its_protocol_learns_that_writing_is_paused(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (file, bytes) = file()?;
+    let (read, write) = pipe()?;
+    let record = Script::new().record();
+    let transport = write_pipe(&lp, &record, write)?;
+    let task = lp.create_task(lp.sendfile(&transport, file.clone().into()))?;
+    let theirs = transport.clone();
+    lp.run_until_complete(async move {
+        // The pipe is full, and a piece of the file is read by another thread.
+        while theirs.get_write_buffer_size() == 0 {
+            anyloop_api::sleep(ms(1)).await;
+        }
+    })?;
+    record.expect(["made"])?;
+    task.cancel();
+    ensure_is!(lp.run_until_done(&task), Err(Error::Cancelled(_)));
+    record.expect(["made", "pause"])?;
+    let sent = position(&file)? as usize;
+    let received = read_all(read);
+    record.until(&lp, |record| record.count("resume") == 1)?;
+    transport.close();
+    record.until_lost(&lp)?;
+    record.expect(["made", "pause", "resume", "lost"])?;
+    ensure!(join(received)?? == bytes[..sent], "other bytes came than the position says");
+    Ok(())
+}
+
 pub(super) fn or_it_is_refused(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
     let (file, _) = file()?;
