@@ -4,6 +4,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+static NEXT: AtomicUsize = AtomicUsize::new(0);
+
+fn numbered(number: usize) -> PathBuf {
+    std::env::temp_dir().join(format!("al-{}-{number}", std::process::id()))
+}
+
 /// A directory of the case's own, removed with everything in it when dropped.
 #[derive(Debug)]
 pub struct TempDir(PathBuf);
@@ -14,11 +20,14 @@ impl TempDir {
     /// # Errors
     /// Those of the operating system.
     pub fn new() -> io::Result<Self> {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("al-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir(&path)?;
-        Ok(Self(path))
+        loop {
+            let path = numbered(NEXT.fetch_add(1, Ordering::Relaxed));
+            match std::fs::create_dir(&path) {
+                // A process that had our number before us was killed.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => return made.map(|()| Self(path)),
+            }
+        }
     }
 
     /// Where it is.
@@ -43,6 +52,20 @@ impl Drop for TempDir {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn leftovers_are_in_nobodys_way() -> io::Result<()> {
+        let next = NEXT.load(Ordering::Relaxed);
+        let mut leftovers = Vec::new();
+        for path in (next..next + 20).map(numbered) {
+            if std::fs::create_dir(&path).is_ok() {
+                leftovers.push(TempDir(path));
+            }
+        }
+        let new = TempDir::new()?;
+        assert!(leftovers.iter().all(|leftover| leftover.path() != new.path()));
+        Ok(())
+    }
 
     #[test]
     fn nothing_is_left() -> io::Result<()> {
