@@ -122,7 +122,12 @@ pub(crate) fn register_local(id: u64, ready: &Rc<Ready>) {
 pub(crate) fn unregister_local(id: u64) {
     let removed = LOCAL.with(|local| {
         let mut local = local.borrow_mut();
-        local.iter().position(|(mine, _)| *mine == id).map(|at| local.remove(at))
+        let removed = local.iter().position(|(mine, _)| *mine == id).map(|at| local.remove(at));
+        if local.is_empty() {
+            // The thread may end.
+            *local = Vec::new();
+        }
+        removed
     });
     drop(removed);
 }
