@@ -80,8 +80,8 @@ impl ServerState {
         }
     }
 
-    /// One connection from the kernel: a protocol of its own, or a report (SRV-17).
-    /// Serves a connection; its peer, if accepting told it.
+    /// One connection from the kernel, with its peer if accepting told it: a protocol of its own, or a report
+    /// (SRV-17).
     fn accepted(&self, fd: OwnedFd, peer: Option<SockAddr>) {
         let (Some(base), Some(this)) = (self.base.upgrade(), self.this.upgrade()) else { return };
         let make = || self.context.clone().run(|| (self.factory)());

@@ -54,8 +54,8 @@ impl Stream {
         self.release();
         drop(self.take_held());
         self.voice.end();
-        if let Some((server, index)) = &self.server {
-            server.detach(*index);
+        if let Some((server, index)) = self.server.take() {
+            server.detach(index);
         }
     }
 
@@ -65,6 +65,7 @@ impl Stream {
         self.release();
         self.voice.end();
         drop((self.out.take(), self.take_held()));
+        drop(self.server.take());
     }
 
     fn release(&self) {

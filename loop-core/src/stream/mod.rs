@@ -93,7 +93,8 @@ pub(crate) struct Stream {
     rare: Cell<Option<Box<Rare>>>,
     /// Asked for at the beginning, for a reset makes the kernel forget it.
     peer: Name,
-    server: Option<(Rc<ServerState>, usize)>,
+    /// Until it is lost: the server's factory may lead back to whoever holds the transport.
+    server: Cell<Option<(Rc<ServerState>, usize)>>,
 }
 
 impl Stream {
@@ -122,10 +123,10 @@ impl Stream {
             in_flight: Cell::new(0),
             rare: Cell::default(),
             peer,
-            server: server.map(|server| {
+            server: Cell::new(server.map(|server| {
                 let index = server.attach(this.clone());
                 (server, index)
-            }),
+            })),
         });
         base.sources.fill(stream.socket.key(), stream.clone());
         Ok(stream)

@@ -51,7 +51,7 @@ cases! {
     SRV_22 => closed_while_accepting, closed_by_the_first_of_many;
     SRV_23 => accepted_sockets_are_nonblocking_and_close_on_exec;
     SRV_24 => in_the_order_of_the_queue;
-    SRV_25 => nobody_needs_to_hold_it;
+    SRV_25 => nobody_needs_to_hold_it, over_it_holds_nobody;
     SRV_26 => a_bound_socket_is_used, a_listening_socket_is_used;
     SRV_27 => an_adopted_connection_is_nobodys_client, only_streams_are_adopted;
 }

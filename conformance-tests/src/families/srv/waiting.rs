@@ -232,3 +232,25 @@ pub(super) fn a_waiter_may_end_inside_close(cx: &Context) -> Outcome {
     ensure_eq!(told.get(), 1, "waiters that were told");
     Ok(())
 }
+
+/// A protocol that keeps its transport is kept by the server's factory: when all is over, none of it keeps the
+/// others.
+pub(super) fn over_it_holds_nobody(cx: &Context) -> Outcome {
+    for with_the_loop in [false, true] {
+        let lp = cx.new_loop()?;
+        let held = Rc::new(());
+        let inside = held.clone();
+        let record = Script::new().lost(move |_| drop(inside.clone())).record();
+        let (server, clients) = with_clients(&lp, &record, 1)?;
+        if !with_the_loop {
+            drop(clients);
+            record.until_lost(&lp)?;
+            server.close();
+            settle(&lp)?;
+        }
+        lp.close()?;
+        drop((server, record, lp));
+        ensure_eq!(Rc::strong_count(&held), 1, "holders, by the loop's close: {with_the_loop}");
+    }
+    Ok(())
+}
