@@ -9,12 +9,11 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 use std::time::Instant;
 
+use anyloop_core::returns;
 use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, squeue};
 
 pub(crate) use self::wait::Waited;
-use anyloop_core::returns;
-
 use crate::config::Config;
 use crate::kind::Kind;
 use crate::owner::ThreadMark;

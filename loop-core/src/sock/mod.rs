@@ -23,7 +23,7 @@ pub(crate) use self::fds::{recv_fds, send_fds};
 pub(crate) use self::receive::{recv, recv_into, recvfrom, recvfrom_into, recvfrom_once, recvmmsg};
 pub(crate) use self::send::{SEND_FLAGS, sendall, sendto, sendto_once};
 use crate::base::BaseLoop;
-use crate::returns;
+use crate::returns::retry_on_intr;
 use crate::watcher::Watcher;
 
 /// One operation in progress.
@@ -73,11 +73,8 @@ impl Operation {
         mut call: impl FnMut(&Sock) -> Result<T, Errno>,
     ) -> Result<T> {
         loop {
-            let result = call(self.sock());
-            returns::refill();
-            match result {
+            match retry_on_intr(|| call(self.sock())) {
                 Ok(value) => return Ok(value),
-                Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => self.ready().await?,
                 Err(error) => return Err(self.fail(error)),
             }
