@@ -5,10 +5,11 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs::{FileType, Metadata};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use anyloop_api::{Error, Result};
 
+use super::lock;
 use crate::threads::to_thread;
 
 /// Entries that one trip to the pool brings.
@@ -61,12 +62,12 @@ impl ReadDir {
     /// # Cancel safety
     /// No entry is lost.
     pub async fn next(&mut self) -> Result<Option<DirEntry>> {
-        if let Some(known) = self.listing.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(known) = lock(&self.listing).take() {
             return known;
         }
         let (listing, path) = (self.listing.clone(), self.path.clone());
         let next = to_thread(move || {
-            let mut listing = listing.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut listing = lock(&listing);
             // A call that was cancelled may have filled it already.
             listing.take().unwrap_or_else(|| {
                 listing.fill(&path);

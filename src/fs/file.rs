@@ -6,14 +6,14 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use anyloop_api::{Error, EventLoopExt, LoopRef, Result};
 
-use super::OpenOptions;
 use super::content::{Content, Way};
 use super::reading::Reading;
 use super::serial::{Serial, Turn};
+use super::{OpenOptions, lock};
 
 /// An open file; a cheap handle, clones name the same file with the same position.
 ///
@@ -30,10 +30,6 @@ pub struct File {
     content: Arc<Mutex<Option<Content>>>,
     /// A regular file: with positions, and no calls that wait for somebody.
     regular: bool,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl File {

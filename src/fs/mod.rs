@@ -42,7 +42,7 @@ mod serial;
 use std::fs::{Metadata, Permissions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyloop_api::{Error, Result};
 
@@ -75,6 +75,11 @@ async fn call_on_two<T: Send + 'static>(
     let theirs = paths.clone();
     let done = to_thread(move || function(&theirs.0, &theirs.1)).await;
     outcome(done, || format!("{operation} {:?} to {:?}", paths.0, paths.1))
+}
+
+/// A panic inside leaves nothing half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What came of a call in the pool; `what` names the operation and its object.

@@ -1,11 +1,12 @@
 //! A read whose bytes are not in memory: the loop brings them, and the call is made again.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use anyloop_api::{EventLoopExt, LoopFuture, LoopRef, Result};
 
 use super::content::{Content, Missing, Way};
+use super::lock;
 use super::serial::Turn;
 
 /// A read in progress. Nothing of it counts until its future has the value, so a cancelled one has read
@@ -41,7 +42,7 @@ where
 
     fn bring(self, lp: &LoopRef, missing: Missing) {
         let file = {
-            let content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
+            let content = lock(&self.content);
             content.as_ref().map(|content| content.file.clone())
         };
         let Some(file) = file else { return self.end(Ok(None)) };
@@ -66,7 +67,7 @@ where
             Err(error) => return self.end(Err(error)),
         };
         let read = {
-            let mut content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut content = lock(&self.content);
             content.as_mut().map(|content| {
                 let read = (self.read)(content, &mut Way::AtOnce(&mut arrived));
                 (read, content.missing())

@@ -1,9 +1,11 @@
 //! One call after the other.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use anyloop_api::{Executor, Job, LoopRef, Result};
+
+use super::lock;
 
 /// An executor over the running loop's pool that occupies one thread of it at most, so that jobs keep
 /// their order.
@@ -21,10 +23,6 @@ impl std::fmt::Debug for Queue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Queue({} jobs)", self.jobs.len())
     }
-}
-
-fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
-    queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Executor for Serial {
@@ -68,7 +66,7 @@ impl Drop for Turn {
         let serving = Arc::new(Mutex::new(Some(Serving(Some(self.0.clone())))));
         let theirs = serving.clone();
         let serve = move || {
-            let serving = theirs.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let serving = lock(&theirs).take();
             if let Some(serving) = serving {
                 serving.run();
             }
