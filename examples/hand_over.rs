@@ -175,7 +175,7 @@ pub(crate) async fn accept(listener: TcpListener, workers: Rc<Workers>) -> Resul
                 }
             }
             // Of one connection, or there is no descriptor left: others are still to come.
-            Err(error @ Error::Os { .. }) => {
+            Err(error @ Error::Os(_)) => {
                 eprintln!("accept: {error}");
                 sleep(Duration::from_millis(100)).await;
             }

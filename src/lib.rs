@@ -145,14 +145,14 @@ pub use anyloop_api::{
     AddrInfo, AddrInfoFlags, AnyProtocol, AnyTask, BackendDescriptor, Bind, BufferedProtocol,
     CallbackId, CancelScope, Cancelled, CatchCancel, Completion, Connect, Context, ContextVar,
     Dump, EagerTaskFactory, Ending, Error, ErrorGroup, EventLoop, EventLoopExt, EventLoopPolicy,
-    ExceptionHandler, Executor, ExtraInfo, Family, Handle, Interrupt, Job, JoinHandle,
-    LocalBoxFuture, Lookup, LookupError, LoopConfig, LoopFuture, LoopInstant, LoopRef, LoopState,
-    NameInfoFlags, Observer, Panic, Protocol, ProtocolFactory, RemoteCall, RemoteHandle, Report,
-    Result, Server, Severity, Shared, SharedError, SharedExecutor, SharedTask, Shield, Shieldable,
-    Sleep, Snapshot, SocketKind, SocketView, Task, TaskBuilder, TaskFactory, TaskInfo, TaskOptions,
-    TaskState, Text, TimerHandle, Transport, Uncancellable, WeakLoop, YieldNow, catch_cancel,
-    current_task, on_cancel, raise_interrupt, shield, sleep, sleep_until, uncancellable,
-    with_cleanup, yield_now,
+    ExceptionHandler, Executor, ExtraInfo, Family, Handle, IncompleteRead, Interrupt, Job,
+    JoinHandle, LimitOverrun, LocalBoxFuture, Lookup, LookupError, LoopConfig, LoopFuture,
+    LoopInstant, LoopRef, LoopState, NameInfoFlags, Observer, OsError, Panic, Protocol,
+    ProtocolFactory, RemoteCall, RemoteHandle, Report, Result, Server, Severity, Shared,
+    SharedError, SharedExecutor, SharedTask, Shield, Shieldable, Sleep, Snapshot, SocketKind,
+    SocketView, Task, TaskBuilder, TaskFactory, TaskInfo, TaskOptions, TaskState, Text,
+    TimerHandle, Transport, Uncancellable, WeakLoop, YieldNow, catch_cancel, current_task,
+    on_cancel, raise_interrupt, shield, sleep, sleep_until, uncancellable, with_cleanup, yield_now,
 };
 // Parts of a dump.
 pub use anyloop_api::{Executing, TimerInfo};

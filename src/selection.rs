@@ -156,7 +156,7 @@ fn automatic(exclude: &[String], config: &LoopConfig) -> Result<(Selection, Loop
         let mut chosen = Selection { backend, reason: Reason::Automatic, found, passed_over };
         match chosen.open(config) {
             Ok(lp) => return Ok((chosen, lp)),
-            Err(error @ (Error::Os { .. } | Error::Unavailable(_))) => {
+            Err(error @ (Error::Os(_) | Error::Unavailable(_))) => {
                 chosen.passed_over.push((backend.name, error.to_string()));
                 passed_over = chosen.passed_over;
                 failure.get_or_insert(error);

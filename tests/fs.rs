@@ -161,7 +161,7 @@ impl Drop for Scratch {
 
 fn kind<T>(result: Result<T>) -> Option<ErrorKind> {
     match result {
-        Err(error @ Error::Os { .. }) => Some(error.io_kind()),
+        Err(error @ Error::Os(_)) => Some(error.io_kind()),
         _ => None,
     }
 }

@@ -26,7 +26,6 @@ mod dump;
 mod endpoint;
 mod entries;
 mod error;
-mod error_debug;
 mod event_loop;
 mod event_loop_ext;
 mod executor;
@@ -88,7 +87,10 @@ pub use datagram::{
 pub use datagrams::Datagrams;
 pub use dump::{Activity, Dump, Executing, TaskInfo, TaskState, TimerInfo};
 pub use endpoint::Endpoint;
-pub use error::{Cancelled, Error, ErrorGroup, Interrupt, Panic, Result, SharedError, Text};
+pub use error::{
+    Cancelled, Error, ErrorGroup, IncompleteRead, Interrupt, LimitOverrun, OsError, Panic, Result,
+    SharedError, Text,
+};
 pub use event_loop::{EventLoop, ProtocolFactory};
 pub use event_loop_ext::EventLoopExt;
 pub use executor::{Executor, Job, SharedExecutor};

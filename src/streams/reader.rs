@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use anyloop_api::{Error, Result, Transport};
+use anyloop_api::{Error, IncompleteRead, Result, Transport};
 use futures_io::AsyncRead;
 
 use super::incoming::Incoming;
@@ -117,7 +117,7 @@ impl StreamReader {
         reading::wait(&self.0, "read_exact", n).await?;
         let bytes = self.incoming().take(n);
         if bytes.len() < n {
-            return Err(Error::IncompleteRead { partial: bytes, expected: Some(n) });
+            return Err(IncompleteRead::new("read_exact", bytes, Some(n)).into());
         }
         Ok(bytes)
     }
@@ -156,10 +156,10 @@ impl StreamReader {
     pub async fn read_line(&self) -> Result<Vec<u8>> {
         match reading::find_separator(&self.0, &[b"\n"], "read_line").await {
             Ok(count) => Ok(self.incoming().take(count)),
-            Err(Error::IncompleteRead { partial, .. }) => Ok(partial),
-            Err(Error::LimitOverrun { message, consumed }) => {
-                self.incoming().drop_line(consumed);
-                Err(Error::InvalidArg(message))
+            Err(Error::IncompleteRead(read)) => Ok(read.partial),
+            Err(Error::LimitOverrun(overrun)) => {
+                self.incoming().drop_line(overrun.consumed);
+                Err(Error::InvalidArg(overrun.message))
             }
             Err(error) => Err(error),
         }

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use anyloop_api::{Error, Result, clear_waiter, set_waiter};
+use anyloop_api::{Error, IncompleteRead, LimitOverrun, Result, clear_waiter, set_waiter};
 
 use super::buffer::find;
 use super::incoming::Incoming;
@@ -184,7 +184,7 @@ pub(super) async fn find_separator<S: AsRef<[u8]>>(
         }
         if incoming.ended() {
             let partial = incoming.take(len);
-            return Err(Error::IncompleteRead { partial, expected: None });
+            return Err(IncompleteRead::new(operation, partial, None).into());
         }
         wait(stream, operation, len + 1).await?;
     }
@@ -192,5 +192,5 @@ pub(super) async fn find_separator<S: AsRef<[u8]>>(
 
 #[cold]
 fn overrun(operation: &str, what: &str, consumed: usize) -> Error {
-    Error::LimitOverrun { message: format!("{operation}: {what}").into(), consumed }
+    LimitOverrun::new(format!("{operation}: {what}"), consumed).into()
 }

@@ -86,7 +86,7 @@ pub use crate::streams::tls::{
 #[must_use]
 pub fn rustls_error(error: &Error) -> Option<&rustls::Error> {
     match error {
-        Error::Os { source, .. } => source.get_ref()?.downcast_ref(),
+        Error::Os(refused) => refused.io_error().get_ref()?.downcast_ref(),
         _ => None,
     }
 }

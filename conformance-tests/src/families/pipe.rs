@@ -266,7 +266,7 @@ fn a_writer_with_something_left_breaks(cx: &Context) -> Outcome {
         drop(there);
         record.until_lost(&lp)?;
         let error = record.error();
-        ensure_is!(&error, Some(Error::Os { .. }));
+        ensure_is!(&error, Some(Error::Os(_)));
         let broken = error.as_ref().is_some_and(|error| error.raw_os_error() == Some(EPIPE));
         ensure!(broken, "another error than a broken pipe: {error:?}");
         ensure_eq!(transport.get_write_buffer_size(), 0, "bytes still buffered");

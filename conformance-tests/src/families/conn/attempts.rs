@@ -101,7 +101,7 @@ pub(super) fn one_error_as_it_is(cx: &Context) -> Outcome {
 
 /// It is the system's error, and names these addresses.
 fn check_refused(error: &Error, addresses: &[SocketAddr]) -> Outcome {
-    ensure_is!(error, Error::Os { .. });
+    ensure_is!(error, Error::Os(_));
     ensure_eq!(error.io_kind(), ErrorKind::ConnectionRefused, "the kind of {error:?}");
     ensure!(error.raw_os_error().is_some(), "the system's code is lost: {error:?}");
     let text = error.to_string();
@@ -126,7 +126,7 @@ pub(super) fn different_errors_each_named(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
     let (closed, _bound) = refusing::<3>()?;
     let error = failed(connect(&lp, &Script::new().record(), Connect::to_any(closed))?)?;
-    ensure_is!(&error, Error::Os { .. });
+    ensure_is!(&error, Error::Os(_));
     let text = error.to_string();
     for address in closed {
         ensure!(text.contains(&address.to_string()), "{address} is not named: {text}");
@@ -271,7 +271,7 @@ pub(super) fn one_of_the_other_family_is_an_error(cx: &Context) -> Outcome {
     let (_listener, at) = listener()?;
     let to = Connect::from(at).local_addr("::1", 0);
     let error = failed(connect(&lp, &Script::new().record(), to)?)?;
-    ensure_is!(&error, Error::Os { .. });
+    ensure_is!(&error, Error::Os(_));
     // But only an error of that attempt.
     let Ok(six) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) else {
         return Err(Failure::skip("no IPv6"));
@@ -293,7 +293,7 @@ pub(super) fn one_that_cannot_be_bound_is_an_error(cx: &Context) -> Outcome {
     for (host, port) in [("192.0.2.1", 0), ("127.0.0.1", taken.local_addr()?.port())] {
         let to = Connect::from(at).local_addr(host, port);
         let error = failed(connect(&lp, &Script::new().record(), to)?)?;
-        ensure_is!(&error, Error::Os { .. });
+        ensure_is!(&error, Error::Os(_));
         ensure!(error.raw_os_error().is_some(), "the system's code is lost: {error:?}");
         ensure!(error.to_string().contains(host), "the address is not named: {error}");
         ensure_eq!(open_descriptors(), before, "descriptors after the failure");
@@ -327,11 +327,11 @@ pub(super) fn no_address_is_an_error(cx: &Context) -> Outcome {
     let (_listener, at) = listener()?;
     let record = Script::new().record();
     for to in [Connect::to_any([]), Connect::to_any([at]).family(Family::Inet6)] {
-        ensure_is!(failed(connect(&lp, &record, to)?)?, Error::Os { .. });
+        ensure_is!(failed(connect(&lp, &record, to)?)?, Error::Os(_));
     }
     // The resolver's way of having no address of a family.
     let to = Connect::to("127.0.0.1", at.port()).family(Family::Inet6);
-    ensure_is!(failed(connect(&lp, &record, to)?)?, Error::Os { .. });
+    ensure_is!(failed(connect(&lp, &record, to)?)?, Error::Os(_));
     record.expect([])
 }
 

@@ -346,7 +346,7 @@ pub(super) fn a_peer_that_does_not_read_fills_no_memory(cx: &Context) -> Outcome
     let grown = resident_memory()?.saturating_sub(before);
     ensure!(grown <= ALLOWED, "the process has grown by {grown} bytes");
     transport.abort();
-    ensure_is!(lp.run_until_done(&task)?, Err(Error::Os { .. }));
+    ensure_is!(lp.run_until_done(&task)?, Err(Error::Os(_)));
     Ok(record.until_lost(&lp)?)
 }
 

@@ -293,7 +293,7 @@ pub(super) fn unless_it_is_the_only_one(cx: &Context) -> Outcome {
     let Err(error) = lp.run_until_complete(made)? else {
         return Err(Failure::new("bound an address that this machine does not have"));
     };
-    ensure_is!(&error, Error::Os { .. });
+    ensure_is!(&error, Error::Os(_));
     ensure!(error.to_string().contains(NOWHERE), "the address is not named: {error}");
     Ok(())
 }

@@ -93,7 +93,7 @@ fn a_loop_of_writes_ends(cx: &Context) -> Outcome {
         }
         Ok(())
     })?;
-    ensure_is!(outcome, Err(Error::Os { .. }));
+    ensure_is!(outcome, Err(Error::Os(_)));
     // A stream that is closed by ourselves is no better.
     let (near, _far) = tcp_pair()?;
     let (_, writer) = attach(&lp, near, 64)?;

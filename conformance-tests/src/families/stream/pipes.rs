@@ -42,8 +42,8 @@ fn a_pipe_is_read_as_a_stream(cx: &Context) -> Outcome {
     drop(write);
     lp.run_until_complete(async move {
         match reader.read_exact(5).await {
-            Err(Error::IncompleteRead { partial, expected: Some(5) }) => {
-                ensure_eq!(partial, b"rest", "what the error holds");
+            Err(Error::IncompleteRead(read)) if read.expected == Some(5) => {
+                ensure_eq!(read.partial, b"rest", "what the error holds");
             }
             other => return Err(Failure::new(format!("at the end: {other:?}"))),
         }

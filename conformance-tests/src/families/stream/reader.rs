@@ -81,8 +81,8 @@ fn exactly_n_or_incomplete(cx: &Context) -> Outcome {
         ensure_eq!(reader.read_exact(10).await?, b"0123456789", "more than the limit");
         reader.feed_eof();
         match reader.read_exact(10).await {
-            Err(Error::IncompleteRead { partial, expected: Some(10) }) => {
-                ensure_eq!(partial, b"abc", "what the error holds");
+            Err(Error::IncompleteRead(read)) if read.expected == Some(10) => {
+                ensure_eq!(read.partial, b"abc", "what the error holds");
             }
             other => return Err(Failure::new(format!("at the end: {other:?}"))),
         }
@@ -132,8 +132,8 @@ fn the_rest_comes_with_the_error(cx: &Context) -> Outcome {
         reader.feed_eof();
         ensure_eq!(reader.read_until(&[";"]).await?, b"one;", "complete, although it is the end");
         match reader.read_until(&[";"]).await {
-            Err(Error::IncompleteRead { partial, expected: None }) => {
-                ensure_eq!(partial, b"rest", "what the error holds");
+            Err(Error::IncompleteRead(read)) if read.expected.is_none() => {
+                ensure_eq!(read.partial, b"rest", "what the error holds");
             }
             other => return Err(Failure::new(format!("at the end: {other:?}"))),
         }
@@ -148,13 +148,13 @@ fn over_the_limit_the_data_stays(cx: &Context) -> Outcome {
         reader.feed_data(b"1234;56789;")?;
         ensure_eq!(reader.read_until(&[";"]).await?, b"1234;", "the separator does not count");
         let found = reader.read_until(&[";"]).await;
-        ensure_is!(found, Err(Error::LimitOverrun { consumed: 5, .. }));
+        ensure_is!(found, Err(Error::LimitOverrun(overrun)) if overrun.consumed == 5);
         ensure_eq!(reader.buffered(), 6, "bytes that stay");
         ensure_eq!(reader.read_exact(6).await?, b"56789;", "the bytes that stay");
         reader.feed_data(b"123456")?;
         // The last byte may be the first of the separator.
         let found = reader.read_until(&["ab"]).await;
-        ensure_is!(found, Err(Error::LimitOverrun { consumed: 5, .. }));
+        ensure_is!(found, Err(Error::LimitOverrun(overrun)) if overrun.consumed == 5);
         ensure_eq!(reader.buffered(), 6, "bytes that stay without a separator");
         Ok(())
     })

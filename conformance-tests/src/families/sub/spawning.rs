@@ -33,7 +33,7 @@ fn fails(cx: &Context, command: impl Fn() -> Command, kind: ErrorKind) -> Outcom
     let before = open_descriptors();
     for _ in 0..20 {
         match start()? {
-            Err(error @ Error::Os { .. }) if error.io_kind() == kind => {}
+            Err(error @ Error::Os(_)) if error.io_kind() == kind => {}
             Err(error) => return Err(Failure::new(format!("not {kind:?}: {error:?}"))),
             Ok(_) => return Err(Failure::new("it was started")),
         }

@@ -1,27 +1,36 @@
-//! The one error type of the contract, cancellation, and what a panic leaves behind.
+//! The one error type of the contract.
 
-use std::any::Any;
-use std::borrow::Cow;
+mod cancelled;
+mod debug;
+mod group;
+mod os;
+mod panic;
+mod read;
+mod text;
+
 use std::error::Error as StdError;
-use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::lookup::LookupError;
+
+pub use cancelled::{Cancelled, Interrupt};
+pub use group::ErrorGroup;
+pub use os::OsError;
+pub use panic::Panic;
+pub use read::{IncompleteRead, LimitOverrun};
+pub use text::Text;
 
 /// `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The text of an error: names the operation and the object.
-pub type Text = Cow<'static, str>;
-
 /// An error of user code, shared by everybody who awaits the same future.
-pub type SharedError = Arc<dyn StdError + Send + Sync>;
+pub type SharedError = Arc<Box<dyn StdError + Send + Sync>>;
 
 /// Every way in which a loop operation fails.
 ///
 /// Misuse is a value of this type, never a panic. Cheap to clone, because one failed future may have
-/// many awaiters.
+/// many awaiters; two words, because every result has room for one, and is moved by whoever awaits it.
 #[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -50,13 +59,8 @@ pub enum Error {
     #[error("{0}")]
     Usage(Text),
     /// The operating system refused.
-    #[error("{operation}: {source}")]
-    Os {
-        /// What was attempted, on which object.
-        operation: Text,
-        /// The operating system's answer.
-        source: Arc<io::Error>,
-    },
+    #[error(transparent)]
+    Os(#[from] OsError),
     /// [`EventLoop::interrupt`](crate::EventLoop::interrupt) ended the run.
     #[error(transparent)]
     Interrupt(#[from] Interrupt),
@@ -73,21 +77,11 @@ pub enum Error {
     #[error(transparent)]
     Group(#[from] ErrorGroup),
     /// The stream ended before everything asked for had arrived.
-    #[error("{} bytes read before the end of the stream{}", partial.len(), match expected { Some(n) => format!(", {n} expected"), None => String::new() })]
-    IncompleteRead {
-        /// What did arrive.
-        partial: Vec<u8>,
-        /// How much was wanted; `None` when reading up to a separator.
-        expected: Option<usize>,
-    },
+    #[error(transparent)]
+    IncompleteRead(Box<IncompleteRead>),
     /// A separator was not found within the limit of the stream.
-    #[error("{message}")]
-    LimitOverrun {
-        /// What happened.
-        message: Text,
-        /// How many buffered bytes can be skipped to get past the offending part.
-        consumed: usize,
-    },
+    #[error(transparent)]
+    LimitOverrun(Box<LimitOverrun>),
     /// A queue without items was asked for one at once.
     #[error("the queue is empty")]
     QueueEmpty,
@@ -136,12 +130,12 @@ impl Error {
 
     /// A failure of the operating system during `operation`.
     pub fn os(operation: impl Into<Text>, source: io::Error) -> Self {
-        Self::Os { operation: operation.into(), source: Arc::new(source) }
+        OsError::new(operation, source).into()
     }
 
     /// An error of user code.
     pub fn failed(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self::Failed(Arc::from(error.into()))
+        Self::Failed(Arc::new(error.into()))
     }
 
     /// Whatever error user code returned; one of ours, and what is one of its variants, stays what it is.
@@ -161,7 +155,7 @@ impl Error {
             .or_else(ours::<ErrorGroup>)
             .or_else(ours::<Interrupt>)
             .or_else(ours::<Panic>)
-            .unwrap_or_else(|error| Self::Failed(Arc::from(error)))
+            .unwrap_or_else(|error| Self::Failed(Arc::new(error)))
     }
 
     /// The error of user code inside, if it is an `E`.
@@ -183,7 +177,7 @@ impl Error {
     #[must_use]
     pub fn raw_os_error(&self) -> Option<i32> {
         match self {
-            Self::Os { source, .. } => source.raw_os_error(),
+            Self::Os(refused) => refused.io_error().raw_os_error(),
             _ => None,
         }
     }
@@ -192,8 +186,9 @@ impl Error {
     #[must_use]
     pub fn lookup_code(&self) -> Option<i32> {
         match self {
-            Self::Os { source, .. } => {
-                source.get_ref()?.downcast_ref::<LookupError>().map(LookupError::code)
+            Self::Os(refused) => {
+                let source = refused.io_error().get_ref()?;
+                source.downcast_ref::<LookupError>().map(LookupError::code)
             }
             _ => None,
         }
@@ -203,14 +198,26 @@ impl Error {
     #[must_use]
     pub fn io_kind(&self) -> io::ErrorKind {
         match self {
-            Self::Os { source, .. } => source.kind(),
+            Self::Os(refused) => refused.io_error().kind(),
             Self::TimedOut(_) => io::ErrorKind::TimedOut,
             Self::InvalidArg(_) | Self::WrongType(_) => io::ErrorKind::InvalidInput,
-            Self::IncompleteRead { .. } => io::ErrorKind::UnexpectedEof,
-            Self::LimitOverrun { .. } => io::ErrorKind::InvalidData,
+            Self::IncompleteRead(_) => io::ErrorKind::UnexpectedEof,
+            Self::LimitOverrun(_) => io::ErrorKind::InvalidData,
             Self::SendfileUnavailable(_) | Self::Unavailable(_) => io::ErrorKind::Unsupported,
             _ => io::ErrorKind::Other,
         }
+    }
+}
+
+impl From<IncompleteRead> for Error {
+    fn from(read: IncompleteRead) -> Self {
+        Self::IncompleteRead(Box::new(read))
+    }
+}
+
+impl From<LimitOverrun> for Error {
+    fn from(overrun: LimitOverrun) -> Self {
+        Self::LimitOverrun(Box::new(overrun))
     }
 }
 
@@ -229,156 +236,15 @@ impl From<Error> for io::Error {
     }
 }
 
-/// Several failures at once (Python's `ExceptionGroup`).
-#[derive(Clone, Debug)]
-pub struct ErrorGroup {
-    message: Text,
-    errors: Arc<[Error]>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl ErrorGroup {
-    /// Groups `errors` under one message.
-    pub fn new(message: impl Into<Text>, errors: Vec<Error>) -> Self {
-        Self { message: message.into(), errors: errors.into() }
-    }
-
-    /// The errors, in the order in which they happened.
-    #[must_use]
-    pub fn errors(&self) -> &[Error] {
-        &self.errors
-    }
-
-    /// The first error.
-    #[must_use]
-    pub fn first(&self) -> Option<&Error> {
-        self.errors.first()
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn a_result_is_two_words() {
+        assert_eq!(size_of::<Error>(), 16);
+        assert_eq!(size_of::<Result<()>>(), 16);
+        assert_eq!(size_of::<std::task::Poll<Result<u32>>>(), 16);
     }
 }
-
-impl fmt::Display for ErrorGroup {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({} errors", self.message, self.errors.len())?;
-        for (i, error) in self.errors.iter().enumerate() {
-            write!(f, "{} {error}", if i == 0 { ":" } else { ";" })?;
-        }
-        f.write_str(")")
-    }
-}
-
-impl StdError for ErrorGroup {}
-
-/// Says that what was awaited has been cancelled, with the reason given, if any.
-///
-/// A task's *own* cancellation never appears as this value in the middle of its body: the innermost
-/// [`catch_cancel`](crate::catch_cancel) scope yields it, and without a scope the body is dropped.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Cancelled {
-    message: Option<Arc<str>>,
-}
-
-impl Cancelled {
-    /// Without a reason.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { message: None }
-    }
-
-    /// With a reason.
-    #[must_use]
-    pub fn with_message(message: impl Into<Arc<str>>) -> Self {
-        Self { message: Some(message.into()) }
-    }
-
-    /// The reason given to `cancel_with`.
-    #[must_use]
-    pub fn message(&self) -> Option<&str> {
-        self.message.as_deref()
-    }
-}
-
-impl fmt::Display for Cancelled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.message {
-            Some(message) => write!(f, "cancelled: {message}"),
-            None => f.write_str("cancelled"),
-        }
-    }
-}
-
-impl StdError for Cancelled {}
-
-/// A request to leave the loop at once (what `KeyboardInterrupt` is to asyncio).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Interrupt {
-    reason: Arc<str>,
-}
-
-impl Interrupt {
-    /// With the reason that `run_*` will report.
-    #[must_use]
-    pub fn new(reason: impl Into<Arc<str>>) -> Self {
-        Self { reason: reason.into() }
-    }
-
-    /// Why.
-    #[must_use]
-    pub fn reason(&self) -> &str {
-        &self.reason
-    }
-}
-
-impl fmt::Display for Interrupt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "interrupted: {}", self.reason)
-    }
-}
-
-impl StdError for Interrupt {}
-
-/// A caught panic: its message, and the payload for whoever takes it first.
-#[derive(Clone)]
-pub struct Panic {
-    message: Arc<str>,
-    payload: Arc<Mutex<Option<Box<dyn Any + Send>>>>,
-}
-
-impl Panic {
-    /// Wraps what [`std::panic::catch_unwind`] returned.
-    #[must_use]
-    pub fn new(payload: Box<dyn Any + Send>) -> Self {
-        let message: Arc<str> = if let Some(text) = payload.downcast_ref::<&'static str>() {
-            (*text).into()
-        } else if let Some(text) = payload.downcast_ref::<String>() {
-            text.as_str().into()
-        } else {
-            "a payload that is not text".into()
-        };
-        Self { message, payload: Arc::new(Mutex::new(Some(payload))) }
-    }
-
-    /// What the panic said.
-    #[must_use]
-    pub fn message(&self) -> &str {
-        &self.message
-    }
-
-    /// The payload, for [`std::panic::resume_unwind`]; `None` if somebody took it before.
-    #[must_use]
-    pub fn take_payload(&self) -> Option<Box<dyn Any + Send>> {
-        self.payload.lock().map_or(None, |mut slot| slot.take())
-    }
-}
-
-impl fmt::Debug for Panic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Panic").field(&self.message).finish()
-    }
-}
-
-impl fmt::Display for Panic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "panicked: {}", self.message)
-    }
-}
-
-impl StdError for Panic {}

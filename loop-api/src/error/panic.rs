@@ -1,0 +1,56 @@
+//! What a panic leaves behind.
+
+use std::any::Any;
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+/// A caught panic: its message, and the payload for whoever takes it first.
+#[derive(Clone)]
+pub struct Panic(Arc<Caught>);
+
+struct Caught {
+    message: Box<str>,
+    payload: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+impl Panic {
+    /// Wraps what [`std::panic::catch_unwind`] returned.
+    #[must_use]
+    pub fn new(payload: Box<dyn Any + Send>) -> Self {
+        let message: Box<str> = if let Some(text) = payload.downcast_ref::<&'static str>() {
+            (*text).into()
+        } else if let Some(text) = payload.downcast_ref::<String>() {
+            text.as_str().into()
+        } else {
+            "a payload that is not text".into()
+        };
+        Self(Arc::new(Caught { message, payload: Mutex::new(Some(payload)) }))
+    }
+
+    /// What the panic said.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The payload, for [`std::panic::resume_unwind`]; `None` if somebody took it before.
+    #[must_use]
+    pub fn take_payload(&self) -> Option<Box<dyn Any + Send>> {
+        self.0.payload.lock().map_or(None, |mut slot| slot.take())
+    }
+}
+
+impl fmt::Debug for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Panic").field(&self.0.message).finish()
+    }
+}
+
+impl fmt::Display for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "panicked: {}", self.0.message)
+    }
+}
+
+impl StdError for Panic {}
