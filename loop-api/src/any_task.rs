@@ -15,7 +15,7 @@ use crate::error::{Cancelled, Error, Result};
 use crate::future::{CallbackId, schedule};
 use crate::loop_ref::{LoopRef, WeakLoop};
 use crate::outcome::Observer;
-use crate::task::{forget_wait, poll_end};
+use crate::task::{forget_wait, wait_for_end};
 use crate::task_cell::DynTask;
 use crate::task_core::TaskCore;
 
@@ -166,11 +166,15 @@ impl AnyTask {
 
     /// Polls for the end; `forward`: cancelling the current task cancels this one.
     pub fn poll_done(&self, cx: &mut PollContext<'_>, forward: bool) -> Poll<Result<()>> {
-        let polled = poll_end(&self.cell, &self.wait, cx);
-        if polled.is_pending() && forward {
+        if self.done() {
+            self.wait.set(0);
+            return Poll::Ready(Ok(()));
+        }
+        wait_for_end(&self.cell, &self.wait, cx)?;
+        if forward {
             cancellable::set_waiter(|| Rc::new(Joined(self.cell.clone())));
         }
-        polled
+        Poll::Pending
     }
 
     pub(crate) fn cell(&self) -> &Rc<DynTask> {

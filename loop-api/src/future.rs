@@ -94,6 +94,7 @@ impl<T: 'static> LoopFuture<T> {
     ///
     /// # Errors
     /// `InvalidState` if it is done already.
+    #[inline]
     pub fn set_result(&self, value: T) -> Result<()> {
         self.complete(Ok(value), "set_result")
     }
@@ -204,35 +205,45 @@ impl<T: 'static> LoopFuture<T> {
         self.state.outcome.mark_inspected();
     }
 
+    #[inline]
     fn complete(&self, outcome: Result<T>, operation: &'static str) -> Result<()> {
         self.state.complete(outcome, operation)
     }
 
     /// Polls for the end without looking at the outcome; cancelling the current task cancels the
     /// future if `forward`.
+    #[inline]
     pub fn poll_done(&self, cx: &mut PollContext<'_>, forward: bool) -> Poll<Result<()>> {
-        if !self.done()
-            && let Err(error) = cancellable::check_same_loop(&self.state.lp)
-        {
-            return Poll::Ready(Err(error));
+        if self.done() {
+            self.wait.set(0);
+            return Poll::Ready(Ok(()));
         }
-        match self.state.outcome.poll_done(&self.wait, cx) {
-            Poll::Ready(()) => Poll::Ready(Ok(())),
-            Poll::Pending => {
-                if forward {
-                    cancellable::set_waiter(|| self.state.clone());
-                }
-                Poll::Pending
-            }
+        self.suspend(cx, forward)
+    }
+
+    #[inline(never)]
+    fn suspend(&self, cx: &PollContext<'_>, forward: bool) -> Poll<Result<()>> {
+        cancellable::check_same_loop(&self.state.lp)?;
+        self.state.outcome.wait(&self.wait, cx.waker());
+        if forward {
+            cancellable::set_waiter(|| self.state.clone());
+        }
+        Poll::Pending
+    }
+
+    /// There is no value: waits for the end, or says why.
+    #[inline(never)]
+    fn poll_failure(&self, cx: &mut PollContext<'_>) -> Poll<Error> {
+        match ready!(self.poll_done(cx, true)) {
+            Ok(()) => self.state.outcome.settle_error(self.address()),
+            Err(error) => Poll::Ready(error),
         }
     }
 
+    #[inline(never)]
     fn forget_wait(&self) {
-        let id = self.wait.replace(0);
-        if id != 0 {
-            self.state.outcome.remove(id);
-            cancellable::give_up(self.address());
-        }
+        self.state.outcome.remove(self.wait.replace(0));
+        cancellable::give_up(self.address());
     }
 
     /// What it is recognised by.
@@ -242,8 +253,8 @@ impl<T: 'static> LoopFuture<T> {
 }
 
 impl<T: 'static> State<T> {
+    #[inline]
     fn complete(self: &Rc<Self>, outcome: Result<T>, operation: &'static str) -> Result<()> {
-        let outcome = outcome.map_err(Box::new);
         self.outcome.complete(outcome, operation, |callback| callback(&self.lp, self.clone()))
     }
 }
@@ -306,8 +317,11 @@ impl<T: 'static> Clone for LoopFuture<T> {
 }
 
 impl<T: 'static> Drop for LoopFuture<T> {
+    #[inline]
     fn drop(&mut self) {
-        self.forget_wait();
+        if self.wait.get() != 0 {
+            self.forget_wait();
+        }
     }
 }
 
@@ -315,9 +329,15 @@ impl<T: 'static> Drop for LoopFuture<T> {
 impl<T: 'static> Future for LoopFuture<T> {
     type Output = Result<T>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<Self::Output> {
-        ready!(self.poll_done(cx, true))?;
-        self.state.outcome.settle(self.address(), Outcome::take)
+        match self.state.outcome.take_awaited(self.address()) {
+            Some(value) => {
+                self.wait.set(0);
+                Poll::Ready(Ok(value))
+            }
+            None => self.poll_failure(cx).map(Err),
+        }
     }
 }
 
@@ -349,8 +369,14 @@ impl<T: Clone + 'static> Future for Shared<T> {
     type Output = Result<T>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<Self::Output> {
-        ready!(self.future.poll_done(cx, true))?;
-        self.future.state.outcome.settle(self.future.address(), Outcome::copy)
+        let future = &self.future;
+        match future.state.outcome.copy_awaited(future.address()) {
+            Some(value) => {
+                future.wait.set(0);
+                Poll::Ready(Ok(value))
+            }
+            None => future.poll_failure(cx).map(Err),
+        }
     }
 }
 

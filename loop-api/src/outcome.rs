@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::mem;
 use std::rc::Rc;
-use std::task::{Context as PollContext, Poll, Waker};
+use std::task::{Poll, Waker};
 
 use crate::delivery;
 use crate::entries::{DoneCallback, Entries, Interested, Numbers};
@@ -25,8 +25,7 @@ enum Stage {
 enum Content<T> {
     Waiting(Entries),
     Value(T),
-    /// Boxed, so that the common outcomes stay small.
-    Failed(Box<Error>),
+    Failed(Error),
     /// It was moved out, for good or for a moment.
     Nothing,
 }
@@ -74,14 +73,12 @@ impl<T> Outcome<T> {
     #[inline]
     pub(crate) fn complete(
         &self,
-        outcome: Result<T, Box<Error>>,
+        outcome: Result<T>,
         operation: &'static str,
         schedule: impl Fn(DoneCallback),
     ) -> Result<()> {
         if self.done() {
-            return Err(Error::InvalidState(
-                format!("{operation}: the future is already {}", self.describe()).into(),
-            ));
+            return Err(self.done_already(operation));
         }
         let (stage, content) = match outcome {
             Ok(value) => (Stage::Ready, Content::Value(value)),
@@ -97,13 +94,25 @@ impl<T> Outcome<T> {
             // There is nothing in it, and looking for that costs more than the rest.
             mem::forget(waited);
         } else if let Content::Waiting(entries) = waited {
-            entries.drain(&self.numbers, |interested| match interested {
-                Interested::Waker(waker) => waker.wake(),
-                Interested::Callback(callback) => schedule(callback),
-                Interested::Observer(observer, number) => observer.done(number),
-            });
+            self.tell(entries, schedule);
         }
         Ok(())
+    }
+
+    #[inline(never)]
+    fn tell(&self, waiting: Entries, schedule: impl Fn(DoneCallback)) {
+        waiting.drain(&self.numbers, |interested| match interested {
+            Interested::Waker(waker) => waker.wake(),
+            Interested::Callback(callback) => schedule(callback),
+            Interested::Observer(observer, number) => observer.done(number),
+        });
+    }
+
+    #[cold]
+    fn done_already(&self, operation: &str) -> Error {
+        Error::InvalidState(
+            format!("{operation}: the future is already {}", self.describe()).into(),
+        )
     }
 
     /// Registers a done-callback; the caller has checked that the outcome is pending.
@@ -165,7 +174,7 @@ impl<T> Outcome<T> {
     }
 
     /// Leaves or refreshes the waker of an awaiter whose registration is in `id`; zero: none.
-    fn wait(&self, id: &Cell<u64>, waker: &Waker) {
+    pub(crate) fn wait(&self, id: &Cell<u64>, waker: &Waker) {
         let mut known = false;
         let mut same = false;
         if id.get() != 0 {
@@ -191,37 +200,11 @@ impl<T> Outcome<T> {
         }
     }
 
-    /// Polls for the end of the outcome, without looking at it.
-    #[inline]
-    pub(crate) fn poll_done(&self, id: &Cell<u64>, cx: &PollContext<'_>) -> Poll<()> {
-        if self.done() {
-            id.set(0);
-            Poll::Ready(())
-        } else {
-            self.wait(id, cx.waker());
-            Poll::Pending
-        }
-    }
-
-    /// What an awaiter sees once the outcome is there: the error, or what `value` makes of the value.
-    /// `Pending` when the cancellation is the current task's own: it is then delivered by scope.
-    /// `owner` is where the future or task is.
-    #[inline]
-    pub(crate) fn settle<R>(
-        &self,
-        owner: *const (),
-        value: impl FnOnce(&Self) -> Result<R>,
-    ) -> Poll<Result<R>> {
-        self.inspected.set(true);
-        if matches!(self.stage.get(), Stage::Failed | Stage::Cancelled) {
-            return self.settle_error(owner);
-        }
-        delivery::answered(owner);
-        Poll::Ready(value(self))
-    }
-
+    /// What an awaiter sees of an outcome that has no value for it: why. `Pending` when the cancellation is the
+    /// current task's own: it is then delivered by scope. `owner` is where the future or task is.
     #[cold]
-    fn settle_error<R>(&self, owner: *const ()) -> Poll<Result<R>> {
+    pub(crate) fn settle_error(&self, owner: *const ()) -> Poll<Error> {
+        self.inspected.set(true);
         let error = self.no_value();
         match &error {
             Error::Cancelled(cancelled) => {
@@ -231,37 +214,62 @@ impl<T> Outcome<T> {
             }
             _ => delivery::answered(owner),
         }
-        Poll::Ready(Err(error))
+        Poll::Ready(error)
     }
 
-    /// Moves the value out.
-    #[inline]
-    pub(crate) fn take(&self) -> Result<T> {
-        if self.stage.get() == Stage::Ready {
-            self.stage.set(Stage::Taken);
-            match self.content.replace(Content::Nothing) {
-                Content::Value(value) => return Ok(value),
-                // There is nothing else at this stage. To drop it, it would be read as a whole, for which the
-                // processor waits if it was just written.
-                other => mem::forget(other),
+    /// What an awaiter sees of a value: it, moved out. Inlined into whoever awaits, who would otherwise get it
+    /// by way of memory, written in parts and read as a whole.
+    #[inline(always)]
+    pub(crate) fn take_awaited(&self, owner: *const ()) -> Option<T> {
+        let value = self.take_value()?;
+        self.inspected.set(true);
+        delivery::answered(owner);
+        Some(value)
+    }
+
+    /// The same, cloned.
+    pub(crate) fn copy_awaited(&self, owner: *const ()) -> Option<T>
+    where
+        T: Clone,
+    {
+        if self.stage.get() != Stage::Ready {
+            return None;
+        }
+        self.inspected.set(true);
+        delivery::answered(owner);
+        self.copy_value()
+    }
+
+    #[inline(always)]
+    fn take_value(&self) -> Option<T> {
+        if self.stage.get() != Stage::Ready {
+            return None;
+        }
+        self.stage.set(Stage::Taken);
+        match self.content.replace(Content::Nothing) {
+            Content::Value(value) => Some(value),
+            // There is nothing else at this stage. To drop it, it would be read as a whole, for which the
+            // processor waits if it was just written.
+            other => {
+                mem::forget(other);
+                None
             }
         }
-        Err(self.no_value())
     }
 
     /// Clones the value, which is code of the user. As in [`Outcome::peek`], the outcome is taken
     /// meanwhile.
-    pub(crate) fn copy(&self) -> Result<T>
+    fn copy_value(&self) -> Option<T>
     where
         T: Clone,
     {
-        if self.stage.get() == Stage::Ready {
-            let taken = self.take_out(Stage::Taken);
-            if let Some(Content::Value(value)) = &taken.content {
-                return Ok(value.clone());
-            }
+        if self.stage.get() != Stage::Ready {
+            return None;
         }
-        Err(self.no_value())
+        match &self.take_out(Stage::Taken).content {
+            Some(Content::Value(value)) => Some(value.clone()),
+            _ => None,
+        }
     }
 
     /// `result()`: never suspends, never delivers.
@@ -270,12 +278,12 @@ impl<T> Outcome<T> {
         T: Clone,
     {
         self.look();
-        self.copy()
+        self.copy_value().ok_or_else(|| self.no_value())
     }
 
     pub(crate) fn take_result(&self) -> Result<T> {
         self.look();
-        self.take()
+        self.take_value().ok_or_else(|| self.no_value())
     }
 
     fn look(&self) {
@@ -305,7 +313,7 @@ impl<T> Outcome<T> {
     /// The stored error.
     fn error(&self) -> Option<Error> {
         match &self.take_out(self.stage.get()).content {
-            Some(Content::Failed(error)) => Some((**error).clone()),
+            Some(Content::Failed(error)) => Some(error.clone()),
             _ => None,
         }
     }

@@ -100,7 +100,7 @@ pin_project! {
                 // Thrown away before its end, by a loop that closes.
                 if !cell.outcome.done() {
                     drop_future(this.future, &cell.core);
-                    finish(&cell, Err(Box::new(Cancelled::new().into())));
+                    finish(&cell, Err(Cancelled::new().into()));
                 }
                 if Rc::strong_count(&cell) > 1 {
                     // Its end is somebody else's.
@@ -138,7 +138,7 @@ where
                 };
                 if let Err(payload) = catch_unwind(AssertUnwindSafe(step)) {
                     drop_future(this.future.as_mut(), &cell.core);
-                    outcome = Some(Err(Box::new(Panic::new(payload).into())));
+                    outcome = Some(Err(Panic::new(payload).into()));
                 }
             });
         }
@@ -157,16 +157,13 @@ where
     }
 }
 
-/// How a task ends.
-type Ended<T> = Result<T, Box<Error>>;
-
 /// One step. `None`: suspended.
 fn step<F: Future + 'static, T: 'static>(
     mut future: Pin<&mut Option<F>>,
     settle: &mut Option<impl FnOnce(F::Output) -> Result<T>>,
     core: &TaskCore,
     cx: &mut PollContext<'_>,
-) -> Option<Ended<T>> {
+) -> Option<Result<T>> {
     // Cancelled before the first step, there is no scope yet: the body never starts (CANCEL-08).
     let mut delivery =
         if core.aborted.get() { Delivery::Root(Cancelled::new()) } else { core.resume() };
@@ -194,16 +191,16 @@ fn judge<O: 'static, T>(
     output: O,
     settle: impl FnOnce(O) -> Result<T>,
     core: &TaskCore,
-) -> Ended<T> {
+) -> Result<T> {
     let overruled = core.overruled();
     if let Some(inside) = output::cancelled_in(&output) {
         discard(output, core);
         return Err(cancelled(overruled.unwrap_or(inside), core));
     }
-    let Some(reason) = overruled else { return settle(output).map_err(Box::new) };
+    let Some(reason) = overruled else { return settle(output) };
     let failed = output::error_in(&output).is_some();
     match settle(output) {
-        Err(error) if !error.is_cancelled() => Err(Box::new(error)),
+        Err(error) if !error.is_cancelled() => Err(error),
         Ok(output) if failed => Ok(output),
         settled => {
             discard(settled, core);
@@ -220,8 +217,8 @@ fn discard<O>(output: O, core: &TaskCore) {
 }
 
 #[cold]
-fn cancelled(reason: Cancelled, core: &TaskCore) -> Box<Error> {
-    Box::new(core.take_end_with().unwrap_or(Error::Cancelled(reason)))
+fn cancelled(reason: Cancelled, core: &TaskCore) -> Error {
+    core.take_end_with().unwrap_or(Error::Cancelled(reason))
 }
 
 /// Drops the user's future.
@@ -238,13 +235,12 @@ fn quietly(lp: &WeakLoop, message: &'static str, destroy: impl FnOnce()) {
     }
 }
 
-fn finish<T: 'static>(cell: &Rc<TaskCell<Outcome<T>>>, outcome: Ended<T>) {
+fn finish<T: 'static>(cell: &Rc<TaskCell<Outcome<T>>>, outcome: Result<T>) {
     if let Some(held) = cell.core.finish() {
         quietly(&cell.lp, "a destructor panicked at the end of a task", || drop(held));
     }
     let owned = cell.lp.tasks().remove(&cell.core);
-    if let Err(error) = &outcome
-        && let Error::Panicked(panic) = &**error
+    if let Err(Error::Panicked(panic)) = &outcome
         && let Some(lp) = cell.lp.upgrade()
         && lp.state().resume_panic(panic)
     {

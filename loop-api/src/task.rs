@@ -184,25 +184,40 @@ impl<T: 'static> Task<T> {
 
     /// Polls for the end without looking at the output; `forward`: cancelling the current task
     /// cancels this one.
+    #[inline]
     pub fn poll_done(&self, cx: &mut PollContext<'_>, forward: bool) -> Poll<Result<()>> {
-        let polled = poll_end(&*self.cell, &self.wait, cx);
-        if polled.is_pending() && forward {
+        if self.done() {
+            self.wait.set(0);
+            return Poll::Ready(Ok(()));
+        }
+        wait_for_end(&*self.cell, &self.wait, cx)?;
+        if forward {
             cancellable::set_waiter(|| self.cell.clone());
         }
-        polled
+        Poll::Pending
     }
-}
 
-pub(crate) fn poll_end(cell: &DynTask, wait: &Cell<u64>, cx: &PollContext<'_>) -> Poll<Result<()>> {
-    if !cell.outcome.done() {
-        if cell.core.is_current() {
-            return Poll::Ready(Err(Error::usage("await: a task cannot wait for itself")));
+    /// There is no value: waits for the end, or says why.
+    #[inline(never)]
+    fn poll_failure(&self, cx: &mut PollContext<'_>) -> Poll<Error> {
+        match ready!(self.poll_done(cx, true)) {
+            Ok(()) => self.cell.outcome.settle_error(self.cell.core.address()),
+            Err(error) => Poll::Ready(error),
         }
-        cancellable::check_same_loop(&cell.lp)?;
     }
-    cell.outcome.poll_done(wait, cx).map(Ok)
 }
 
+/// `cell` is pending: the poller is woken when it ends.
+pub(crate) fn wait_for_end(cell: &DynTask, wait: &Cell<u64>, cx: &PollContext<'_>) -> Result<()> {
+    if cell.core.is_current() {
+        return Err(Error::usage("await: a task cannot wait for itself"));
+    }
+    cancellable::check_same_loop(&cell.lp)?;
+    cell.outcome.wait(wait, cx.waker());
+    Ok(())
+}
+
+#[inline]
 pub(crate) fn forget_wait(cell: &DynTask, wait: &Cell<u64>) {
     let id = wait.replace(0);
     if id != 0 {
@@ -238,9 +253,15 @@ impl<T: 'static> Cancellable for TaskCell<Outcome<T>> {
 impl<T: 'static> Future for Task<T> {
     type Output = Result<T>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<Self::Output> {
-        ready!(self.poll_done(cx, true))?;
-        self.cell.outcome.settle(self.cell.core.address(), Outcome::take)
+        match self.cell.outcome.take_awaited(self.cell.core.address()) {
+            Some(value) => {
+                self.wait.set(0);
+                Poll::Ready(Ok(value))
+            }
+            None => self.poll_failure(cx).map(Err),
+        }
     }
 }
 
@@ -272,8 +293,14 @@ impl<T: Clone + 'static> Future for SharedTask<T> {
     type Output = Result<T>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<Self::Output> {
-        ready!(self.task.poll_done(cx, true))?;
-        self.task.cell.outcome.settle(self.task.cell.core.address(), Outcome::copy)
+        let task = &self.task;
+        match task.cell.outcome.copy_awaited(task.cell.core.address()) {
+            Some(value) => {
+                task.wait.set(0);
+                Poll::Ready(Ok(value))
+            }
+            None => task.poll_failure(cx).map(Err),
+        }
     }
 }
 

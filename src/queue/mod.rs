@@ -233,6 +233,7 @@ impl<T, O: Order<T>> State<T, O> {
     }
 
     /// Gives the item back during a comparison.
+    #[inline]
     fn push(&self, item: T) -> Result<(), T> {
         let Some(mut items) = self.items() else { return Err(item) };
         items.all.push(item);
@@ -243,6 +244,7 @@ impl<T, O: Order<T>> State<T, O> {
         Ok(())
     }
 
+    #[inline]
     fn pop(&self, operation: &str) -> Result<Option<T>> {
         let Some(mut items) = self.items() else { return Err(comparing(operation)) };
         let item = items.all.pop();
@@ -261,8 +263,10 @@ impl<T, O: Order<T>> State<T, O> {
     }
 
     /// What was put off during a comparison.
+    #[inline]
     fn compared(&self) {
-        if self.discarding.take() {
+        if self.discarding.get() {
+            self.discarding.set(false);
             drop(self.discard());
         }
     }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use anyloop_api::{Error, Result, clear_waiter, set_waiter};
 
 use crate::queue::{Order, State};
-use crate::sync::wait_list::{Stage, polled_too_often};
+use crate::sync::wait_list::{Key, Stage, polled_too_often};
 
 /// An item that a queue did not take, and why. `?` makes an [`Error`] of it and drops the item.
 pub struct Rejected<T> {
@@ -64,8 +64,17 @@ impl<T, O: Order<T>> Get<T, O> {
         }
     }
 
+    /// Dropped while it waits: an item on its way goes to the next one.
+    #[inline(never)]
+    fn give_up(&self, key: Key) {
+        let state = &self.state;
+        clear_waiter(state);
+        if state.getters.leave(key).is_some() && state.len() > 0 {
+            state.getters.wake_one(0);
+        }
+    }
+
     /// An item, or the end of the queue.
-    #[inline]
     fn take(&mut self) -> Option<Result<T>> {
         match self.state.pop("Queue::get") {
             Ok(None) => {}
@@ -88,45 +97,56 @@ impl<T, O: Order<T>> Get<T, O> {
     }
 }
 
-impl<T: 'static, O: Order<T> + 'static> Future for Get<T, O> {
-    type Output = Result<T>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
-        let this = &mut *self;
-        match this.stage {
+impl<T: 'static, O: Order<T> + 'static> Get<T, O> {
+    #[inline(never)]
+    fn wait(&mut self, cx: &Context<'_>) -> Poll<Result<T>> {
+        match self.stage {
             Stage::New => {
-                if let Some(done) = this.take() {
+                if let Some(done) = self.take() {
                     return Poll::Ready(done);
                 }
-                if let Err(error) = this.state.home.check("Queue::get") {
-                    this.stage = Stage::Over;
+                if let Err(error) = self.state.home.check("Queue::get") {
+                    self.stage = Stage::Over;
                     return Poll::Ready(Err(error));
                 }
-                this.stage = Stage::Waiting(this.state.getters.enqueue(cx));
+                self.stage = Stage::Waiting(self.state.getters.enqueue(cx));
             }
-            Stage::Waiting(key) if this.state.getters.woken_with(key).is_some() => {
-                if let Some(done) = this.take() {
+            Stage::Waiting(key) if self.state.getters.woken_with(key).is_some() => {
+                if let Some(done) = self.take() {
                     return Poll::Ready(done);
                 }
                 // Somebody else was faster.
-                this.state.getters.wait_again(key, cx);
+                self.state.getters.wait_again(key, cx);
             }
-            Stage::Waiting(key) => this.state.getters.refresh(key, cx),
+            Stage::Waiting(key) => self.state.getters.refresh(key, cx),
             Stage::Over => return Poll::Ready(Err(polled_too_often())),
         }
-        set_waiter(|| this.state.clone());
+        set_waiter(|| self.state.clone());
         Poll::Pending
     }
 }
 
+impl<T: 'static, O: Order<T> + 'static> Future for Get<T, O> {
+    type Output = Result<T>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
+        if matches!(self.stage, Stage::New)
+            && self.state.len() > 0
+            && let Ok(Some(item)) = self.state.pop("Queue::get")
+        {
+            self.stage = Stage::Over;
+            return Poll::Ready(Ok(item));
+        }
+        self.wait(cx)
+    }
+}
+
 impl<T, O: Order<T>> Drop for Get<T, O> {
+    #[inline]
     fn drop(&mut self) {
         if let Stage::Waiting(key) = self.stage {
-            let state = &self.state;
-            clear_waiter(state);
-            if state.getters.leave(key).is_some() && state.len() > 0 {
-                state.getters.wake_one(0);
-            }
+            self.give_up(key);
         }
     }
 }
@@ -153,9 +173,63 @@ impl<T, O: Order<T>> Put<T, O> {
         }
     }
 
+    /// Dropped while it waits: room on its way goes to the next one.
+    #[inline(never)]
+    fn give_up(&self, key: Key) {
+        let state = &self.state;
+        clear_waiter(state);
+        if state.putters.leave(key).is_some() && !state.full() {
+            state.putters.wake_one(0);
+        }
+    }
+
     fn reject(&mut self, item: T, error: Error) -> Poll<Result<(), Rejected<T>>> {
         self.end();
         Poll::Ready(Err(Rejected::new(item, error)))
+    }
+
+    /// There is room.
+    #[inline]
+    fn insert(&mut self, item: T) -> Poll<Result<(), Rejected<T>>> {
+        self.end();
+        Poll::Ready(self.state.push(item).map_err(|item| {
+            // What it was woken for is somebody else's.
+            self.state.putters.wake_one(0);
+            Rejected::new(item, super::comparing("Queue::put"))
+        }))
+    }
+}
+
+impl<T: 'static, O: Order<T> + 'static> Put<T, O> {
+    #[inline(never)]
+    fn wait(&mut self, cx: &Context<'_>) -> Poll<Result<(), Rejected<T>>> {
+        if let Stage::Waiting(key) = self.stage
+            && self.state.putters.woken_with(key).is_none()
+        {
+            self.state.putters.refresh(key, cx);
+            set_waiter(|| self.state.clone());
+            return Poll::Pending;
+        }
+        let item = self.item.take().expect("Put: polled after its end");
+        if self.state.shut_down.get() {
+            return self.reject(item, Error::QueueShutDown);
+        }
+        if !self.state.full() {
+            return self.insert(item);
+        }
+        match self.stage {
+            // Somebody else was faster.
+            Stage::Waiting(key) => self.state.putters.wait_again(key, cx),
+            _ => {
+                if let Err(error) = self.state.home.check("Queue::put") {
+                    return self.reject(item, error);
+                }
+                self.stage = Stage::Waiting(self.state.putters.enqueue(cx));
+            }
+        }
+        self.item = Some(item);
+        set_waiter(|| self.state.clone());
+        Poll::Pending
     }
 }
 
@@ -164,51 +238,24 @@ impl<T: 'static, O: Order<T> + 'static> Future for Put<T, O> {
 
     /// # Panics
     /// When polled after its end: there is no item left to give back.
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        if let Stage::Waiting(key) = this.stage
-            && this.state.putters.woken_with(key).is_none()
+        if matches!(self.stage, Stage::New)
+            && !self.state.shut_down.get()
+            && !self.state.full()
+            && let Some(item) = self.item.take()
         {
-            this.state.putters.refresh(key, cx);
-            set_waiter(|| this.state.clone());
-            return Poll::Pending;
+            return self.insert(item);
         }
-        let item = this.item.take().expect("Put: polled after its end");
-        if this.state.shut_down.get() {
-            return this.reject(item, Error::QueueShutDown);
-        }
-        if !this.state.full() {
-            this.end();
-            return Poll::Ready(this.state.push(item).map_err(|item| {
-                // What it was woken for is somebody else's.
-                this.state.putters.wake_one(0);
-                Rejected::new(item, super::comparing("Queue::put"))
-            }));
-        }
-        match this.stage {
-            // Somebody else was faster.
-            Stage::Waiting(key) => this.state.putters.wait_again(key, cx),
-            _ => {
-                if let Err(error) = this.state.home.check("Queue::put") {
-                    return this.reject(item, error);
-                }
-                this.stage = Stage::Waiting(this.state.putters.enqueue(cx));
-            }
-        }
-        this.item = Some(item);
-        set_waiter(|| this.state.clone());
-        Poll::Pending
+        self.wait(cx)
     }
 }
 
 impl<T, O: Order<T>> Drop for Put<T, O> {
+    #[inline]
     fn drop(&mut self) {
         if let Stage::Waiting(key) = self.stage {
-            let state = &self.state;
-            clear_waiter(state);
-            if state.putters.leave(key).is_some() && !state.full() {
-                state.putters.wake_one(0);
-            }
+            self.give_up(key);
         }
     }
 }
