@@ -8,7 +8,7 @@ use anyloop_api::{Cancelled, Error, Result};
 
 use crate::combinators::ongoing::{Ongoing, ongoing, shielded};
 use crate::combinators::output::{Fate, TaskOutput};
-use crate::timeouts::timeout;
+use crate::timeouts::{TimeoutHandle, timeout_scope};
 
 /// Waits for `work` for at most `limit`; `None`: without limit.
 ///
@@ -51,8 +51,19 @@ where
         match limit {
             None => work.await.into_result(),
             Some(Duration::ZERO) => at_once(work).await,
-            Some(limit) => timeout(limit, work).await?.into_result(),
+            Some(limit) => timeout_scope(limit, |scope| in_time(work, scope)).await?,
         }
+    }
+}
+
+async fn in_time<F>(work: F, scope: TimeoutHandle) -> Result<<F::Output as TaskOutput>::Value>
+where
+    F: Future<Output: TaskOutput>,
+{
+    match work.await.into_result() {
+        // The scope has cancelled it, and it says so by its output: for the scope to tell whose request it was.
+        Err(Error::Cancelled(cancelled)) if scope.expired() => cancelled.resume().await,
+        result => result,
     }
 }
 

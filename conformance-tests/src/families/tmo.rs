@@ -36,7 +36,7 @@ cases! {
     TMO_16 => no_time_for_what_is_done_and_what_is_not, no_time_for_a_shield,
         no_time_for_a_task_of_any_output;
     TMO_17 => the_work_has_really_ended;
-    TMO_18 => the_work_answers_with_a_value_or_an_error;
+    TMO_18 => the_work_answers_with_a_value_or_an_error, the_work_says_that_it_was_cancelled;
     TMO_19 => every_order_of_cancelling_the_caller_and_completion, the_callers_cancellation_is_forwarded;
     TMO_20 => resumed_before_the_deadline_fires, in_one_batch_no_value_is_lost;
     TMO_21 => a_shield_stays_whole;

@@ -119,6 +119,32 @@ pub(super) fn the_work_answers_with_a_value_or_an_error(cx: &Context) -> Outcome
     })
 }
 
+pub(super) fn the_work_says_that_it_was_cancelled(cx: &Context) -> Outcome {
+    // Lets the cancellation through by its output, after a clean-up that one more ends early.
+    async fn work() -> Result<(), Error> {
+        let cancelled = catch_cancel(sleep(FAR)).await;
+        drop(catch_cancel(sleep(ms(5))).await);
+        Ok(cancelled?)
+    }
+    main(cx, async {
+        ensure_is!(wait_for(work(), ms(1)).await, Err(Error::TimedOut(_)));
+        let task = create_task(work())?;
+        ensure_is!(wait_for(&task, ms(1)).await, Err(Error::TimedOut(_)));
+        ensure!(task.cancelled(), "the task was not cancelled");
+        ensure_eq!(requests(), 0, "requests");
+        // Nobody's time was over.
+        let gone = LoopRef::current()?.create_future::<()>();
+        gone.cancel();
+        ensure_is!(wait_for(async { gone.await }, FAR).await, Err(Error::Cancelled(_)));
+        // A request from outside is not the timeout's.
+        let caller = create_task(async { wait_for(work(), ms(1)).await })?;
+        sleep(ms(3)).await;
+        caller.cancel();
+        ensure_is!(caller.await, Err(Error::Cancelled(_)));
+        Ok(())
+    })
+}
+
 pub(super) fn every_order_of_cancelling_the_caller_and_completion(cx: &Context) -> Outcome {
     main(cx, async {
         let lp = LoopRef::current()?;
