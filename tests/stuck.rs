@@ -41,7 +41,7 @@ on_every_backend! {
         assert!(culprit.created.is_some_and(|at| at.file().ends_with("stuck.rs")), "{culprit:?}");
         for dump in [&seen.before, &seen.stuck] {
             assert_eq!(dump.timers.len(), 2, "the heartbeat and a sleep: {dump}");
-            assert!(dump.timers.iter().any(|timer| timer.created.file().ends_with("stuck.rs")));
+            assert!(dump.timers.iter().all(|timer| timer.created.file().ends_with("stuck.rs")));
             assert!(dump.transports.iter().any(|what| what.contains("listener")), "{dump}");
             let boss = dump.tasks.iter().find(|task| task.name == "boss").expect("a boss");
             assert!(boss.awaits.as_ref().is_some_and(|what| what.contains("worker")), "{boss:?}");

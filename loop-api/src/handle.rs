@@ -42,10 +42,8 @@ pub(crate) struct HandleCell<S> {
 
 impl<S: Slot> HandleCell<S> {
     /// A cell whose callback needs no context, made where it stays.
-    #[track_caller]
     #[inline]
-    pub(crate) fn new(slot: impl FnOnce() -> S) -> Rc<Self> {
-        let created = Location::caller();
+    pub(crate) fn new(created: &'static Location<'static>, slot: impl FnOnce() -> S) -> Rc<Self> {
         in_place(|| Self { head: Head::new(None, created), slot: slot() })
     }
 }

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
+use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context as PollContext, Poll, Waker};
@@ -35,8 +36,9 @@ use crate::loop_ref::LoopRef;
 ///     }
 /// }
 /// ```
+#[track_caller]
 pub fn sleep(delay: Duration) -> Sleep {
-    Sleep { stage: Stage::For(delay) }
+    Sleep { stage: Stage::For(delay), created: Location::caller() }
 }
 
 /// Suspends the task until the loop's clock has reached `when`; the past yields once.
@@ -46,14 +48,17 @@ pub fn sleep(delay: Duration) -> Sleep {
 ///
 /// # Cancel safety
 /// Dropping it, or cancelling the task, cancels the timer at once.
+#[track_caller]
 pub fn sleep_until(when: LoopInstant) -> Sleep {
-    Sleep { stage: Stage::Until(when) }
+    Sleep { stage: Stage::Until(when), created: Location::caller() }
 }
 
 /// The future of [`sleep`] and [`sleep_until`].
 #[must_use = "futures do nothing unless awaited"]
 pub struct Sleep {
     stage: Stage,
+    /// For dumps of timers.
+    created: &'static Location<'static>,
 }
 
 enum Stage {
@@ -72,7 +77,7 @@ impl Sleep {
             return;
         };
         let waker = cx.waker().clone();
-        let cell = HandleCell::new(|| Alarm {
+        let cell = HandleCell::new(self.created, || Alarm {
             waker: Cell::new(Some(waker)),
             timer: TimerKey::default(),
             when: Cell::new(when),

@@ -500,12 +500,16 @@ fn timers_watchers_and_operations(cx: &Context) -> Outcome {
     let receiving = lp.create_task(async move { l2.sock_recv(&sock, 8).await })?;
     let server = lp.run_until_complete(lp.serve(|| Quiet, ("127.0.0.1", 0)))??;
     let address = server.local_addr();
+    let asleep = line!() + 1;
+    let sleeping = lp.create_task(async { sleep(Duration::from_secs(9000)).await })?;
     run_times(&lp, 2)?;
 
     let dump = lp.dump();
-    let lines: Vec<_> = dump.timers.iter().map(|timer| timer.created.line()).collect();
-    ensure_eq!(lines, [line + 1, line], "the timers, without the cancelled one");
-    let [first, _] = &dump.timers[..] else { return Err(Failure::new("not two timers")) };
+    let places: Vec<_> = dump.timers.iter().map(|timer| timer.created).collect();
+    let lines: Vec<_> = places.iter().map(|at| at.line()).collect();
+    ensure_eq!(lines, [line + 1, line, asleep], "the timers, without the cancelled one");
+    ensure!(places.iter().all(|at| at.file() == file!()), "{places:?}");
+    let [first, ..] = &dump.timers[..] else { return Err(Failure::new("no timers")) };
     let hour = Duration::from_secs(3600);
     ensure!(first.due_in <= hour && first.due_in > hour / 2, "{first:?}");
     let watcher = format!("add_reader of descriptor {}", watched.as_raw_fd());
@@ -516,7 +520,7 @@ fn timers_watchers_and_operations(cx: &Context) -> Outcome {
     let port = address.map(|address| address.port().to_string()).unwrap_or_default();
     ensure!(dump.transports[0].contains(&port), "{:?} does not say {port}", dump.transports);
     let text = dump.to_string();
-    for part in ["timers: 2", "add_reader of", "sock_recv on", "transports and servers: 1"] {
+    for part in ["timers: 3", "add_reader of", "sock_recv on", "transports and servers: 1"] {
         ensure!(text.contains(part), "{part:?} is not in {text}");
     }
 
@@ -526,6 +530,7 @@ fn timers_watchers_and_operations(cx: &Context) -> Outcome {
     lp.remove_reader(&watched)?;
     late.cancel();
     soon.cancel();
+    sleeping.cancel();
     run_times(&lp, 2)?;
     let after = lp.dump();
     let left = after.timers.len() + after.watchers.len() + after.operations.len();
