@@ -20,6 +20,8 @@ pub(super) const OFFERED: u8 = 1 << 3;
 const WAITING: u8 = 1 << 4;
 /// Who waits can read from the transport by itself.
 const BY_ITSELF: u8 = 1 << 5;
+/// Who reads owns the transport: it is closed when nobody can read any more.
+const OWNER: u8 = 1 << 6;
 
 /// The state that all handles of one reader share.
 pub(super) struct Incoming {
@@ -144,6 +146,11 @@ impl Incoming {
     pub(super) fn set_transport(&self, transport: Option<Transport>) {
         let old = self.transport.replace(transport);
         drop(old);
+    }
+
+    /// From now on the transport is closed with the last handle.
+    pub(super) fn own_transport(&self) {
+        self.set(OWNER);
     }
 
     /// What nobody has read, for a layer that is put below; afterwards there is nothing.
@@ -328,6 +335,16 @@ impl Incoming {
     /// What is buffered. No user code runs inside `f`.
     pub(super) fn with_buffered<R>(&self, f: impl FnOnce(&[u8]) -> R) -> R {
         f(self.buffer.borrow().as_slice())
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        if self.has(OWNER)
+            && let Some(transport) = self.transport.take()
+        {
+            transport.close();
+        }
     }
 }
 

@@ -77,6 +77,12 @@ impl StreamReaderProtocol {
         StreamReader(self.clone())
     }
 
+    /// From now on the transport is closed when the last handle of the reader goes away, rather than kept by
+    /// the loop.
+    pub(crate) fn close_with_last_reader(&self) {
+        self.incoming.own_transport();
+    }
+
     /// The connection goes on over TLS.
     #[cfg(feature = "tls")]
     pub(super) fn upgrade(&self, transport: Transport) {

@@ -19,8 +19,9 @@ const PIECE: usize = 64 * 1024;
 /// A child process; a cheap handle, clones name the same child.
 ///
 /// The loop owns the child: dropping every handle leaves it running, and it is reaped when it ends. A
-/// piped standard input is closed with the last handle, which ends a child that reads to the end. When
-/// the loop is closed, a child that still runs is killed.
+/// piped standard input is closed with the last handle, which ends a child that reads to the end. Its other
+/// pipes are closed once it has ended and nobody has a handle of it, or of the [`StreamReader`], any more.
+/// When the loop is closed, a child that still runs is killed.
 ///
 /// A child that writes more than a pipe holds waits for somebody to read: use
 /// [`Process::communicate`], or read before [`Process::wait`].
@@ -44,7 +45,7 @@ impl Process {
     ) -> Result<Self> {
         let stdin = transport.get_pipe_transport(0).zip(protocol.pipe(0));
         let reader = |fd| protocol.pipe(fd).map(|stream| stream.reader());
-        Ok(Self(Rc::new(Inner {
+        let process = Self(Rc::new(Inner {
             stdin: stdin.map(|(transport, stream)| StreamWriter::new(transport, stream)),
             stdout: reader(1),
             stderr: reader(2),
@@ -52,7 +53,9 @@ impl Process {
             protocol,
             communicating: Cell::new(false),
             collected: RefCell::default(),
-        })))
+        }));
+        process.0.protocol.hand_out();
+        Ok(process)
     }
 
     /// To the child's standard input, if that is a pipe.

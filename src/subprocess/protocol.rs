@@ -1,7 +1,7 @@
 //! The protocol under a [`Process`](super::Process): a stream protocol per pipe.
 
-use std::cell::RefCell;
-use std::rc::Rc;
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
 
 use anyloop_api::{Error, Protocol, SubprocessProtocol, SubprocessTransport};
 
@@ -11,13 +11,23 @@ use crate::sync::Event;
 /// Hands what the loop says about each pipe to that pipe's stream.
 pub(super) struct ProcessProtocol {
     limit: usize,
-    pipes: RefCell<[Option<Rc<StreamReaderProtocol>>; 3]>,
+    pipes: RefCell<[Pipe; 3]>,
     exited: Event,
+    handed_out: Cell<bool>,
+}
+
+/// The stream of one pipe.
+#[derive(Default)]
+struct Pipe {
+    stream: Weak<StreamReaderProtocol>,
+    /// While somebody may still come for it.
+    kept: Option<Rc<StreamReaderProtocol>>,
 }
 
 impl ProcessProtocol {
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, pipes: RefCell::default(), exited: Event::new() }
+        let (pipes, handed_out) = (RefCell::default(), Cell::new(false));
+        Self { limit, pipes, exited: Event::new(), handed_out }
     }
 
     /// Set once the child has ended.
@@ -27,7 +37,28 @@ impl ProcessProtocol {
 
     pub(super) fn pipe(&self, fd: i32) -> Option<Rc<StreamReaderProtocol>> {
         let index = usize::try_from(fd).ok()?;
-        self.pipes.borrow().get(index)?.clone()
+        self.pipes.borrow().get(index)?.stream.upgrade()
+    }
+
+    /// Who started the child has the streams now.
+    pub(super) fn hand_out(&self) {
+        self.handed_out.set(true);
+        self.let_go();
+    }
+
+    /// The loop keeps the pipes of a child that runs. What a dead one has left behind is for those who have a
+    /// handle; without one nobody would ever end a pipe that is paused.
+    fn let_go(&self) {
+        if !self.handed_out.get() || !self.exited.is_set() {
+            return;
+        }
+        let outputs = {
+            let [_, out, err] = &mut *self.pipes.borrow_mut();
+            [out.kept.take(), err.kept.take()]
+        };
+        for stream in outputs.iter().flatten() {
+            stream.close_with_last_reader();
+        }
     }
 }
 
@@ -38,7 +69,8 @@ impl SubprocessProtocol for ProcessProtocol {
             let Ok(reader) = StreamReader::new(self.limit) else { continue };
             let stream = StreamReaderProtocol::new(reader);
             stream.connection_made(pipe);
-            self.pipes.borrow_mut()[fd as usize] = Some(stream);
+            self.pipes.borrow_mut()[fd as usize] =
+                Pipe { stream: Rc::downgrade(&stream), kept: Some(stream) };
         }
     }
 
@@ -56,6 +88,7 @@ impl SubprocessProtocol for ProcessProtocol {
 
     fn process_exited(&self) {
         self.exited.set();
+        self.let_go();
     }
 
     fn pause_writing(&self) {

@@ -38,17 +38,8 @@ pub(super) fn who_was_closed_is_reaped(cx: &Context) -> Outcome {
 pub(super) fn nobody_waits_and_it_is_reaped(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
     drop(start(&lp, Command::shell("exit 1"))?);
-    let inner = lp.clone();
     // The loop is merely alive.
-    every_iteration(&lp, move |_| {
-        let alive = children().is_ok_and(|children| !children.is_empty());
-        if !alive {
-            inner.stop();
-        }
-        alive
-    })?;
-    lp.run_forever()?;
-    no_children()
+    until_childless(&lp)
 }
 
 pub(super) fn five_hundred_at_once(cx: &Context) -> Outcome {

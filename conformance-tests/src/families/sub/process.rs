@@ -4,9 +4,11 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
 use anyloop::{Process, create_subprocess_exec, create_subprocess_shell};
-use anyloop_api::sleep;
+use anyloop_api::{sleep, yield_now};
 
 use super::*;
+use crate::leaks::open_descriptors;
+use crate::tools::settle;
 
 /// A child with a task of its own for each thing that waits for it.
 fn open(lp: &LoopRef, command: Command) -> Result<Process, Failure> {
@@ -74,6 +76,93 @@ pub(super) fn a_grandchild_with_the_pipes_is_not_waited_for(cx: &Context) -> Out
         Ok(stdout.read_to_end().await?)
     })?;
     ensure_eq!(rest, b"", "the rest of the output");
+    Ok(())
+}
+
+/// More than a pipe holds and a reader takes: the reader has its pipe paused, and the child waits.
+const FLOOD: &str = "head -c 1000000 /dev/zero";
+
+/// A child whose output is paused because nobody reads it.
+fn clogged(lp: &LoopRef, line: &str) -> Result<Process, Failure> {
+    let process = open(lp, output_of(line))?;
+    let (inner, transport) = (lp.clone(), process.transport().clone());
+    every_iteration(lp, move |_| {
+        let reading = transport.get_pipe_transport(1).is_some_and(|pipe| pipe.is_reading());
+        if !reading {
+            inner.stop();
+        }
+        reading
+    })?;
+    lp.run_forever()?;
+    Ok(process)
+}
+
+pub(super) fn what_nobody_can_read_is_closed(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let reports = Reports::of(&lp);
+    settle(&lp)?;
+    let before = open_descriptors();
+
+    // Its end is known when the last handle goes away.
+    let process = clogged(&lp, FLOOD)?;
+    process.kill()?;
+    let theirs = process.clone();
+    ensure_eq!(block_on(&lp, async move { Ok(theirs.wait().await?) })?, -9, "what wait() returned");
+    drop(process);
+    settle(&lp)?;
+    ensure_eq!(open_descriptors(), before, "descriptors after a child that was waited for");
+
+    // It is not; the one that writes then is a grandchild.
+    let process = clogged(&lp, &format!("{FLOOD}; read forever"))?;
+    let pid = process.pid();
+    drop(process);
+    if let Some(pid) = rustix::process::Pid::from_raw(pid.cast_signed()) {
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL)?;
+    }
+    until_childless(&lp)?;
+    settle(&lp)?;
+    ensure_eq!(open_descriptors(), before, "descriptors after a child that nobody waited for");
+
+    // Nothing is paused; somebody else keeps the pipe open.
+    let (gate, far) = UnixStream::pair()?;
+    let line = format!("(read go <&{}; echo too late) & exit 0", far.as_raw_fd());
+    let process = open(&lp, output_of(&line).pass_fd(far))?;
+    let theirs = process.clone();
+    ensure_eq!(block_on(&lp, async move { Ok(theirs.wait().await?) })?, 0, "what wait() returned");
+    drop(process);
+    settle(&lp)?;
+    drop(gate);
+    ensure_eq!(open_descriptors(), before, "descriptors after one whose grandchild writes");
+    reports.none()
+}
+
+pub(super) fn who_has_the_output_may_read_it(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let process = clogged(&lp, FLOOD)?;
+    let stdout = process.stdout().cloned();
+    drop(process);
+    let read = block_on(&lp, async move {
+        let Some(stdout) = stdout else { return Err(Failure::new("no output")) };
+        let begin = stdout.read_exact(200_000).await?.len();
+        // The child goes on, and ends.
+        sleep(ms(1)).await;
+        Ok(begin + stdout.read_to_end().await?.len())
+    })?;
+    ensure_eq!(read, 1_000_000, "bytes of a child whose handle is gone");
+    until_childless(&lp)?;
+
+    // What a dead child has left behind.
+    let process = clogged(&lp, &format!("{FLOOD}; read forever"))?;
+    let (stdout, held) = (process.stdout().cloned(), process.clone());
+    process.kill()?;
+    let rest = block_on(&lp, async move {
+        held.wait().await?;
+        drop((process, held));
+        yield_now().await;
+        let Some(stdout) = stdout else { return Err(Failure::new("no output")) };
+        Ok(stdout.read_to_end().await?.len())
+    })?;
+    ensure!(rest > 128 * 1024, "only {rest} bytes of a dead child's");
     Ok(())
 }
 
