@@ -18,7 +18,7 @@ cases! {
     PIPE_01 => regular_files_are_refused_and_kept, a_closed_loop_gives_it_back,
         fifos_sockets_and_devices_are_taken;
     PIPE_02 => made_nonblocking_and_closed_once, closed_when_the_loop_is,
-        closed_when_the_call_is_cancelled;
+        closed_when_the_call_is_cancelled, closed_when_it_is_forgotten_while_paused;
     PIPE_03 => the_end_of_a_pipe, a_pipe_is_not_kept_open, everything_comes_before_the_end,
         also_into_the_protocols_own_memory;
     PIPE_04 => a_closed_terminal_is_the_end;
@@ -144,6 +144,38 @@ fn closed_when_the_loop_is(cx: &Context) -> Outcome {
     transport.close();
     record.forget_transport();
     record.expect(["made"])
+}
+
+fn closed_when_it_is_forgotten_while_paused(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let reports = Reports::of(&lp);
+    let (read, write) = pipe()?;
+    let record = Script::new().record();
+    let transport = reader(&lp, &record, read)?;
+    record.forget_transport();
+    let same = transport.clone();
+    transport.pause_reading();
+    drop(transport);
+    settle(&lp)?;
+    ensure!(!record.is_lost(), "lost although there is a handle");
+    drop(same);
+    record.until_lost(&lp)?;
+    run_times(&lp, 3)?;
+    ensure_is!(rustix::io::write(&write, b"x"), Err(rustix::io::Errno::PIPE));
+    let seen = reports.one()?;
+    ensure!(seen.exception.is_none(), "the warning is {seen:?}");
+
+    // While it reads, its protocol may still have something to do.
+    let (read, write) = pipe()?;
+    let record = Script::new().record();
+    drop(reader(&lp, &record, read)?);
+    record.forget_transport();
+    settle(&lp)?;
+    rustix::io::write(&write, b"still there")?;
+    record.until_received(&lp, 11)?;
+    drop(write);
+    record.until_lost(&lp)?;
+    reports.none()
 }
 
 fn closed_when_the_call_is_cancelled(cx: &Context) -> Outcome {

@@ -19,8 +19,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::{Rc, Weak};
 
 use anyloop_api::{
-    AnyProtocol, Error, Panic, ProtocolFactory, RawTransport, Rejected, Report, Result, Transport,
-    WeakTransport,
+    AnyProtocol, Error, EventLoop, Panic, ProtocolFactory, RawTransport, Rejected, Report, Result,
+    Transport, WeakTransport,
 };
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
@@ -50,6 +50,8 @@ const UNPOLLABLE: u16 = 1 << 6;
 const TRYING: u16 = 1 << 7;
 /// The peer of a write end sends something: its readability is no hang-up.
 const DEAF: u16 = 1 << 8;
+/// It leads to a child process: whoever has a handle of that can have one of this.
+const CHILDS: u16 = 1 << 9;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
@@ -139,7 +141,9 @@ impl Pipe {
         protocol: AnyProtocol,
     ) -> Result<Rc<Self>> {
         set_nonblocking(&fd).map_err(|error| Error::os("subprocess: O_NONBLOCK", error.into()))?;
-        Self::open(base, fd, Kind::Fifo, end, protocol)
+        let pipe = Self::open(base, fd, Kind::Fifo, end, protocol)?;
+        pipe.set(CHILDS);
+        Ok(pipe)
     }
 
     fn open(
@@ -316,6 +320,19 @@ impl Pipe {
         self.set(LOST);
         self.update_interest();
         base.soon(move || this.finish(error));
+    }
+
+    /// While data may arrive, the loop keeps the pipe going for its protocol. Paused and without a handle,
+    /// nobody could ever touch it again (TR-39).
+    fn end_if_forgotten(&self) {
+        let stuck = self.end == End::Read && self.has(MADE) && self.has(PAUSED);
+        if !stuck || self.has(CLOSING | CHILDS) || self.user.borrow().upgrade().is_some() {
+            return;
+        }
+        let Some(base) = self.base.upgrade() else { return };
+        let text = format!("an open transport was dropped: {self:?}");
+        self.force(None);
+        base.call_exception_handler(Report::warning(text));
     }
 
     /// `connection_lost`, once; then the descriptor is closed, whatever the protocol did.

@@ -76,6 +76,10 @@ impl RawTransport for Pipe {
         })
     }
 
+    fn handle_dropped(&self) {
+        self.end_if_forgotten();
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }
