@@ -77,7 +77,7 @@ impl Outgoing {
     }
 
     pub(super) fn silence(&self) {
-        self.quiet.set(true);
+        self.lp.set(None);
     }
 
     /// Keeps the first misuse.

@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 
-use anyloop::{StreamWriter, open_connection, start_server};
+use anyloop::{StreamWriter, TcpStream, open_connection, start_server};
 
 use super::super::prelude::*;
 use super::{attach, once, until};
@@ -16,7 +16,7 @@ cases! {
     STREAM_17 => it_waits_for_what_is_queued, by_several_and_again, the_error_is_raised_again;
     STREAM_18 => unread_data_does_not_hinder_closing;
     STREAM_21 => half_closed_connections_go_on;
-    STREAM_23 => the_last_writer_closes_and_warns;
+    STREAM_23 => the_last_writer_closes_and_warns, an_owner_of_both_may_drop_them;
 }
 
 fn wait_closed(lp: &LoopRef, writer: &StreamWriter) -> Result<anyloop_api::Result<()>, Failure> {
@@ -295,5 +295,20 @@ fn the_last_writer_closes_and_warns(cx: &Context) -> Outcome {
     writer.close();
     drop(writer);
     settle(&lp)?;
+    reports.none()
+}
+
+fn an_owner_of_both_may_drop_them(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let reports = Reports::of(&lp);
+    // Which tells of what is in order elsewhere, too.
+    lp.set_debug(true);
+    let (near, far) = tcp_pair()?;
+    let (reader, writer) = attach(&lp, near, 64)?;
+    let stream = TcpStream::from_split(reader, writer);
+    stream.writer().write("all of it");
+    lp.run_until_complete(async move { drop(stream) })?;
+    settle(&lp)?;
+    ensure_eq!(join(collect(far))??, b"all of it", "what the peer gets");
     reports.none()
 }
