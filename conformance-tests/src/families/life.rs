@@ -561,9 +561,11 @@ fn known_to_everything_it_calls(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
     let trace = cx.trace();
     let known = {
-        let (home, log) = (lp.clone(), trace.clone());
+        // The loop keeps its exception handler: that must not keep the loop.
+        let (home, log) = (lp.downgrade(), trace.clone());
         move |what: &'static str| {
-            let here = LoopRef::current().is_ok_and(|lp| lp.same(&home));
+            let home = home.upgrade();
+            let here = LoopRef::current().ok().zip(home).is_some_and(|(lp, home)| lp.same(&home));
             log.push(if here { what } else { "unknown" });
         }
     };

@@ -342,7 +342,8 @@ fn another_loop_is_refused(cx: &Context) -> Outcome {
     let (queue, full, joined) = (Queue::<u8>::new(0), PriorityQueue::new(1), Queue::new(0));
     full.put_nowait(1)?;
     joined.put_nowait(1)?;
-    ensure!(lock.try_lock().map(std::mem::forget).is_some(), "a new lock is locked");
+    let held = lock.try_lock();
+    ensure!(held.is_some(), "a new lock is locked");
     let waits_for: [(&str, Wait); 8] = [
         ("lock", Box::new(move || Box::pin(lock.acquire()))),
         ("event", Box::new(move || Box::pin(event.wait()))),
