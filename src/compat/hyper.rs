@@ -33,6 +33,27 @@
 //! })??;
 //! # Ok::<(), anyloop::Error>(())
 //! ```
+//!
+//! The client's side; the connection is a task of its own:
+//!
+//! ```
+//! use anyloop::TcpStream;
+//! use anyloop::compat::hyper::{HyperExecutor, HyperIo};
+//! use hyper::client::conn::http1;
+//! use hyper::rt::Executor;
+//! use hyper::{Request, Response, body::Incoming};
+//!
+//! # async fn example() -> Result<Response<Incoming>, Box<dyn std::error::Error>> {
+//! let io = HyperIo::new(TcpStream::connect("127.0.0.1:8080").await?);
+//! let (mut sender, connection) = http1::handshake(io).await?;
+//! HyperExecutor.execute(connection);
+//! let request = Request::get("/").header("host", "localhost").body(String::new())?;
+//! let response = sender.send_request(request).await?;
+//! # Ok(response)
+//! # }
+//! ```
+//!
+//! HTTPS is the same with the reader and the writer of `tls::start_server` and `tls::open_connection`.
 
 use std::fmt;
 use std::future::Future;

@@ -18,7 +18,7 @@ use protocol::ProcessProtocol;
 /// is the shell's; `Os` if the program is missing or may not be run.
 ///
 /// # Cancel safety
-/// A child that runs already is killed and reaped.
+/// A child that runs already is killed and reaped; what it has started itself by then goes on.
 ///
 /// # Examples
 /// ```

@@ -23,6 +23,10 @@ const PIECE: usize = 64 * 1024;
 /// pipes are closed once it has ended and nobody has a handle of it, or of the [`StreamReader`], any more.
 /// When the loop is closed, a child that still runs is killed.
 ///
+/// Signals reach the child, and not what it has started itself. Give it a group of its own,
+/// [`Command::process_group(0)`](fn@crate::Command::process_group), and signal that: its number is
+/// [`Process::pid`], and `kill_process_group` of the rustix crate, for instance, makes the call.
+///
 /// A child that writes more than a pipe holds waits for somebody to read: use
 /// [`Process::communicate`], or read before [`Process::wait`].
 #[derive(Clone)]
