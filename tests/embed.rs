@@ -13,9 +13,11 @@ use std::cell::{Cell, RefCell};
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyloop::{Connect, EventLoopExt, LoopRef, Protocol, Result, Transport};
+use anyloop::{Connect, Error, EventLoopExt, Interrupt, LoopRef, Protocol, Result, Transport};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 on_every_backend! {
@@ -55,6 +57,39 @@ on_every_backend! {
         lp.close()?;
         assert_eq!(lp.next_timeout(), None);
         Ok(())
+    }
+
+    /// Asking polls: what that brings is not slept over, nor what came from another thread before.
+    fn what_is_there_already_is_due(backend) {
+        let lp = anyloop::new_event_loop_with(backend)?;
+        let (near, mut far) = pair()?;
+        far.write_all(b"x")?;
+        let calls = Rc::new(Cell::new(0));
+        let theirs = calls.clone();
+        lp.add_reader(&near, move || theirs.set(theirs.get() + 1))?;
+        assert_eq!(lp.next_timeout(), Some(Duration::ZERO));
+        assert_eq!(lp.next_timeout(), Some(Duration::ZERO));
+        lp.turn()?;
+        assert_eq!(calls.get(), 1);
+        lp.remove_reader(&near)?;
+        lp.turn()?;
+        assert_eq!(lp.next_timeout(), None);
+        let called = Arc::new(AtomicBool::new(false));
+        for asleep in [true, false] {
+            let (theirs, remote) = (called.clone(), lp.remote());
+            let post = move || {
+                remote.call_soon_threadsafe(move || theirs.store(true, Ordering::Relaxed))
+            };
+            std::thread::spawn(post).join().expect("it posts and ends")?;
+            assert_eq!(lp.next_timeout(), Some(Duration::ZERO), "asleep: {asleep}");
+            lp.turn()?;
+            assert!(called.swap(false, Ordering::Relaxed), "asleep: {asleep}");
+        }
+        lp.interrupt(Interrupt::new("outside of a run"));
+        assert_eq!(lp.next_timeout(), Some(Duration::ZERO));
+        assert!(matches!(lp.turn(), Err(Error::Interrupt(_))));
+        assert_eq!(lp.next_timeout(), None);
+        lp.close()
     }
 
     /// What was offered and not taken is delivered all the same, also if the wait is the host's.

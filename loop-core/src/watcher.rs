@@ -16,7 +16,9 @@ use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::{Rc, Weak};
 
-use anyloop_api::{Direction, Dump, Error, Report, Result, Snapshot, SockAttachment, Waiter};
+use anyloop_api::{
+    Direction, Dump, Error, EventLoop, Report, Result, Snapshot, SockAttachment, Waiter,
+};
 
 use crate::base::BaseLoop;
 use crate::driver::{Event, Interest, Key, Readiness, Trigger};
@@ -291,6 +293,10 @@ impl Watcher {
             operation.notify();
         }
         let Some(callback) = side.callback.borrow().clone() else { return };
+        if base.state().interrupted() {
+            // The reader did that; the writer is called in the next run (LIFE-18).
+            return;
+        }
         if side.called.replace(base.iteration()) == base.iteration() {
             return;
         }

@@ -2,7 +2,8 @@
 
 mod closing;
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
 
 use anyloop_api::{Interrupt, raise_interrupt};
 
@@ -31,7 +32,9 @@ cases! {
     LIFE_16 => close_is_idempotent, scheduling_fails_afterwards, running_fails_afterwards,
         watching_fails_afterwards;
     LIFE_17 => getters_work_afterwards, nothing_is_left_to_remove;
-    LIFE_18 => an_interrupt_leaves_at_once, a_resumed_panic_leaves_at_once;
+    LIFE_18 => an_interrupt_leaves_at_once, an_interrupt_before_the_run_ends_it,
+        what_the_poll_brought_waits_for_the_next_run,
+        a_reader_that_interrupts_goes_before_the_writer, a_resumed_panic_leaves_at_once;
     LIFE_19 => a_tasks_interrupt_is_its_error_and_ends_the_run, no_stale_stop_is_left;
     LIFE_20 => what_is_queued_is_dropped_not_run, whatever_the_destructors_do,
         tasks_are_dropped_not_run;
@@ -225,7 +228,7 @@ fn readiness_seen_while_stopping_is_dispatched_once(cx: &Context) -> Outcome {
     let (near, mut far) = socket_pair()?;
     let seen = Counter::new();
     let (inner, theirs) = (lp.clone(), seen.clone());
-    let fd = std::os::fd::AsRawFd::as_raw_fd(&near);
+    let fd = near.as_raw_fd();
     // Removed by its first call: a second dispatch of the same event is what must not happen.
     lp.add_reader(&near, move || {
         theirs.add();
@@ -513,6 +516,75 @@ fn an_interrupt_leaves_at_once(cx: &Context) -> Outcome {
     trace.expect(["b", "c"])?;
     reports.none()?;
     a_run_is_not_cut_short(&lp)
+}
+
+/// Nothing is waited for: what asked for it is over.
+fn an_interrupt_before_the_run_ends_it(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let late = Counter::new();
+    let timer = lp.call_later(Duration::from_secs(2), late.each())?;
+    lp.interrupt(Interrupt::new("too early"));
+    ensure_is!(lp.run_forever(), Err(Error::Interrupt(why)) if why.reason() == "too early");
+    ensure_eq!(late.get(), 0, "timers that the run waited for");
+    timer.cancel();
+    a_run_is_not_cut_short(&lp)
+}
+
+fn what_the_poll_brought_waits_for_the_next_run(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    let mut ends = Vec::new();
+    for name in ["a", "b"] {
+        let (near, far) = socket_pair()?;
+        let (inner, log, mut reading) = (lp.clone(), trace.clone(), near.try_clone()?);
+        lp.add_reader(&near, move || {
+            // What is told twice is there once.
+            if reading.read(&mut [0; 8]).is_ok() {
+                log.push(name);
+                inner.interrupt(Interrupt::new(name));
+            }
+        })?;
+        ends.push((near, far));
+    }
+    run_once(&lp)?;
+    for (_, far) in &mut ends {
+        far.write_all(b"x")?;
+    }
+    ensure_is!(lp.run_forever(), Err(Error::Interrupt(_)));
+    ensure_eq!(trace.len(), 1, "callbacks until the interrupt");
+    ensure_is!(run_once(&lp), Err(Error::Interrupt(_)));
+    ensure_eq!(trace.len(), 2, "callbacks until the next one");
+    run_times(&lp, 3)?;
+    trace.expect_in_any_order(["a", "b"])?;
+    for (near, _) in &ends {
+        lp.remove_reader(near)?;
+    }
+    Ok(())
+}
+
+/// One event for both: the writer's turn is in the next run.
+fn a_reader_that_interrupts_goes_before_the_writer(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    let (near, mut far) = socket_pair()?;
+    far.write_all(b"x")?;
+    let (inner, log, mut reading) = (lp.clone(), trace.clone(), near.try_clone()?);
+    lp.add_reader(&near, move || {
+        log.push("reader");
+        let _ = reading.read(&mut [0; 8]);
+        inner.interrupt(Interrupt::new("on purpose"));
+    })?;
+    let (inner, log, number) = (lp.clone(), trace.clone(), near.as_raw_fd());
+    lp.add_writer(&near, move || {
+        log.push("writer");
+        let _ = inner.remove_writer(&number);
+    })?;
+    ensure_is!(lp.run_forever(), Err(Error::Interrupt(_)));
+    trace.expect(["reader"])?;
+    run_times(&lp, 3)?;
+    trace.expect(["writer"])?;
+    lp.remove_reader(&near)?;
+    Ok(())
 }
 
 fn a_resumed_panic_leaves_at_once(cx: &Context) -> Outcome {

@@ -124,7 +124,8 @@ impl TokioLoop {
 
     /// Lets tokio look for what happened; sleeps if there is nothing to do before.
     async fn wait(&self) {
-        if !self.ready.borrow().is_empty() || self.stopping.get() || self.inbox.has_items() {
+        let busy = !self.ready.borrow().is_empty() || self.inbox.has_items();
+        if busy || self.stopping.get() || self.state.interrupted() {
             tokio::task::yield_now().await;
             poll_fn(|cx| {
                 self.queue_watched(cx);

@@ -147,6 +147,7 @@ impl BaseLoop {
     pub(crate) fn is_busy(&self) -> bool {
         !self.ready.is_empty()
             || self.stopping.get()
+            || self.state.interrupted()
             || !self.again.borrow().is_empty()
             || self.has_dirty()
     }

@@ -274,6 +274,11 @@ impl Stream {
             if !self.wants_data() {
                 return self.hold(rest);
             }
+            if base.state().interrupted() {
+                // The loop stops here, and may run again (LIFE-18).
+                base.requeue_readable(self.socket.key());
+                return self.hold(rest);
+            }
             let Some(protocol) = self.voice.protocol() else { return };
             match protocol {
                 AnyProtocol::Plain(protocol) => {
@@ -310,6 +315,9 @@ impl Stream {
         while self.wants_data() {
             if !self.has(HELD) {
                 break;
+            }
+            if base.state().interrupted() {
+                return base.requeue_readable(self.socket.key());
             }
             if let Some(data) = self.held(|held| held.data.pop_front()) {
                 self.deliver_front(base, &data);

@@ -29,7 +29,8 @@ cases! {
     TR_04 => closing_in_connection_made, aborting_in_connection_made,
         closing_in_connection_made_of_a_server, closing_after_writing_in_connection_made;
     TR_05 => a_panic_in_connection_made_is_reported_only;
-    TR_06 => megabytes_in_order, small_messages_in_order, many_connections_in_order;
+    TR_06 => megabytes_in_order, small_messages_in_order, many_connections_in_order,
+        other_connections_wait_for_the_next_run;
     TR_07 => never_called_inside_a_data_callback, nor_inside_a_read_on_demand;
     TR_08 => a_panic_in_data_received, a_panic_in_eof_received, a_panic_in_get_buffer,
         a_panic_in_buffer_updated, what_was_written_is_dropped;
@@ -65,7 +66,7 @@ cases! {
     TR_34 => another_protocol_from_the_next_callback, between_plain_and_buffered,
         switched_while_paused, an_old_protocol_that_panics_when_dropped;
     TR_35 => never_beyond_the_buffer, never_beyond_a_tiny_buffer, an_empty_buffer_is_an_error,
-        pausing_in_get_buffer, pausing_with_each_full_buffer;
+        pausing_in_get_buffer, pausing_with_each_full_buffer, an_interrupt_between_two_pieces;
     TR_36 => addresses_outlive_the_connection, the_peers_address_outlives_a_reset;
     TR_37 => the_view_cannot_be_used_for_io;
     TR_38 => nagle_is_off_everywhere;

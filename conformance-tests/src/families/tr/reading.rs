@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyloop_api::{AnyProtocol, Connect, Protocol, Transport};
+use anyloop_api::{AnyProtocol, Connect, Interrupt, Protocol, Transport};
 
 use crate::families::prelude::*;
 use crate::tools::{
@@ -385,5 +385,72 @@ pub(super) fn nor_inside_a_read_on_demand(cx: &Context) -> Outcome {
     ensure!(!protocol.interrupted.get(), "data_received was called inside of try_read");
     transport.abort();
     protocol.transport.take();
+    Ok(())
+}
+
+pub(super) fn other_connections_wait_for_the_next_run(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    let mut connections = Vec::new();
+    for name in ["a", "b"] {
+        let (near, far) = tcp_pair()?;
+        let (inner, log) = (lp.clone(), trace.clone());
+        let record = Script::new().data(move |_, _| {
+            log.push(name);
+            inner.interrupt(Interrupt::new(name));
+        });
+        let record = record.record();
+        record.attach(&lp, near)?;
+        connections.push((record, far));
+    }
+    run_times(&lp, 2)?;
+    for (_, far) in &mut connections {
+        far.write_all(b"x")?;
+    }
+    ensure_is!(lp.run_forever(), Err(Error::Interrupt(_)));
+    ensure_eq!(trace.len(), 1, "callbacks until the interrupt");
+    ensure_is!(run_once(&lp), Err(Error::Interrupt(_)));
+    ensure_eq!(trace.len(), 2, "callbacks until the next one");
+    run_times(&lp, 3)?;
+    trace.expect_in_any_order(["a", "b"])?;
+    for (record, far) in connections {
+        drop(far);
+        record.until_lost(&lp)?;
+    }
+    Ok(())
+}
+
+/// What one read brings is more than the protocol takes in one call.
+pub(super) fn an_interrupt_between_two_pieces(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    for paused in [false, true] {
+        let (near, mut far) = tcp_pair()?;
+        let inner = lp.clone();
+        let record = Script::new()
+            .buffer(|_| 16)
+            .updated(move |record| {
+                if [16, 48].contains(&record.received()) {
+                    inner.interrupt(Interrupt::new("on purpose"));
+                }
+            })
+            .record();
+        let transport = record.attach_buffered(&lp, near)?;
+        if paused {
+            run_once(&lp)?;
+            transport.pause_reading();
+        }
+        far.write_all(&pattern(64))?;
+        if paused {
+            run_times(&lp, 3)?;
+            transport.resume_reading();
+        }
+        for so_far in [16, 48] {
+            ensure_is!(lp.run_forever(), Err(Error::Interrupt(_)));
+            ensure_eq!(record.received(), so_far, "bytes so far, paused before: {paused}");
+        }
+        drop(far);
+        record.until_lost(&lp)?;
+        ensure!(record.bytes() == pattern(64), "other bytes came");
+    }
     Ok(())
 }
