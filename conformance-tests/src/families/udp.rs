@@ -40,7 +40,7 @@ cases! {
     UDP_15 => ports_are_shared_only_when_asked, broadcasting_has_to_be_asked_for;
     UDP_16 => the_first_error_counts_and_nothing_leaks, the_next_candidate_is_tried;
     UDP_17 => local_endpoints_by_path, a_local_pair_without_names,
-        no_name_is_no_restriction, many_of_local_peers_at_once;
+        no_name_is_no_restriction, many_of_local_peers_at_once, a_full_local_peer_is_tried_again;
     UDP_18 => a_stale_socket_is_replaced;
     UDP_19 => a_flood_leaves_room_for_others;
 }

@@ -116,7 +116,9 @@ impl Datagram {
     // --- watching ---
 
     fn watch(&self, base: &BaseLoop) {
-        if let Err(error) = self.socket.register(base, Interest::BOTH, || self.wanted()) {
+        // Each attempt in vain makes a blind socket writable anew: it would be tried without end.
+        let edge = Interest { readable: true, writable: !self.blind };
+        if let Err(error) = self.socket.register(base, edge, || self.wanted()) {
             self.fatal(Error::os("watching a datagram endpoint", error));
         }
     }

@@ -153,7 +153,7 @@ pub(super) fn local_endpoints_by_path(cx: &Context) -> Outcome {
     ensure_eq!(two.datagrams(), [b"answer"], "the answer");
     let name = client.get_extra_info("peername").and_then(|info| info.address().cloned());
     ensure_eq!(name.and_then(|n| n.as_pathname().map(Path::to_owned)), Some(here), "peername");
-    // Full, and nobody tells when there is room again.
+    // More than its queue is said to hold; but it is connected to us, and takes them.
     for number in 0..200_u8 {
         server.sendto([number; 100], Some(&from))?;
     }
@@ -194,6 +194,47 @@ pub(super) fn no_name_is_no_restriction(cx: &Context) -> Outcome {
     let count = third.recv(&mut buffer)?;
     ensure_eq!(&buffer[..count], b"to somebody else", "what the third socket got");
     Ok(())
+}
+
+/// Others have filled its queue, and nobody tells us when they have been read.
+pub(super) fn a_full_local_peer_is_tried_again(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let directory = TempDir::new()?;
+    let (here, there) = (directory.join("here"), directory.join("there"));
+    let (far, other) = (UnixDatagram::bind(&there)?, UnixDatagram::unbound()?);
+    far.set_nonblocking(true)?;
+    other.set_nonblocking(true)?;
+    let post = Post::new();
+    let transport = post.open(&lp, DatagramEndpoint::local(&*here))?;
+    let before = lp.dump().timers.len();
+    for round in 0..2 {
+        while other.send_to(b"another's", &there).is_ok() {}
+        let mine: Vec<_> = (0..100_u8).map(|number| vec![number; 100]).collect();
+        for data in &mine {
+            transport.sendto(data, Some(&SockAddr::unix(&there)?))?;
+        }
+        let waiting = transport.get_write_buffer_size();
+        ensure!(waiting >= 10_000, "the kernel took some of it");
+        ensure!(lp.dump().timers.len() <= before + 1, "a timer for each datagram");
+        // Tried now and then, in vain.
+        let busy = cpu_time();
+        run_for(&lp, ms(300))?;
+        let busy = cpu_time() - busy;
+        ensure!(busy < ms(50), "300 ms without room took {busy:?} of processor time");
+        ensure_eq!(transport.get_write_buffer_size(), waiting, "bytes that wait");
+        if round == 1 {
+            transport.close();
+        }
+        drain(&far)?;
+        let mut received = Vec::new();
+        while received.len() < mine.len() {
+            run_once(&lp)?;
+            received.extend(drain(&far)?);
+        }
+        ensure!(received == mine, "other datagrams came");
+    }
+    post.until_lost(&lp)?;
+    post.expect(["made", "lost"])
 }
 
 pub(super) fn a_stale_socket_is_replaced(cx: &Context) -> Outcome {
