@@ -29,7 +29,8 @@ cases! {
     UDP_06 => an_unconnected_endpoint_needs_an_address;
     UDP_07 => a_refusal_is_told_and_survived, a_datagram_too_long_is_told_and_survived,
         a_refusal_among_many_is_told;
-    UDP_08 => an_error_while_flushing_costs_one_datagram;
+    UDP_08 => an_error_while_flushing_costs_one_datagram,
+        what_an_error_leaves_waits_for_nothing_else;
     UDP_09 => a_broken_descriptor_ends_the_endpoint;
     UDP_10 => panicking_callbacks_are_reported, a_panic_among_many_costs_none;
     UDP_11 => close_flushes, abort_discards, closing_twice_is_closing_once,

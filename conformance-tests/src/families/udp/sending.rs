@@ -186,6 +186,27 @@ pub(super) fn an_error_while_flushing_costs_one_datagram(cx: &Context) -> Outcom
     post.expect(["made", "pause", "error", "resume"])
 }
 
+/// Only one change of the socket tells of room for all of it.
+pub(super) fn what_an_error_leaves_waits_for_nothing_else(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (near, far) = narrow_pair()?;
+    let post = Post::new();
+    let transport = post.open(&lp, DatagramEndpoint::socket(OwnedFd::from(near)))?;
+    // So large that there is no room before all of them are read.
+    let mut taken = 0;
+    while transport.get_write_buffer_size() == 0 {
+        transport.sendto([b'x'; 3000], None)?;
+        taken += 1;
+    }
+    transport.sendto(vec![0xff; 100_000], None)?;
+    transport.sendto(b"last", None)?;
+    ensure_eq!(drain(&far)?.len(), taken - 1, "datagrams that the kernel took at once");
+    run_times(&lp, 5)?;
+    ensure_eq!(transport.get_write_buffer_size(), 0, "bytes that wait although there is room");
+    ensure_eq!(drain(&far)?, [vec![b'x'; 3000], b"last".to_vec()], "what came");
+    post.expect(["made", "pause", "error", "resume"])
+}
+
 pub(super) fn a_broken_descriptor_ends_the_endpoint(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
     let reports = Reports::of(&lp);
