@@ -68,8 +68,6 @@ impl UringDriver {
         match -result {
             libc::EINTR => self.send_arm(id),
             libc::EAGAIN => self.room_watch(id),
-            // What was sent comes first; the next send will tell.
-            1.. if sent > 0 => self.send_end(id, Ok(sent), events),
             error @ 1.. => {
                 self.send_end(id, Err(io::Error::from_raw_os_error(error)), events);
             }
