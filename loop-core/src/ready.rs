@@ -22,7 +22,6 @@ pub(crate) enum Entry {
 #[derive(Default)]
 pub(crate) struct Ready {
     queue: RefCell<Vec<Entry>>,
-    closed: Cell<bool>,
     refuses_calls: Cell<bool>,
 }
 
@@ -64,11 +63,6 @@ impl Ready {
     /// After this, remote calls are no longer queued here.
     pub(crate) fn refuse_calls(&self) {
         self.refuses_calls.set(true);
-    }
-
-    /// After this, woken tasks are no longer queued here.
-    pub(crate) fn close(&self) {
-        self.closed.set(true);
     }
 }
 
@@ -144,7 +138,7 @@ pub(crate) fn prefer_local(id: u64) {
 
 /// Queues a woken task if its loop lives on this thread: no atomic, no system call.
 pub(crate) fn schedule_local(id: u64, runnable: Runnable) -> Result<(), Runnable> {
-    push_local(id, runnable, Entry::Task, |ready| !ready.closed.get())
+    push_local(id, runnable, Entry::Task, |_| true)
 }
 
 /// Queues a remote call if its loop lives on this thread.

@@ -55,7 +55,6 @@ impl BaseLoop {
         self.discard_ready();
         self.driver.borrow_mut().shutdown();
         drop(self.replace_driver());
-        self.ready.close();
         ready::unregister_local(self.state.id());
     }
 
