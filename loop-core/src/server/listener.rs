@@ -199,9 +199,6 @@ impl Listener {
     /// Accepting pauses for a while. That is reported once, until a connection comes (SRV-20).
     fn rest(&self, base: &Rc<BaseLoop>, error: io::Error) {
         let Some(this) = self.this.upgrade() else { return };
-        if self.resting.borrow().is_some() {
-            return;
-        }
         if base.caps().trigger == Trigger::Level {
             self.set_interest(base, Interest::NONE);
         }
