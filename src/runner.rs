@@ -276,9 +276,6 @@ fn run_until_ended(lp: &LoopRef, task: &AnyTask) -> Result<()> {
 }
 
 fn report_failure(lp: &LoopRef, task: AnyTask) {
-    if task.cancelled() {
-        return;
-    }
     let error = task.unhandled_error().or_else(|| task.exception().ok().flatten());
     if let Some(error) = error {
         task.mark_inspected();
