@@ -5,7 +5,7 @@ mod closing;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 
-use anyloop_api::{Interrupt, raise_interrupt};
+use anyloop_api::{Interrupt, catch_cancel, raise_interrupt, uncancellable};
 
 use self::closing::*;
 use super::prelude::*;
@@ -35,9 +35,10 @@ cases! {
     LIFE_18 => an_interrupt_leaves_at_once, an_interrupt_before_the_run_ends_it,
         what_the_poll_brought_waits_for_the_next_run,
         a_reader_that_interrupts_goes_before_the_writer, a_resumed_panic_leaves_at_once;
-    LIFE_19 => a_tasks_interrupt_is_its_error_and_ends_the_run, no_stale_stop_is_left;
-    LIFE_20 => what_is_queued_is_dropped_not_run, whatever_the_destructors_do,
-        tasks_are_dropped_not_run;
+    LIFE_19 => a_tasks_interrupt_is_its_error_and_ends_the_run, no_scope_catches_an_interrupt,
+        no_stale_stop_is_left;
+    LIFE_20 => what_is_queued_is_dropped_not_run, what_posts_itself_when_it_is_dropped,
+        whatever_the_destructors_do, tasks_are_dropped_not_run;
     LIFE_21 => no_descriptor_is_left, a_remote_handle_keeps_none;
     LIFE_22 => signal_handlers_are_removed, also_when_their_destructors_misbehave;
     LIFE_23 => close_does_not_wait_for_jobs;
@@ -614,6 +615,23 @@ fn a_tasks_interrupt_is_its_error_and_ends_the_run(cx: &Context) -> Outcome {
         log.push("went on");
     })?;
     ensure_is!(lp.run_forever(), Err(Error::Interrupt(why)) if why.reason() == "on purpose");
+    ensure!(task.done(), "the task is not done");
+    ensure_is!(task.exception(), Ok(Some(Error::Interrupt(_))));
+    trace.expect([])?;
+    a_run_is_not_cut_short(&lp)
+}
+
+/// It is no cancellation that a clean-up may refuse.
+fn no_scope_catches_an_interrupt(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    let log = trace.clone();
+    let task = lp.create_task(async move {
+        let interrupt = raise_interrupt::<()>(Interrupt::new("on purpose"));
+        let caught = catch_cancel(catch_cancel(uncancellable(interrupt))).await;
+        log.push(format!("caught {caught:?}"));
+    })?;
+    ensure_is!(lp.run_forever(), Err(Error::Interrupt(_)));
     ensure!(task.done(), "the task is not done");
     ensure_is!(task.exception(), Ok(Some(Error::Interrupt(_))));
     trace.expect([])?;

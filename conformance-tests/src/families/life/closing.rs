@@ -2,7 +2,7 @@
 
 use std::sync::mpsc;
 
-use anyloop_api::{Executor, Job};
+use anyloop_api::{Executor, Job, RemoteHandle};
 
 use crate::families::prelude::*;
 use crate::leaks::{open_descriptors, thread_count};
@@ -153,6 +153,34 @@ pub(super) fn what_is_queued_is_dropped_not_run(cx: &Context) -> Outcome {
 }
 
 /// Whatever is dropped with a panic, everything else goes as well.
+pub(super) fn what_posts_itself_when_it_is_dropped(cx: &Context) -> Outcome {
+    const OFTEN: usize = 50;
+    #[derive(Clone)]
+    struct Again {
+        remote: RemoteHandle,
+        attempts: Counter,
+        taken: Counter,
+    }
+    impl Drop for Again {
+        fn drop(&mut self) {
+            if self.attempts.get() < OFTEN {
+                self.attempts.add();
+                let again = self.clone();
+                if self.remote.call_soon_threadsafe(move || drop(again)).is_ok() {
+                    self.taken.add();
+                }
+            }
+        }
+    }
+    let lp = cx.new_loop()?;
+    let (attempts, taken) = (Counter::new(), Counter::new());
+    let again = Again { remote: lp.remote(), attempts: attempts.clone(), taken: taken.clone() };
+    lp.call_soon(move || drop(again))?;
+    lp.close()?;
+    ensure_eq!((attempts.get(), taken.get()), (OFTEN, 0), "attempts, and calls that were taken");
+    Ok(())
+}
+
 pub(super) fn whatever_the_destructors_do(cx: &Context) -> Outcome {
     #[derive(Debug)]
     struct Panics;
