@@ -306,6 +306,35 @@ pub(super) fn closed_by_the_first_of_many(cx: &Context) -> Outcome {
     reports.none()
 }
 
+/// Of those that had to wait for a later iteration, nobody begins any more.
+pub(super) fn closed_by_one_while_others_wait(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let reports = Reports::of(&lp);
+    let open: Rc<RefCell<Option<Server>>> = Rc::default();
+    let theirs = open.clone();
+    let made = move |record: &Record| {
+        // The first of the second portion.
+        if record.count("made") == 3
+            && let Some(server) = theirs.take()
+        {
+            server.close();
+        }
+    };
+    let record = Script::new().made(made).record();
+    let (listener, clients) = queued(9)?;
+    let at = Bind::socket(listener).backlog(1).start_serving(false);
+    let server = start(&lp, &record, at)?;
+    *open.borrow_mut() = Some(server.clone());
+    let starting = server.clone();
+    lp.run_until_complete(async move { starting.start_serving().await })??;
+    record.until(&lp, |record| record.count("made") >= 3)?;
+    settle(&lp)?;
+    ensure_eq!(record.count("made"), 3, "connections that have begun");
+    drop(clients);
+    wait_closed(&lp, &server)?;
+    reports.none()
+}
+
 pub(super) fn accepted_sockets_are_nonblocking_and_close_on_exec(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
     let record = Script::new().record();

@@ -48,7 +48,8 @@ cases! {
     SRV_19 => a_vanished_peer_is_passed_over;
     SRV_20 => exhaustion_is_reported_once_and_survived;
     SRV_21 => closed_while_resting;
-    SRV_22 => closed_while_accepting, closed_by_the_first_of_many;
+    SRV_22 => closed_while_accepting, closed_by_the_first_of_many,
+        closed_by_one_while_others_wait;
     SRV_23 => accepted_sockets_are_nonblocking_and_close_on_exec;
     SRV_24 => in_the_order_of_the_queue;
     SRV_25 => nobody_needs_to_hold_it, over_it_holds_nobody;
