@@ -17,7 +17,8 @@ cases! {
     FORK_01 => no_loop_runs_in_a_child, a_child_makes_loops_of_its_own;
     FORK_02 => signals_stay_where_they_are_sent;
     FORK_03 => the_parents_loop_is_refused_in_a_child, a_child_that_returns_into_it_leaves_it,
-        closing_it_in_a_child_leaves_the_parents_alone;
+        closing_it_in_a_child_leaves_the_parents_alone,
+        asking_for_its_timeout_in_a_child_takes_nothing;
 }
 
 /// A forked child, from its parent's side.
@@ -268,4 +269,25 @@ fn closing_it_in_a_child_leaves_the_parents_alone(cx: &Context) -> Outcome {
     ensure!(seen.get() > 0, "a watcher of the parent's no longer works");
     lp.remove_reader(&near)?;
     works(&lp)
+}
+
+/// Who embeds the loop asks before each wait, and the child goes on where its parent was.
+fn asking_for_its_timeout_in_a_child_takes_nothing(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (near, mut far) = socket_pair()?;
+    let calls = Counter::new();
+    lp.add_reader(&near, calls.each())?;
+    run_once(&lp)?;
+    far.write_all(b"x")?;
+    let inner = lp.clone();
+    fork(move || {
+        ensure_eq!(inner.next_timeout(), Some(Duration::ZERO), "how long to wait");
+        ensure_is!(inner.turn(), Err(Error::Usage(_)));
+        Ok(())
+    })?
+    .join()?;
+    run_once(&lp)?;
+    ensure_eq!(calls.get(), 1, "calls in the parent");
+    lp.remove_reader(&near)?;
+    Ok(())
 }
