@@ -208,3 +208,18 @@ pub(super) fn of_two_in_one_step_the_outer_one_is_caught(cx: &Context) -> Outcom
         Ok(())
     })
 }
+
+/// By itself, and by what it lets through: one delivery for both.
+pub(super) fn asked_for_twice_in_one_step(cx: &Context) -> Outcome {
+    main(cx, async {
+        let caught = catch_cancel(async {
+            if let Some(me) = current_task() {
+                me.cancel();
+            }
+            Cancelled::new().resume::<()>().await
+        });
+        ensure!(caught.await.is_err(), "nothing was caught");
+        ensure!(catch_cancel(yield_now()).await.is_ok(), "the same was delivered twice");
+        Ok(())
+    })
+}

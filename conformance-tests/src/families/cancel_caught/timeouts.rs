@@ -4,7 +4,7 @@ use std::future::{pending, poll_fn, ready};
 use std::pin::pin;
 use std::task::Poll;
 
-use anyloop_api::{Cancelled, catch_cancel, on_cancel, sleep};
+use anyloop_api::{CancelScope, Cancelled, catch_cancel, on_cancel, sleep, uncancellable};
 
 use crate::families::prelude::*;
 use crate::tools::{Gate, OnDrop, settle_tasks};
@@ -161,6 +161,136 @@ pub(super) fn a_timeout_that_is_gone_cancels_nothing(cx: &Context) -> Outcome {
             ensure!(!task.cancelled(), "gathered: {gathered}: the task was cancelled as well");
             ensure!(task.take_result()?, "the await did not say that it was cancelled");
         }
+        Ok(())
+    })
+}
+
+/// A request from outside is outstanding from now on, and was delivered.
+async fn asked_before() {
+    if let Some(me) = current_task() {
+        me.cancel();
+    }
+    let _ = catch_cancel(yield_now()).await;
+}
+
+/// Runs `body` in a scope that it is given.
+async fn scoped<T, F: Future<Output = T>>(
+    body: impl FnOnce(CancelScope) -> F,
+) -> (Result<T, Cancelled>, CancelScope) {
+    let told = Rc::new(RefCell::new(None));
+    let asking = told.clone();
+    let mut inner = pin!(catch_cancel(async move {
+        let scope: Option<CancelScope> = asking.take();
+        body(scope.expect("it was made before the body began")).await
+    }));
+    let scope = poll_fn(|_| Poll::Ready(inner.as_mut().scope())).await;
+    told.borrow_mut().clone_from(&scope);
+    (inner.await, scope.expect("inside a task"))
+}
+
+pub(super) fn withdrawn_in_time(cx: &Context) -> Outcome {
+    async fn body(scope: CancelScope, critical: bool) {
+        let asks_and_withdraws = async {
+            scope.cancel(Cancelled::new());
+            scope.withdraw();
+            yield_now().await;
+        };
+        if critical {
+            uncancellable(asks_and_withdraws).await
+        } else {
+            asks_and_withdraws.await
+        }
+        yield_now().await;
+    }
+    main(cx, async {
+        for (critical, before) in [(false, false), (false, true), (true, false), (true, true)] {
+            let lp = LoopRef::current()?;
+            let task = lp.create_task(async move {
+                if before {
+                    asked_before().await;
+                }
+                let (ended, _) = scoped(|scope| body(scope, critical)).await;
+                (ended.is_ok(), current_task().map_or(9, |me| me.cancelling()))
+            })?;
+            let expected = (true, usize::from(before));
+            ensure_eq!(task.await?, expected, "critical {critical}, asked before {before}");
+        }
+        // Somebody else takes back whatever there is.
+        let (ended, _) = scoped(|scope| async move {
+            scope.cancel(Cancelled::new());
+            if let Some(me) = current_task() {
+                me.uncancel();
+            }
+            // It does not come back with the next one.
+            let (inner, asked) = scoped(|inner| async move {
+                inner.cancel(Cancelled::with_message("inner"));
+                yield_now().await;
+            })
+            .await;
+            asked.withdraw();
+            yield_now().await;
+            inner.err().and_then(|caught| caught.message().map(str::to_owned))
+        })
+        .await;
+        let inner = ended.ok().flatten();
+        ensure_eq!(inner.as_deref(), Some("inner"), "what the inner scope has caught");
+        Ok(())
+    })
+}
+
+/// The body has its value in the step in which its own request reaches one of its branches.
+pub(super) fn a_request_dies_with_its_scope(cx: &Context) -> Outcome {
+    main(cx, async {
+        let lp = LoopRef::current()?;
+        let (source, asking) = (lp.create_future::<()>(), Rc::new(RefCell::new(None)));
+        let (theirs, told) = (source.clone(), asking.clone());
+        let task = lp.create_task(async move {
+            asked_before().await;
+            let (ended, scope) = scoped(|scope| async move {
+                *told.borrow_mut() = Some(scope);
+                let ended = theirs.clone();
+                let mut branch = pin!(async move { drop(theirs.await) });
+                poll_fn(|cx| {
+                    let _ = branch.as_mut().poll(cx);
+                    if ended.done() { Poll::Ready(7) } else { Poll::Pending }
+                })
+                .await
+            })
+            .await;
+            scope.withdraw();
+            yield_now().await;
+            ended.ok()
+        })?;
+        settle_tasks().await;
+        let asked = asking.borrow().as_ref().is_some_and(|scope| scope.cancel(Cancelled::new()));
+        ensure!(asked && source.cancelled(), "the branch was not asked");
+        ensure_eq!(task.await?, Some(7), "the value of the scope");
+        Ok(())
+    })
+}
+
+/// An inner scope yields what was meant for one further out, and hands it on; that one has ended.
+pub(super) fn put_back_as_far_as_it_was_meant(cx: &Context) -> Outcome {
+    main(cx, async {
+        let lp = LoopRef::current()?;
+        let task = lp.create_task(async move {
+            asked_before().await;
+            let (ended, outer) = scoped(|outer| async move {
+                let (caught, inner) = scoped(|_| async move {
+                    outer.cancel(Cancelled::with_message("outer"));
+                    yield_now().await;
+                })
+                .await;
+                let caught = caught.err()?;
+                let message = caught.message().map(str::to_owned);
+                inner.put_back(caught);
+                message
+            })
+            .await;
+            outer.withdraw();
+            (ended.ok().flatten(), catch_cancel(yield_now()).await.is_ok())
+        })?;
+        ensure_eq!(task.await?, (Some("outer".to_owned()), true), "what was caught, and then");
         Ok(())
     })
 }
