@@ -1,5 +1,6 @@
 //! `create_server`: resolves, binds everything or nothing, and begins to serve.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
@@ -90,7 +91,7 @@ fn make(base: &Rc<BaseLoop>, factory: ProtocolFactory, plan: Plan) -> Result<Rc<
     let server = Rc::new_cyclic(|this| ServerState {
         this: this.clone(),
         base: base.weak(),
-        factory,
+        factory: RefCell::new(Some(factory)),
         context: Snapshot::current(),
         backlog: plan.backlog,
         file: plan.file.into(),

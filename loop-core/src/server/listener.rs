@@ -290,7 +290,11 @@ impl Source for Listener {
     }
 
     fn abandon(&self) {
+        let server = self.alive.borrow().clone();
         self.close();
+        if let Some(server) = server {
+            server.forget_factory();
+        }
     }
 
     fn describe(&self) -> String {

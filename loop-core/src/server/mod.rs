@@ -35,7 +35,8 @@ use crate::stream::Stream;
 pub(crate) struct ServerState {
     this: Weak<Self>,
     base: Weak<BaseLoop>,
-    factory: ProtocolFactory,
+    /// None once it is over: it may hold what holds the server.
+    factory: RefCell<Option<ProtocolFactory>>,
     context: Snapshot,
     backlog: u32,
     /// Removed when the server is closed.
@@ -80,11 +81,24 @@ impl ServerState {
         }
     }
 
+    /// There will be no connection any more.
+    fn forget_factory(&self) {
+        let factory = self.factory.take();
+        if let Some(base) = self.base.upgrade() {
+            let report = |panic| {
+                Report::new("a destructor panicked while a server was being closed")
+                    .exception(panic)
+            };
+            let _ = base.guard(|| drop(factory), report);
+        }
+    }
+
     /// One connection from the kernel, with its peer if accepting told it: a protocol of its own, or a report
     /// (SRV-17).
     fn accepted(&self, fd: OwnedFd, peer: Option<SockAddr>) {
         let (Some(base), Some(this)) = (self.base.upgrade(), self.this.upgrade()) else { return };
-        let make = || self.context.clone().run(|| (self.factory)());
+        let Some(factory) = self.factory.borrow().clone() else { return };
+        let make = || self.context.clone().run(|| factory());
         let failed = |panic| {
             Report::new("the protocol factory of a server panicked")
                 .exception(panic)
@@ -119,6 +133,7 @@ impl RawServer for ServerState {
             forever.set_unless_done(Ok(()));
         }
         self.maybe_wake();
+        self.forget_factory();
     }
 
     fn close_clients(&self) {

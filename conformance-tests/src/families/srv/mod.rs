@@ -52,7 +52,7 @@ cases! {
         closed_by_one_while_others_wait;
     SRV_23 => accepted_sockets_are_nonblocking_and_close_on_exec;
     SRV_24 => in_the_order_of_the_queue;
-    SRV_25 => nobody_needs_to_hold_it, over_it_holds_nobody;
+    SRV_25 => nobody_needs_to_hold_it, over_it_holds_nobody, closed_it_lets_go_of_the_application;
     SRV_26 => a_bound_socket_is_used, a_listening_socket_is_used;
     SRV_27 => an_adopted_connection_is_nobodys_client, only_streams_are_adopted;
 }

@@ -235,6 +235,40 @@ pub(super) fn a_waiter_may_end_inside_close(cx: &Context) -> Outcome {
 
 /// A protocol that keeps its transport is kept by the server's factory: when all is over, none of it keeps the
 /// others.
+/// An application that keeps its server, and whose protocols know it.
+pub(super) fn closed_it_lets_go_of_the_application(cx: &Context) -> Outcome {
+    struct Application {
+        server: RefCell<Option<Server>>,
+    }
+    struct Quiet;
+    impl anyloop_api::Protocol for Quiet {}
+
+    for with_the_loop in [false, true] {
+        let lp = cx.new_loop()?;
+        let app = Rc::new(Application { server: RefCell::new(None) });
+        let theirs = app.clone();
+        let made = lp.serve(
+            move || {
+                let _known = theirs.clone();
+                Quiet
+            },
+            local(),
+        );
+        let server = lp.run_until_complete(made)??;
+        *app.server.borrow_mut() = Some(server.clone());
+        let left = Rc::downgrade(&app);
+        drop(app);
+        ensure!(left.upgrade().is_some(), "an open server lost its factory");
+        if !with_the_loop {
+            server.close();
+            ensure_eq!(left.strong_count(), 0, "holders after the server's close");
+        }
+        lp.close()?;
+        ensure_eq!(left.strong_count(), 0, "holders after the loop's close");
+    }
+    Ok(())
+}
+
 pub(super) fn over_it_holds_nobody(cx: &Context) -> Outcome {
     for with_the_loop in [false, true] {
         let lp = cx.new_loop()?;
