@@ -20,8 +20,10 @@ pub use self::future::Timeout;
 ///
 /// When the deadline passes, `future` is cancelled as a task is: scopes inside it may clean up, and it is
 /// over when they have; then this fails with `TimedOut`. If `future` answers the cancellation with a value,
-/// that value wins. A deadline of now or earlier fires at the first suspension. Completing without one
-/// costs no timer.
+/// that value wins; an `Err(Cancelled)` that it returns is a value, too, so pass on what
+/// [`catch_cancel`](crate::catch_cancel) caught by [`Cancelled::resume`], not by `?`, or use
+/// [`wait_for`](crate::wait_for), which tells them apart. A deadline of now or earlier fires at the first
+/// suspension. Completing without one costs no timer.
 ///
 /// # Errors
 /// `TimedOut`; `Usage` outside a task. An `Err` of `future` is part of its output.
