@@ -58,12 +58,13 @@ where
     F: Future + 'static,
     T: 'static,
 {
-    let created = Location::caller();
+    let caller = Location::caller();
     let state = lp.state();
     state.check_open("create_task")?;
     if let Some(factory) = lp.get_task_factory() {
         factory.new_task(&lp.handle(), &mut options)?;
     }
+    let created = options.created.unwrap_or(caller);
     let cell = in_place(|| {
         let core = TaskCore::new(new_id(), options.name, state.weak(), options.context, created);
         TaskCell { core, outcome: Outcome::new() }

@@ -1,6 +1,7 @@
 //! A task with options.
 
 use std::future::Future;
+use std::panic::Location;
 
 use crate::context::Context;
 use crate::error::Result;
@@ -37,6 +38,28 @@ impl TaskBuilder {
     /// Runs the first step now, if the loop is running.
     pub fn eager(mut self, on: bool) -> Self {
         self.options.eager = on;
+        self
+    }
+
+    /// What dumps and reports name as its place, for who makes tasks on behalf of somebody else.
+    ///
+    /// ```
+    /// use std::future::Future;
+    /// use std::panic::Location;
+    /// use anyloop_api::{EventLoopExt, LoopRef, Result, Task};
+    ///
+    /// #[track_caller]
+    /// fn both<A, B>(lp: &LoopRef, a: A, b: B) -> Result<(Task<A::Output>, Task<B::Output>)>
+    /// where
+    ///     A: Future + 'static,
+    ///     B: Future + 'static,
+    /// {
+    ///     let caller = Location::caller();
+    ///     Ok((lp.task().created(caller).spawn(a)?, lp.task().created(caller).spawn(b)?))
+    /// }
+    /// ```
+    pub fn created(mut self, place: &'static Location<'static>) -> Self {
+        self.options.created = Some(place);
         self
     }
 

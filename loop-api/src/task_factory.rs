@@ -1,5 +1,6 @@
 //! How tasks are created, and the hook that may change it.
 
+use std::panic::Location;
 use std::rc::Rc;
 
 use crate::context::Context;
@@ -16,6 +17,8 @@ pub struct TaskOptions {
     pub context: Option<Context>,
     /// Run the first step inside the creating call, if the loop is running (EAGER-01).
     pub eager: bool,
+    /// What dumps and reports name as its place; where it was created if none is given.
+    pub created: Option<&'static Location<'static>>,
 }
 
 /// A hook that every creation of a task on a loop goes through (TASK-17).

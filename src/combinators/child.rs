@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -30,7 +31,7 @@ pub trait AnyChild {
     /// Its number, if it is a task.
     fn task(&self) -> Option<u64>;
     /// Makes a task of it, if it is not one.
-    fn start(&mut self, lp: &LoopRef) -> Result<()>;
+    fn start(&mut self, lp: &LoopRef, created: &'static Location<'static>) -> Result<()>;
     /// Whether it is a task that was made here.
     fn ours(&self) -> bool;
     fn done(&self) -> bool;
@@ -86,10 +87,11 @@ impl<F: Future<Output: TaskOutput> + 'static> AnyChild for Child<F> {
         self.view().and_then(Ongoing::task)
     }
 
-    fn start(&mut self, lp: &LoopRef) -> Result<()> {
+    fn start(&mut self, lp: &LoopRef, created: &'static Location<'static>) -> Result<()> {
         match std::mem::replace(&mut self.work, Work::Gone) {
             Work::Fresh(future) => {
-                let task = lp.task().spawn_settled(future, TaskOutput::into_result)?;
+                let builder = lp.task().created(created);
+                let task = builder.spawn_settled(future, TaskOutput::into_result)?;
                 task.mark_internal();
                 self.work = Work::Ours(task);
             }

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -46,6 +47,7 @@ use crate::sync::wait_list::polled_too_often;
 /// })?
 /// # }
 /// ```
+#[track_caller]
 pub fn gather<C: Children>(children: C) -> Gather<C, AllValues> {
     Gather::new(children)
 }
@@ -57,6 +59,7 @@ pub fn gather<C: Children>(children: C) -> Gather<C, AllValues> {
 ///
 /// # Cancel safety
 /// As [`gather`].
+#[track_caller]
 pub fn gather_vec<I>(children: I) -> Gather<Vec<I::Item>, AllValues>
 where
     I: IntoIterator,
@@ -74,6 +77,7 @@ where
 ///
 /// # Cancel safety
 /// As [`gather`].
+#[track_caller]
 pub fn gather_results<C: Children>(children: C) -> Gather<C, AllResults> {
     Gather::new(children)
 }
@@ -137,9 +141,10 @@ struct State<G> {
 }
 
 impl<C: Children, M: Collect<C>> Gather<C, M> {
+    #[track_caller]
     fn new(children: C) -> Self {
         let mut group = children.into_group();
-        let refused = start(&mut group).err();
+        let refused = start(&mut group, Location::caller()).err();
         if refused.is_some() {
             // Nothing has happened to what was passed in.
             let started = (0..group.len()).map(|number| group.child(number));
@@ -177,7 +182,7 @@ impl<C: Children, M: Collect<C>> Gather<C, M> {
 }
 
 /// Makes tasks of the children that are none, on the loop to which the others belong.
-fn start<G: Group>(group: &mut G) -> Result<()> {
+fn start<G: Group>(group: &mut G, created: &'static Location<'static>) -> Result<()> {
     let mut home: Option<LoopRef> = None;
     for lp in (0..group.len()).filter_map(|number| group.child(number).home()) {
         if home.as_ref().is_some_and(|home| !home.same(&lp)) {
@@ -190,7 +195,7 @@ fn start<G: Group>(group: &mut G) -> Result<()> {
             Some(lp) => lp,
             None => home.insert(LoopRef::current()?),
         };
-        group.child_mut(number).start(lp)?;
+        group.child_mut(number).start(lp, created)?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
 
-use anyloop::{Config, Runner};
+use anyloop::{Config, Runner, gather_vec};
 use anyloop_api::{Dump, LoopConfig, Protocol, Sock, TaskState, sleep};
 
 use super::prelude::*;
@@ -21,7 +21,8 @@ cases! {
     DBG_05 => an_open_transport_is_named, a_closed_one_is_not, nor_outside_debug_mode;
     DBG_06 => switchable_while_running;
     DBG_07 => same_order_same_outcome;
-    DBG_08 => tasks_and_who_awaits_whom, timers_watchers_and_operations, from_another_thread,
+    DBG_08 => tasks_and_who_awaits_whom, children_are_where_they_were_gathered,
+        timers_watchers_and_operations, from_another_thread,
         a_blocked_loop_names_its_task, a_blocked_loop_lists_what_waits;
 }
 
@@ -369,6 +370,23 @@ fn tasks_and_who_awaits_whom(cx: &Context) -> Outcome {
     })?;
     ensure_eq!(states, [TaskState::Running], "the state of the task that asks");
     Ok(())
+}
+
+/// A line of the library, the same for all of them, would help nobody.
+fn children_are_where_they_were_gathered(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let inner = lp.clone();
+    let main = lp.create_task(async move {
+        let line = line!() + 1;
+        let all = gather_vec([sleep(FAR), sleep(FAR)]);
+        let made = inner.dump().tasks.into_iter().skip(1);
+        let places: Vec<_> = made.map(|task| (task.created.file(), task.created.line())).collect();
+        ensure_eq!(places, [(file!(), line); 2], "the places of the children");
+        all.cancel();
+        ensure_is!(all.await, Err(Error::Cancelled(_)));
+        Ok(())
+    })?;
+    lp.run_until_done(&main)?
 }
 
 fn from_another_thread(cx: &Context) -> Outcome {
