@@ -111,6 +111,7 @@ impl StepGuard {
 }
 
 impl Drop for StepGuard {
+    #[inline]
     fn drop(&mut self) {
         self.place.enter();
         let nested = self.outer.is_some();

@@ -26,6 +26,7 @@ impl LoopRef {
     ///
     /// # Errors
     /// `Usage` if none is.
+    #[inline]
     pub fn current() -> Result<Self> {
         running::current().ok_or_else(|| Error::usage("no event loop is running on this thread"))
     }

@@ -122,6 +122,7 @@ where
 {
     type Output = ();
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<()> {
         let mut this = self.project();
         let Some(cell) = this.cell.as_ref() else { return Poll::Ready(()) };
@@ -159,6 +160,7 @@ where
 }
 
 /// One step. `None`: suspended.
+#[inline]
 fn step<F: Future + 'static, T: 'static>(
     mut future: Pin<&mut Option<F>>,
     settle: &mut Option<impl FnOnce(F::Output) -> Result<T>>,
@@ -188,6 +190,7 @@ fn step<F: Future + 'static, T: 'static>(
 
 /// What a body that returned ends with. A request that it did not wait for overrules its value
 /// (CANCEL-10), but no failure.
+#[inline]
 fn judge<O: 'static, T>(
     output: O,
     settle: impl FnOnce(O) -> Result<T>,
@@ -236,6 +239,7 @@ fn quietly(lp: &WeakLoop, message: &'static str, destroy: impl FnOnce()) {
     }
 }
 
+#[inline]
 fn finish<T: 'static>(cell: &Rc<TaskCell<Outcome<T>>>, outcome: Result<T>) {
     if let Some(held) = cell.core.finish() {
         quietly(&cell.lp, "a destructor panicked at the end of a task", || drop(held));

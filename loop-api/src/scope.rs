@@ -30,11 +30,13 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    #[inline]
     pub(crate) fn current() -> Self {
         PLACE.get()
     }
 
     /// Makes this the current place; returns the one before.
+    #[inline]
     pub(crate) fn enter(self) -> Self {
         PLACE.replace(self)
     }

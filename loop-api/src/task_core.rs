@@ -91,6 +91,7 @@ impl TaskCore {
     }
 
     /// Runs one step.
+    #[inline]
     pub(crate) fn in_context<R>(&self, f: impl FnOnce() -> R) -> R {
         context::step(self.made_context(), f)
     }
@@ -134,6 +135,7 @@ impl TaskCore {
     }
 
     /// Whether anything was ever requested of this task, or suspended in a scope.
+    #[inline]
     pub(crate) fn has_requests(&self) -> bool {
         self.rare.get().is_some()
     }
@@ -143,10 +145,12 @@ impl TaskCore {
         self.rare(|rare| f(&mut rare.requests))
     }
 
+    #[inline]
     pub(crate) fn nothing_due(&self) -> bool {
         self.due.get() == 0
     }
 
+    #[inline]
     pub(crate) fn is_due(&self, request: u8) -> bool {
         self.due.get() & request != 0
     }
@@ -180,6 +184,7 @@ impl TaskCore {
         Some(Waiter { what, scope: self.if_rare(|rare| rare.waiter_scope).unwrap_or(0) })
     }
 
+    #[inline]
     pub(crate) fn set_waiter(&self, waiter: Waiter) -> Option<Rc<dyn Cancellable>> {
         if waiter.scope != 0 || self.has_requests() {
             self.rare(|rare| rare.waiter_scope = waiter.scope);
@@ -187,11 +192,13 @@ impl TaskCore {
         self.waiter.replace(Some(waiter.what))
     }
 
+    #[inline]
     pub(crate) fn take_waiter(&self) -> Option<Rc<dyn Cancellable>> {
         self.waiter.take()
     }
 
     /// Forgets what it is suspended on, if `given_up` says so.
+    #[inline]
     pub(crate) fn take_waiter_if(
         &self,
         given_up: impl FnOnce(&Rc<dyn Cancellable>) -> bool,
@@ -231,21 +238,25 @@ impl TaskCore {
     }
 
     /// Whether it has never taken a step.
+    #[inline]
     pub(crate) fn is_new(&self) -> bool {
         self.phase.get() == Phase::Created
     }
 
     /// Its step begins.
+    #[inline]
     pub(crate) fn enter(&self) {
         self.phase.set(Phase::Running);
     }
 
     /// Its step ends.
+    #[inline]
     pub(crate) fn leave(&self) {
         self.phase.set(Phase::Suspended);
     }
 
     /// Whether its step is on the stack.
+    #[inline]
     pub(crate) fn running(&self) -> bool {
         self.phase.get() == Phase::Running
     }
@@ -288,6 +299,7 @@ impl TaskCore {
     }
 
     /// How to wake it from now on.
+    #[inline]
     pub(crate) fn set_waker(&self, waker: Waker) {
         self.waker.set(Some(waker));
     }

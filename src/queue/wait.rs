@@ -129,7 +129,7 @@ impl<T: 'static, O: Order<T> + 'static> Get<T, O> {
 impl<T: 'static, O: Order<T> + 'static> Future for Get<T, O> {
     type Output = Result<T>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
         if matches!(self.stage, Stage::New)
             && self.state.len() > 0
@@ -238,7 +238,7 @@ impl<T: 'static, O: Order<T> + 'static> Future for Put<T, O> {
 
     /// # Panics
     /// When polled after its end: there is no item left to give back.
-    #[inline]
+    #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if matches!(self.stage, Stage::New)
             && !self.state.shut_down.get()
