@@ -155,6 +155,9 @@ impl Error {
             .or_else(ours::<ErrorGroup>)
             .or_else(ours::<Interrupt>)
             .or_else(ours::<Panic>)
+            .or_else(ours::<OsError>)
+            .or_else(ours::<IncompleteRead>)
+            .or_else(ours::<LimitOverrun>)
             .unwrap_or_else(|error| Self::Failed(Arc::new(error)))
     }
 
@@ -239,6 +242,27 @@ impl From<Error> for io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_a_variant_stays_what_it_is() {
+        fn same<E: StdError + Send + Sync + Clone + Into<Error> + 'static>(error: E) {
+            let (expected, found): (Error, _) = (error.clone().into(), Error::from_user(error));
+            assert_eq!(
+                std::mem::discriminant(&found),
+                std::mem::discriminant(&expected),
+                "{found:?}"
+            );
+        }
+        same(Error::QueueEmpty);
+        same(Cancelled::new());
+        same(Interrupt::new("now"));
+        same(Panic::new(Box::new("text")));
+        same(ErrorGroup::new("both", Vec::new()));
+        same(OsError::new("reading", io::ErrorKind::Other.into()));
+        same(IncompleteRead::new("read_exact", Vec::new(), None));
+        same(LimitOverrun::new("too long", 1));
+        assert!(matches!(Error::from_user("theirs"), Error::Failed(_)));
+    }
 
     #[test]
     #[cfg(target_pointer_width = "64")]
