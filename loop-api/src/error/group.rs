@@ -21,6 +21,12 @@ impl ErrorGroup {
         Self(Arc::new(Members { message: message.into(), errors }))
     }
 
+    /// What they have in common.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
     /// The errors, in the order in which they happened.
     #[must_use]
     pub fn errors(&self) -> &[Error] {
