@@ -135,7 +135,7 @@ pub(super) fn the_work_says_that_it_was_cancelled(cx: &Context) -> Outcome {
         // Nobody's time was over.
         let gone = LoopRef::current()?.create_future::<()>();
         gone.cancel();
-        ensure_is!(wait_for(async { gone.await }, FAR).await, Err(Error::Cancelled(_)));
+        ensure_is!(wait_for(gone, FAR).await, Err(Error::Cancelled(_)));
         // A request from outside is not the timeout's.
         let caller = create_task(async { wait_for(work(), ms(1)).await })?;
         sleep(ms(3)).await;
