@@ -52,7 +52,7 @@ pub async fn create_subprocess_exec_with_limit(
     let lp = LoopRef::current()?;
     let started = lp.subprocess_exec(move || ProcessProtocol::new(limit), command);
     let (transport, protocol) = started.await?;
-    Process::new(transport, protocol)
+    Ok(Process::new(transport, protocol))
 }
 
 /// Has the shell execute a line, in a child process: [`Command::shell`].
@@ -91,5 +91,5 @@ pub async fn create_subprocess_shell_with_limit(command: Command, limit: usize) 
     let lp = LoopRef::current()?;
     let started = lp.subprocess_shell(move || ProcessProtocol::new(limit), command);
     let (transport, protocol) = started.await?;
-    Process::new(transport, protocol)
+    Ok(Process::new(transport, protocol))
 }

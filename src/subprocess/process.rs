@@ -43,10 +43,7 @@ struct Inner {
 }
 
 impl Process {
-    pub(super) fn new(
-        transport: SubprocessTransport,
-        protocol: Rc<ProcessProtocol>,
-    ) -> Result<Self> {
+    pub(super) fn new(transport: SubprocessTransport, protocol: Rc<ProcessProtocol>) -> Self {
         let stdin = transport.get_pipe_transport(0).zip(protocol.pipe(0));
         let reader = |fd| protocol.pipe(fd).map(|stream| stream.reader());
         let process = Self(Rc::new(Inner {
@@ -59,7 +56,7 @@ impl Process {
             collected: RefCell::default(),
         }));
         process.0.protocol.hand_out();
-        Ok(process)
+        process
     }
 
     /// To the child's standard input, if that is a pipe.

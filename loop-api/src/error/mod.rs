@@ -6,11 +6,11 @@ mod group;
 mod os;
 mod panic;
 mod read;
+mod shared;
 mod text;
 
 use std::error::Error as StdError;
 use std::io;
-use std::sync::Arc;
 
 use crate::lookup::LookupError;
 
@@ -19,13 +19,11 @@ pub use group::ErrorGroup;
 pub use os::OsError;
 pub use panic::Panic;
 pub use read::{IncompleteRead, LimitOverrun};
+pub use shared::SharedError;
 pub use text::Text;
 
 /// `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
-
-/// An error of user code, shared by everybody who awaits the same future.
-pub type SharedError = Arc<Box<dyn StdError + Send + Sync>>;
 
 /// Every way in which a loop operation fails.
 ///
@@ -71,8 +69,8 @@ pub enum Error {
     #[error(transparent)]
     Panicked(#[from] Panic),
     /// An error of user code, stored in a future.
-    #[error("{0}")]
-    Failed(SharedError),
+    #[error(transparent)]
+    Failed(#[from] SharedError),
     /// Several errors that belong together.
     #[error(transparent)]
     Group(#[from] ErrorGroup),
@@ -135,7 +133,7 @@ impl Error {
 
     /// An error of user code.
     pub fn failed(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self::Failed(Arc::new(error.into()))
+        SharedError::new(error).into()
     }
 
     /// Whatever error user code returned; one of ours, and what is one of its variants, stays what it is.
@@ -158,7 +156,8 @@ impl Error {
             .or_else(ours::<OsError>)
             .or_else(ours::<IncompleteRead>)
             .or_else(ours::<LimitOverrun>)
-            .unwrap_or_else(|error| Self::Failed(Arc::new(error)))
+            .or_else(ours::<SharedError>)
+            .unwrap_or_else(|error| SharedError::new(error).into())
     }
 
     /// The error of user code inside, if it is an `E`.
@@ -261,7 +260,23 @@ mod tests {
         same(OsError::new("reading", io::ErrorKind::Other.into()));
         same(IncompleteRead::new("read_exact", Vec::new(), None));
         same(LimitOverrun::new("too long", 1));
+        same(SharedError::new("theirs"));
         assert!(matches!(Error::from_user("theirs"), Error::Failed(_)));
+    }
+
+    #[test]
+    fn an_error_of_user_code_is_seen_through() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("no settings")]
+        struct NoSettings(#[source] io::Error);
+
+        let error = Error::failed(NoSettings(io::ErrorKind::NotFound.into()));
+        assert_eq!(error.to_string(), "no settings");
+        assert!(error.downcast_ref::<NoSettings>().is_some());
+        let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+        assert_eq!(cause.map(io::Error::kind), Some(io::ErrorKind::NotFound));
+        let again = Error::from_user(SharedError::new(error.clone()));
+        assert_eq!(again.to_string(), "no settings");
     }
 
     #[test]
