@@ -1,6 +1,7 @@
 //! The life of a loop.
 
 mod closing;
+mod interrupts;
 
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
@@ -8,6 +9,7 @@ use std::os::fd::AsRawFd;
 use anyloop_api::{Interrupt, catch_cancel, raise_interrupt, uncancellable};
 
 use self::closing::*;
+use self::interrupts::*;
 use super::prelude::*;
 use crate::tools::{on_readable, socket_pair};
 
@@ -34,7 +36,10 @@ cases! {
     LIFE_17 => getters_work_afterwards, nothing_is_left_to_remove;
     LIFE_18 => an_interrupt_leaves_at_once, an_interrupt_before_the_run_ends_it,
         what_the_poll_brought_waits_for_the_next_run,
-        a_reader_that_interrupts_goes_before_the_writer, a_resumed_panic_leaves_at_once;
+        a_reader_that_interrupts_goes_before_the_writer, a_resumed_panic_leaves_at_once,
+        data_that_interrupts_goes_before_resuming, a_datagram_that_interrupts_goes_before_resuming,
+        an_error_that_interrupts_ends_the_flush, resuming_that_interrupts_goes_before_the_rest,
+        newcomers_wait_for_the_next_run, an_answer_that_interrupts_goes_before_the_data;
     LIFE_19 => a_tasks_interrupt_is_its_error_and_ends_the_run, no_scope_catches_an_interrupt,
         no_stale_stop_is_left;
     LIFE_20 => what_is_queued_is_dropped_not_run, what_posts_itself_when_it_is_dropped,

@@ -38,6 +38,12 @@ impl BaseLoop {
         self.again.borrow_mut().push(Event::Ready { key, readiness });
     }
 
+    /// The same for a source that has room, and whose turn is over: its reader has interrupted the run.
+    pub(crate) fn requeue_writable(&self, key: Key) {
+        let readiness = Readiness { writable: true, ..Readiness::default() };
+        self.again.borrow_mut().push(Event::Ready { key, readiness });
+    }
+
     #[inline]
     pub(super) fn run_once(&self, memory: &mut Vec<Entry>) -> Result<()> {
         self.state.check_open("the iteration")?;
@@ -50,6 +56,10 @@ impl BaseLoop {
             && !self.is_poll_overdue();
         if !skip {
             self.poll()?;
+        }
+        if self.state.interrupted() {
+            // Before the run, or by a protocol that was told to go on writing (LIFE-18).
+            return Ok(());
         }
         let batch = self.ready.len();
         self.since_poll.set(self.since_poll.get() + batch as u64);

@@ -54,15 +54,18 @@ impl BaseLoop {
         let mut dirty = self.dirty.take();
         let mut rest = dirty.drain(..);
         self.to_the_end(|| {
-            for stream in rest.by_ref() {
+            while !self.state.interrupted()
+                && let Some(stream) = rest.next()
+            {
                 if stream.flush_deferred(self) {
                     self.lazy.borrow_mut().push(stream);
                 }
             }
         });
-        drop(rest);
-        // Flushing may have made streams dirty again: a protocol that was told to go on has written.
+        // Flushing may have made streams dirty again: a protocol that was told to go on has written. And if it
+        // has interrupted the run, others have not been flushed.
         let mut new = self.dirty.borrow_mut();
+        new.extend(rest);
         dirty.append(&mut new);
         *new = dirty;
     }

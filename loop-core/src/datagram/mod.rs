@@ -149,7 +149,7 @@ impl Datagram {
             self.receive(base);
         }
         if readiness.writable {
-            self.flush();
+            self.flush(base);
         }
     }
 

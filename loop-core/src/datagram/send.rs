@@ -8,6 +8,7 @@ use anyloop_api::{Error, EventLoop, EventLoopExt, Report, Result, SockAddr};
 use rustix::io::Errno;
 
 use super::{CLOSING, Datagram, LOST, RETRYING};
+use crate::base::BaseLoop;
 use crate::returns::retry_on_intr;
 use crate::sock::{SEND_FLAGS, sendto_once};
 use crate::sockaddr;
@@ -127,8 +128,10 @@ impl Datagram {
     }
 
     /// Sends what waits until the kernel has no room. An error costs one datagram (UDP-08).
-    pub(super) fn flush(&self) {
-        while let Some(waiting) = self.out.pop() {
+    pub(super) fn flush(&self, base: &BaseLoop) {
+        while !base.state().interrupted()
+            && let Some(waiting) = self.out.pop()
+        {
             match self.send_once(&waiting.0, waiting.1.as_ref()) {
                 Ok(()) => {}
                 Err(Errno::AGAIN) => {
@@ -138,6 +141,10 @@ impl Datagram {
                 }
                 Err(error) => self.on_error("sending a datagram", error),
             }
+        }
+        if base.state().interrupted() {
+            // The loop stops here, and may run again (LIFE-18).
+            return base.requeue_writable(self.socket.key());
         }
         if !self.has(LOST) && self.flow.should_resume(self.out.size()) {
             self.tell("resume_writing panicked", |protocol| protocol.resume_writing());
@@ -154,7 +161,9 @@ impl Datagram {
             self.set(RETRYING);
             let _ = base.call_later(RETRY, move || {
                 this.clear(RETRYING);
-                this.flush();
+                if let Some(base) = this.base.upgrade() {
+                    this.flush(&base);
+                }
             });
         }
     }

@@ -125,10 +125,11 @@ impl Listener {
     // --- connections ---
 
     /// Whether another connection may begin in this iteration: at most backlog + 1 do, so that a flood
-    /// of them cannot starve the loop (SRV-18).
+    /// of them cannot starve the loop (SRV-18), and none after one that interrupted it (LIFE-18).
     fn admits(&self, base: &BaseLoop) -> bool {
         let (iteration, count) = self.begun.get();
-        iteration != base.iteration() || count <= self.backlog.get()
+        !base.state().interrupted()
+            && (iteration != base.iteration() || count <= self.backlog.get())
     }
 
     fn begin(&self, base: &BaseLoop, fd: OwnedFd, peer: Option<SockAddr>) {

@@ -107,6 +107,8 @@ impl ServerState {
         let Ok(protocol) = base.guard(make, failed) else { return };
         let context = self.context.clone();
         match Stream::open(&base, Socket::from(fd), peer, protocol, context, Some(this)) {
+            // The factory has interrupted the run (LIFE-18).
+            Ok(stream) if base.state().interrupted() => base.soon(move || stream.begin()),
             Ok(stream) => stream.begin(),
             Err(error) => base.call_exception_handler(
                 Report::new("a connection could not be taken into service")

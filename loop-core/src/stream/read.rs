@@ -120,6 +120,10 @@ impl Stream {
             self.read(base);
         }
         if readiness.writable {
+            if base.state().interrupted() {
+                // The loop stops here, and may run again (LIFE-18).
+                return base.requeue_writable(self.socket.key());
+            }
             self.flush();
         }
     }
@@ -131,8 +135,13 @@ impl Stream {
                 return;
             }
             // Where the end may be near, it is found here.
-            if self.has(ANNOUNCE | OFFERED) && !self.has(HANGUP) && self.offer(base) {
-                return;
+            if self.has(ANNOUNCE | OFFERED) && !self.has(HANGUP) {
+                if self.offer(base) {
+                    return;
+                }
+                if base.state().interrupted() {
+                    break;
+                }
             }
             let (Some(socket), Some(protocol)) = (self.socket(), self.voice.protocol()) else {
                 return;
