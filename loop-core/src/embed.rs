@@ -46,3 +46,70 @@ impl BaseLoop {
         self.time_to_sleep()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::io;
+    use std::os::fd::OwnedFd;
+    use std::rc::Rc;
+    use std::sync::Arc;
+    use std::thread;
+
+    use anyloop_api::{LoopConfig, RemoteHandle};
+
+    use super::*;
+    use crate::driver::{Caps, Closed, Driver, Event, Fd, Interest, Key, Trigger, Waker};
+
+    const CAPS: Caps = Caps::readiness(Trigger::Level);
+
+    /// A driver whose next poll swallows the wake-up of a call that comes meanwhile.
+    #[derive(Debug)]
+    struct Deaf {
+        caller: Rc<RefCell<Option<RemoteHandle>>>,
+        rest: Closed,
+    }
+
+    impl Driver for Deaf {
+        fn name(&self) -> &'static str {
+            self.rest.name()
+        }
+        fn caps(&self) -> Caps {
+            CAPS
+        }
+        fn waker(&self) -> Arc<dyn Waker> {
+            self.rest.waker()
+        }
+        fn poll(&mut self, _: Option<Duration>, _: &mut Vec<Event>) -> io::Result<()> {
+            if let Some(remote) = self.caller.take() {
+                let call = move || remote.call_soon_threadsafe(|| ()).expect("an open loop");
+                thread::spawn(call).join().expect("it calls and ends");
+            }
+            Ok(())
+        }
+        fn register(&mut self, fd: Fd, key: Key, interest: Interest) -> io::Result<()> {
+            self.rest.register(fd, key, interest)
+        }
+        fn modify(&mut self, fd: Fd, key: Key, interest: Interest) -> io::Result<()> {
+            self.rest.modify(fd, key, interest)
+        }
+        fn deregister(&mut self, fd: Fd, key: Key) -> io::Result<()> {
+            self.rest.deregister(fd, key)
+        }
+        fn close(&mut self, fd: OwnedFd, key: Key) {
+            self.rest.close(fd, key);
+        }
+    }
+
+    #[test]
+    fn a_wake_up_that_its_own_poll_swallows_is_not_slept_over() {
+        let caller = Rc::new(RefCell::new(None));
+        let driver = Deaf { caller: caller.clone(), rest: Closed::new("deaf", CAPS) };
+        let lp = BaseLoop::open(driver, &LoopConfig::default()).unwrap();
+        *caller.borrow_mut() = Some(lp.remote());
+        assert_eq!(lp.next_timeout(), Some(Duration::ZERO));
+        lp.turn().unwrap();
+        assert_eq!(lp.next_timeout(), None);
+        lp.close().unwrap();
+    }
+}
