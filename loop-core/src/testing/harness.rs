@@ -127,6 +127,17 @@ impl<D: Driver> Harness<D> {
         self.driver.deregister(lend(&self.open[&owner]), stale)
     }
 
+    /// Changes the interest under the key `stale` of the number that `owner` has now.
+    ///
+    /// # Errors
+    /// Those of [`Driver::modify`].
+    ///
+    /// # Panics
+    /// If nothing is registered under `owner`.
+    pub fn modify_stale(&mut self, owner: Key, stale: Key, interest: Interest) -> io::Result<()> {
+        self.driver.modify(lend(&self.open[&owner]), stale, interest)
+    }
+
     /// One [`Driver::poll`]; gives what it reported, in order.
     ///
     /// # Errors

@@ -110,6 +110,8 @@ pub fn a_number_replaced_behind_our_back_belongs_to_its_new_key<D: Driver>(make:
     match harness.register_again(old, Interest::READ) {
         Ok(new) => {
             harness.deregister_stale(new, old).expect("no error for what is gone");
+            let error = harness.modify_stale(new, old, Interest::BOTH).expect_err("it is gone");
+            assert_eq!(Errno::from_io_error(&error), Some(Errno::NOENT));
             write(&mut peer, b"x");
             until(&mut harness, new, |r| r.readable);
         }
