@@ -91,6 +91,22 @@ fn a_send_that_waits_takes_no_thread_and_does_not_spin() {
     });
 }
 
+fn a_send_that_is_over_watches_for_room_no_more() {
+    each_config(|rig| {
+        for tcp in [false, true] {
+            let (ours, peer) = sockets(tcp);
+            stuck(rig, &ours, &peer, true);
+            assert_eq!(rig.reported(" room)"), 1);
+            let reader = read_all(peer);
+            assert_eq!(rig.sent(key(1)).1.unwrap(), MUCH);
+            rig.silent();
+            assert_eq!(rig.reported(" room)"), 0);
+            rig.close(ours, key(1));
+            assert_eq!(reader.join().unwrap().len(), MUCH);
+        }
+    });
+}
+
 /// Entries to the kernel while nothing happens.
 fn waits(rig: &mut Rig) -> u64 {
     let before = rig.enters();
@@ -142,6 +158,7 @@ fn many_sends_that_wait_one_after_the_other() {
 }
 
 trials! {
+    a_send_that_is_over_watches_for_room_no_more,
     a_send_that_waits_takes_no_thread_and_does_not_spin,
     a_send_that_waits_ends_with_its_key,
     a_send_that_waits_learns_of_a_reset,

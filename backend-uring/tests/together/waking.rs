@@ -199,7 +199,28 @@ fn what_a_poll_only_queues_does_not_wait_with_a_foreign_loop() {
     });
 }
 
+/// Two streams and one buffer: who finds none is armed again by the next poll.
+fn a_stream_without_a_buffer_does_not_wait_with_a_foreign_loop() {
+    let mut rig = Rig::words("buffers=1,no-incremental");
+    let fd = rig.driver.as_fd().expect("a descriptor").as_raw_fd();
+    let mut ends = [pair(), pair()];
+    for (slot, (ours, peer)) in ends.iter_mut().enumerate() {
+        say(peer, b"hello");
+        rig.recv_start(ours, key(slot as u32));
+    }
+    let mut received = 0;
+    while received < 10 {
+        rig.poll(Duration::ZERO);
+        for event in rig.events.drain(..) {
+            let Event::Data { chunk, .. } = event else { panic!("{event:?}") };
+            received += chunk.len();
+        }
+        assert!(received == 10 || readable(fd, PATIENCE), "{received} bytes, and then a sleep");
+    }
+}
+
 trials! {
+    a_stream_without_a_buffer_does_not_wait_with_a_foreign_loop,
     what_a_poll_only_queues_does_not_wait_with_a_foreign_loop,
     a_wait_is_as_long_as_asked_and_no_shorter,
     completions_of_our_own_do_not_shorten_a_wait,
