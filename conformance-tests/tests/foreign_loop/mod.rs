@@ -186,11 +186,11 @@ impl TokioLoop {
     fn run_batch(&self) {
         let batch = self.ready.borrow().len();
         for _ in 0..batch {
-            let Some(entry) = self.pop() else { return };
-            self.run_entry(entry);
             if self.state.interrupted() {
                 return;
             }
+            let Some(entry) = self.pop() else { return };
+            self.run_entry(entry);
         }
     }
 
