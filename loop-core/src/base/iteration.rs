@@ -34,13 +34,15 @@ const EVENTS_KEPT: usize = 1024;
 impl BaseLoop {
     /// Makes the loop look at a source again in the next iteration.
     pub(crate) fn requeue_readable(&self, key: Key) {
-        let readiness = Readiness { readable: true, ..Readiness::default() };
-        self.again.borrow_mut().push(Event::Ready { key, readiness });
+        self.requeue(key, Readiness { readable: true, ..Readiness::default() });
     }
 
     /// The same for a source that has room, and whose turn is over: its reader has interrupted the run.
     pub(crate) fn requeue_writable(&self, key: Key) {
-        let readiness = Readiness { writable: true, ..Readiness::default() };
+        self.requeue(key, Readiness { writable: true, ..Readiness::default() });
+    }
+
+    fn requeue(&self, key: Key, readiness: Readiness) {
         self.again.borrow_mut().push(Event::Ready { key, readiness });
     }
 
