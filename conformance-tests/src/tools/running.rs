@@ -3,10 +3,10 @@
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyloop_api::{EventLoopExt, LoopRef, Result};
+use anyloop_api::{Error, EventLoopExt, LoopRef, Result};
 
-use crate::case::Failure;
-use crate::tools::Counter;
+use crate::case::{Failure, Outcome};
+use crate::tools::{Counter, Trace};
 
 /// Runs exactly one iteration (LIFE-05).
 ///
@@ -23,6 +23,20 @@ pub fn run_once(lp: &LoopRef) -> Result<()> {
 /// Those of the runs.
 pub fn run_times(lp: &LoopRef, iterations: usize) -> Result<()> {
     (0..iterations).try_for_each(|_| run_once(lp))
+}
+
+/// Runs `lp`, on which two callbacks are due that put their names, `a` and `b`, into `trace` and interrupt the
+/// run: each has a run of its own (LIFE-18).
+///
+/// # Errors
+/// What happened instead.
+pub fn one_in_each_run(lp: &LoopRef, trace: &Trace) -> Outcome {
+    ensure_is!(lp.run_forever(), Err(Error::Interrupt(_)));
+    ensure_eq!(trace.len(), 1, "callbacks until the interrupt");
+    ensure_is!(run_once(lp), Err(Error::Interrupt(_)));
+    ensure_eq!(trace.len(), 2, "callbacks until the next one");
+    run_times(lp, 3)?;
+    trace.expect_in_any_order(["a", "b"])
 }
 
 /// Runs for `span`, in one run, and sleeps when nothing is to be done.

@@ -295,16 +295,7 @@ pub(super) fn cancelled_creation_leaves_no_child(cx: &Context) -> Outcome {
         task.cancel();
         ensure_is!(lp.run_until_done(&task), Err(Error::Cancelled(_)));
         made.add();
-        let inner = lp.clone();
-        every_iteration(&lp, move |_| {
-            let alive = children().is_ok_and(|children| !children.is_empty());
-            if !alive {
-                inner.stop();
-            }
-            alive
-        })?;
-        lp.run_forever()?;
-        no_children()?;
+        until_childless(&lp)?;
         ensure_eq!(trace.count("exited"), trace.count("made"), "exits told");
     }
     Err(Failure::new("a child takes more than 20 iterations to be made"))

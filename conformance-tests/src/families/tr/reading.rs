@@ -9,8 +9,8 @@ use anyloop_api::{AnyProtocol, Connect, Interrupt, Protocol, Transport};
 
 use crate::families::prelude::*;
 use crate::tools::{
-    CloggedTcp, Record, SIGUSR1, Script, clogged_tcp_pair, collect, pattern, raise, reset, settle,
-    tcp_pair,
+    CloggedTcp, Record, SIGUSR1, Script, clogged_tcp_pair, collect, one_in_each_run, pattern,
+    raise, reset, settle, tcp_pair,
 };
 
 /// What asyncio reads at a time.
@@ -407,12 +407,7 @@ pub(super) fn other_connections_wait_for_the_next_run(cx: &Context) -> Outcome {
     for (_, far) in &mut connections {
         far.write_all(b"x")?;
     }
-    ensure_is!(lp.run_forever(), Err(Error::Interrupt(_)));
-    ensure_eq!(trace.len(), 1, "callbacks until the interrupt");
-    ensure_is!(run_once(&lp), Err(Error::Interrupt(_)));
-    ensure_eq!(trace.len(), 2, "callbacks until the next one");
-    run_times(&lp, 3)?;
-    trace.expect_in_any_order(["a", "b"])?;
+    one_in_each_run(&lp, &trace)?;
     for (record, far) in connections {
         drop(far);
         record.until_lost(&lp)?;
