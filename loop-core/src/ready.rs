@@ -138,30 +138,31 @@ pub(crate) fn prefer_local(id: u64) {
 
 /// Queues a woken task if its loop lives on this thread: no atomic, no system call.
 pub(crate) fn schedule_local(id: u64, runnable: Runnable) -> Result<(), Runnable> {
-    push_local(id, runnable, Entry::Task, |_| true)
+    with_local(id, |ready| match ready {
+        Some(ready) => {
+            ready.push(|| Entry::Task(runnable));
+            Ok(())
+        }
+        None => Err(runnable),
+    })
 }
 
 /// Queues a remote call if its loop lives on this thread.
 pub(crate) fn call_local(id: u64, call: RemoteCall) -> Result<(), RemoteCall> {
-    push_local(id, call, Entry::Call, |ready| !ready.refuses_calls.get())
+    with_local(id, |ready| match ready {
+        Some(ready) if !ready.refuses_calls.get() => {
+            ready.push(|| Entry::Call(call));
+            Ok(())
+        }
+        _ => Err(call),
+    })
 }
 
-fn push_local<T>(
-    id: u64,
-    item: T,
-    entry: impl FnOnce(T) -> Entry,
-    takes_it: impl FnOnce(&Ready) -> bool,
-) -> Result<(), T> {
+/// Looks at the queue of the loop, if it lives on this thread.
+fn with_local<R>(id: u64, f: impl FnOnce(Option<&Ready>) -> R) -> R {
     LOCAL.with(|local| {
         let local = local.borrow();
-        let ready = local.iter().find(|(mine, _)| *mine == id).map(|(_, ready)| ready);
-        match ready.filter(|ready| takes_it(ready)) {
-            Some(ready) => {
-                ready.push(|| entry(item));
-                Ok(())
-            }
-            None => Err(item),
-        }
+        f(local.iter().find(|(mine, _)| *mine == id).map(|(_, ready)| &**ready))
     })
 }
 
