@@ -17,6 +17,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use anyloop_api::Datagrams;
 use rustix::io::Errno;
 
+use crate::returns::retry_on_intr;
 use crate::sock::recvfrom_once;
 
 /// The most that one call can bring.
@@ -79,7 +80,7 @@ impl Receiver {
             }
         }
         let Some(room) = batch.room().next() else { return Ok(true) };
-        let (length, from) = recvfrom_once(socket, room)?;
+        let (length, from) = retry_on_intr(|| recvfrom_once(socket, room))?;
         batch.push(length, from);
         self.received.set(self.received.get() + 1);
         Ok(true)

@@ -9,7 +9,6 @@ use rustix::net::RecvFlags;
 
 use super::Operation;
 use crate::base::BaseLoop;
-use crate::returns;
 use crate::scratch::READ_SIZE;
 use crate::sockaddr;
 
@@ -100,9 +99,7 @@ pub(crate) fn recvfrom_once(
     sock: &impl AsFd,
     buffer: &mut [u8],
 ) -> Result<(usize, Option<SockAddr>), Errno> {
-    let received = rustix::net::recvfrom(sock, buffer, RecvFlags::DONTWAIT);
-    returns::refill();
-    let (count, _, from) = received?;
+    let (count, _, from) = rustix::net::recvfrom(sock, buffer, RecvFlags::DONTWAIT)?;
     Ok((count, from.and_then(sockaddr::from_kernel)))
 }
 
