@@ -255,6 +255,14 @@ impl BaseLoop {
         catch_unwind(AssertUnwindSafe(f)).map_err(|payload| self.panicked(payload, report))
     }
 
+    /// Ends a transport that nobody can ever touch again, and says so (TR-39).
+    #[cold]
+    pub(crate) fn end_forgotten(&self, transport: &dyn fmt::Debug, force: impl FnOnce()) {
+        let text = format!("an open transport was dropped: {transport:?}");
+        force();
+        self.call_exception_handler(Report::warning(text));
+    }
+
     #[cold]
     fn panicked(
         &self,

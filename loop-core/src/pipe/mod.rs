@@ -19,8 +19,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::{Rc, Weak};
 
 use anyloop_api::{
-    AnyProtocol, Error, EventLoop, Panic, ProtocolFactory, RawTransport, Rejected, Report, Result,
-    Transport, WeakTransport,
+    AnyProtocol, Error, Panic, ProtocolFactory, RawTransport, Rejected, Report, Result, Transport,
+    WeakTransport,
 };
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
@@ -330,9 +330,7 @@ impl Pipe {
             return;
         }
         let Some(base) = self.base.upgrade() else { return };
-        let text = format!("an open transport was dropped: {self:?}");
-        self.force(None);
-        base.call_exception_handler(Report::warning(text));
+        base.end_forgotten(self, || self.force(None));
     }
 
     /// `connection_lost`, once; then the descriptor is closed, whatever the protocol did.

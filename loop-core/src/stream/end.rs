@@ -1,6 +1,6 @@
 //! The end of a connection: `connection_lost` once, then the descriptor is closed, whatever happens.
 
-use anyloop_api::{Error, EventLoop, Report};
+use anyloop_api::Error;
 
 use super::{CLOSING, EOF, LOST, MADE, PAUSED, Stream};
 
@@ -84,8 +84,6 @@ impl Stream {
             return;
         }
         let Some(base) = self.voice.base().upgrade() else { return };
-        let text = format!("an open transport was dropped: {self:?}");
-        self.force(None);
-        base.call_exception_handler(Report::warning(text));
+        base.end_forgotten(self, || self.force(None));
     }
 }
