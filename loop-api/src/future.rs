@@ -331,11 +331,8 @@ impl<T: 'static> Future for LoopFuture<T> {
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<Self::Output> {
-        match self.state.outcome.take_awaited(self.address()) {
-            Some(value) => {
-                self.wait.set(0);
-                Poll::Ready(Ok(value))
-            }
+        match self.state.outcome.take_awaited(self.address(), &self.wait) {
+            Some(value) => Poll::Ready(Ok(value)),
             None => self.poll_failure(cx).map(Err),
         }
     }
@@ -370,11 +367,8 @@ impl<T: Clone + 'static> Future for Shared<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<Self::Output> {
         let future = &self.future;
-        match future.state.outcome.copy_awaited(future.address()) {
-            Some(value) => {
-                future.wait.set(0);
-                Poll::Ready(Ok(value))
-            }
+        match future.state.outcome.copy_awaited(future.address(), &future.wait) {
+            Some(value) => Poll::Ready(Ok(value)),
             None => future.poll_failure(cx).map(Err),
         }
     }

@@ -218,17 +218,18 @@ impl<T> Outcome<T> {
     }
 
     /// What an awaiter sees of a value: it, moved out. Inlined into whoever awaits, who would otherwise get it
-    /// by way of memory, written in parts and read as a whole.
+    /// by way of memory, written in parts and read as a whole. `id` is its registration, which is over.
     #[inline(always)]
-    pub(crate) fn take_awaited(&self, owner: *const ()) -> Option<T> {
+    pub(crate) fn take_awaited(&self, owner: *const (), id: &Cell<u64>) -> Option<T> {
         let value = self.take_value()?;
         self.inspected.set(true);
         delivery::answered(owner);
+        id.set(0);
         Some(value)
     }
 
     /// The same, cloned.
-    pub(crate) fn copy_awaited(&self, owner: *const ()) -> Option<T>
+    pub(crate) fn copy_awaited(&self, owner: *const (), id: &Cell<u64>) -> Option<T>
     where
         T: Clone,
     {
@@ -237,6 +238,7 @@ impl<T> Outcome<T> {
         }
         self.inspected.set(true);
         delivery::answered(owner);
+        id.set(0);
         self.copy_value()
     }
 

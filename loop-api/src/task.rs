@@ -255,11 +255,8 @@ impl<T: 'static> Future for Task<T> {
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<Self::Output> {
-        match self.cell.outcome.take_awaited(self.cell.core.address()) {
-            Some(value) => {
-                self.wait.set(0);
-                Poll::Ready(Ok(value))
-            }
+        match self.cell.outcome.take_awaited(self.cell.core.address(), &self.wait) {
+            Some(value) => Poll::Ready(Ok(value)),
             None => self.poll_failure(cx).map(Err),
         }
     }
@@ -294,11 +291,8 @@ impl<T: Clone + 'static> Future for SharedTask<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<Self::Output> {
         let task = &self.task;
-        match task.cell.outcome.copy_awaited(task.cell.core.address()) {
-            Some(value) => {
-                task.wait.set(0);
-                Poll::Ready(Ok(value))
-            }
+        match task.cell.outcome.copy_awaited(task.cell.core.address(), &task.wait) {
+            Some(value) => Poll::Ready(Ok(value)),
             None => task.poll_failure(cx).map(Err),
         }
     }

@@ -265,8 +265,7 @@ impl<T, O: Order<T>> State<T, O> {
     /// What was put off during a comparison.
     #[inline]
     fn compared(&self) {
-        if self.discarding.get() {
-            self.discarding.set(false);
+        if self.discarding.take() {
             drop(self.discard());
         }
     }
