@@ -46,20 +46,11 @@ impl Child {
         self.process.id()
     }
 
-    /// CPU time used so far by all its threads, in user space and in the kernel.
-    pub(crate) fn cpu(&self) -> Duration {
+    /// The clock of the CPU time of all its threads, in user space and in the kernel.
+    pub(crate) fn clock(&self) -> CpuClock {
         // The kernel's encoding of "scheduler clock of process PID"; what
         // `clock_getcpuclockid` computes.
-        let clock = (!(self.id() as libc::clockid_t) << 3) | 2;
-        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: `time` is a valid place for a timespec; the clock id is only a number, and an
-        // unknown one is an error.
-        let result = unsafe { libc::clock_gettime(clock, &raw mut time) };
-        if result == 0 {
-            Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-        } else {
-            Duration::ZERO
-        }
+        CpuClock((!(self.id() as libc::clockid_t) << 3) | 2)
     }
 
     /// Resident memory in KiB.
@@ -90,5 +81,24 @@ impl Drop for Child {
         // Nothing to be done about a failure: the process is gone or about to be.
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+/// The CPU clock of a process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CpuClock(libc::clockid_t);
+
+impl CpuClock {
+    /// What the process has used so far; nothing once it is gone.
+    pub(crate) fn now(self) -> Duration {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: `time` is a valid place for a timespec; the clock id is only a number, and an
+        // unknown one is an error.
+        let result = unsafe { libc::clock_gettime(self.0, &raw mut time) };
+        if result == 0 {
+            Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+        } else {
+            Duration::ZERO
+        }
     }
 }

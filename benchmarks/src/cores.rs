@@ -135,14 +135,14 @@ fn measure(subject: &str, scenario: &Scenario, options: &Options) -> io::Result<
     for (_, suffix) in LOOPS {
         let name = format!("{subject}{suffix}");
         let child = Child::start(&name, servers::buffer_for(scenario.size))?;
-        let load = Load::open(options.engine, child.address, scenario)?;
+        let load = Load::open(options.engine, &child, scenario)?;
         running.push((child, load));
     }
     let plan = Plan { warm_up: options.warm_up(), measured: options.slice() };
     let mut found = [const { Vec::new() }; 3];
     for _ in 0..options.rounds {
-        for ((child, load), found) in running.iter_mut().zip(&mut found) {
-            let slice = load.run(plan, &|| child.cpu())?;
+        for ((_, load), found) in running.iter_mut().zip(&mut found) {
+            let slice = load.run(plan)?;
             if slice.requests > 0 {
                 found.push(slice.server_cpu.as_nanos() as f64 / slice.requests as f64);
             }

@@ -102,9 +102,9 @@ fn measure(server: &Server, connections: usize, options: &Options) -> io::Result
 fn exchange(child: &Child, connections: usize, options: &Options) -> io::Result<Load> {
     let name = "idle";
     let scenario = Scenario { name, connections, size: 64, in_flight: 1, churn: false };
-    let mut load = Load::open(options.engine, child.address, &scenario)?;
+    let mut load = Load::open(options.engine, child, &scenario)?;
     let once = Plan { warm_up: Duration::ZERO, measured: Duration::ZERO };
-    load.run(once, &|| Duration::ZERO)?;
+    load.run(once)?;
     Ok(load)
 }
 

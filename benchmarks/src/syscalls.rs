@@ -81,13 +81,13 @@ fn measure(
     tracer: Option<Tracer>,
 ) -> io::Result<Found> {
     let child = Child::start(server.name, servers::buffer_for(scenario.size))?;
-    let mut load = Load::open(options.engine, child.address, scenario)?;
+    let mut load = Load::open(options.engine, &child, scenario)?;
     let plan = Plan { warm_up: options.warm_up(), measured: options.slice() };
-    load.run(plan, &|| Duration::ZERO)?;
+    load.run(plan)?;
 
     let trace = tracer.map(|tracer| tracer.attach(child.id())).transpose()?;
     let before = child.context_switches()?;
-    let slice = load.run(plan, &|| Duration::ZERO)?;
+    let slice = load.run(plan)?;
     let switches = child.context_switches()?.saturating_sub(before);
     let syscalls = trace.map(Trace::finish).transpose()?;
     let per_request = |count: u64| count as f64 / slice.answered.max(1) as f64;

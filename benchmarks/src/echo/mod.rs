@@ -78,9 +78,9 @@ fn measure(
     let plan = Plan { warm_up: options.warm_up(), measured: options.slice() };
     for _ in 0..options.rounds {
         fastrand::shuffle(&mut ready);
-        for (server, cell, child, load) in &mut ready {
+        for (server, cell, _, load) in &mut ready {
             if cell.trouble.is_none()
-                && let Err(error) = sample(cell, child, load, plan, calmness)
+                && let Err(error) = sample(cell, load, plan, calmness)
             {
                 cell.fail(server, &error);
             }
@@ -91,19 +91,13 @@ fn measure(
 
 fn prepare(server: &Server, scenario: &Scenario, options: &Options) -> io::Result<(Child, Load)> {
     let child = Child::start(server.name, servers::buffer_for(scenario.size))?;
-    let load = Load::open(options.engine, child.address, scenario)?;
+    let load = Load::open(options.engine, &child, scenario)?;
     Ok((child, load))
 }
 
-fn sample(
-    cell: &mut Cell,
-    child: &Child,
-    load: &mut Load,
-    plan: Plan,
-    calmness: &mut Calmness,
-) -> io::Result<()> {
+fn sample(cell: &mut Cell, load: &mut Load, plan: Plan, calmness: &mut Calmness) -> io::Result<()> {
     let (before, stolen) = (calmness.read()?, stolen_ticks());
-    let slice = load.run(plan, &|| child.cpu())?;
+    let slice = load.run(plan)?;
     let stolen = stolen_ticks() != stolen;
     cell.samples.push(Sample { slice, around: [before, calmness.read()?], stolen });
     Ok(())

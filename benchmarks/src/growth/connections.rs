@@ -43,11 +43,11 @@ fn row(server: &Server, options: &Options) -> Row {
 fn cost(server: &Server, connections: usize, options: &Options) -> io::Result<f64> {
     let child = Child::start(server.name, servers::buffer_for(64))?;
     let scenario = Scenario { name: "growth", connections, size: 64, in_flight: 1, churn: false };
-    let mut load = Load::open(options.engine, child.address, &scenario)?;
+    let mut load = Load::open(options.engine, &child, &scenario)?;
     let plan = Plan { warm_up: options.warm_up() * 10, measured: options.slice() * 4 };
     let mut costs = Vec::new();
     for _ in 0..options.rounds {
-        let slice = load.run(plan, &|| child.cpu())?;
+        let slice = load.run(plan)?;
         if slice.requests > 0 {
             costs.push(slice.server_cpu.as_nanos() as f64 / slice.requests as f64);
         }

@@ -55,7 +55,7 @@ impl Connection {
         bytes: &[u8],
         size: usize,
         pattern: &Pattern,
-        meter: &mut Meter<'_>,
+        meter: &mut Meter,
     ) -> io::Result<usize> {
         if !pattern.matches(self.received_to, bytes) {
             return Err(io::Error::other("the server answered with other bytes than it was sent"));

@@ -47,7 +47,7 @@ impl Generator {
     }
 
     /// Runs until the meter says it is enough and every answer is there.
-    pub(super) fn run(&mut self, meter: &mut Meter<'_>) -> io::Result<()> {
+    pub(super) fn run(&mut self, meter: &mut Meter) -> io::Result<()> {
         let patience = if self.target.spins { Duration::ZERO } else { PATIENCE };
         let patience =
             Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: patience.subsec_nanos().into() };
@@ -90,7 +90,7 @@ impl Generator {
     }
 
     /// Moves what can be moved on one connection.
-    fn ready(&mut self, index: usize, meter: &mut Meter<'_>) -> io::Result<()> {
+    fn ready(&mut self, index: usize, meter: &mut Meter) -> io::Result<()> {
         let Some(connection) = &mut self.connections[index] else { return Ok(()) };
         flush(connection, &self.pattern)?;
         loop {

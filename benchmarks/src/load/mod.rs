@@ -1,4 +1,4 @@
-//! The load generator: a closed loop on one thread that compares every byte.
+//! The load generator: a closed loop that compares every byte.
 //!
 //! Each connection sends from an endless pattern of its own and expects exactly that stream
 //! back. As soon as a message has returned in full, the next one leaves. Where a reply is only
@@ -8,6 +8,7 @@
 mod connection;
 mod epoll;
 mod pattern;
+mod thread;
 mod uring;
 
 use std::io;
@@ -19,16 +20,17 @@ use rustix::net::sockopt::set_tcp_nodelay;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::child::CpuClock;
 use crate::machine;
 use crate::scenario::Scenario;
 use crate::stats::Histogram;
 use crate::uring::Ring;
 
-/// The connections of one scenario to one server.
-pub(crate) enum Load {
-    /// Moved by io_uring.
+pub(crate) use thread::Load;
+
+/// The connections of one scenario to one server, and what moves their bytes.
+enum Generator {
     Uring(Box<uring::Generator>),
-    /// Moved by epoll.
     Epoll(epoll::Generator),
 }
 
@@ -48,34 +50,19 @@ impl Engine {
     }
 }
 
-impl Load {
-    /// Connects; for churn nothing is connected yet.
-    pub(crate) fn open(
-        engine: Engine,
-        address: SocketAddr,
-        scenario: &Scenario,
-    ) -> io::Result<Self> {
-        let (server_cpu, load_cpu) = machine::choose_cpus()?;
-        let spins = scenario.connections == 1 && server_cpu != load_cpu;
-        let target = Target { address, scenario: *scenario, spins };
+impl Generator {
+    fn open(engine: Engine, target: Target) -> io::Result<Self> {
         Ok(match engine {
             Engine::Uring => Self::Uring(Box::new(uring::Generator::open(target)?)),
             Engine::Epoll => Self::Epoll(epoll::Generator::open(target)?),
         })
     }
 
-    /// Puts load on the server for one slice and reports on it.
-    pub(crate) fn run(
-        &mut self,
-        plan: Plan,
-        server_cpu: &dyn Fn() -> Duration,
-    ) -> io::Result<Slice> {
-        let mut meter = Meter::new(plan, server_cpu);
+    fn run(&mut self, meter: &mut Meter) -> io::Result<()> {
         match self {
-            Self::Uring(generator) => generator.run(&mut meter)?,
-            Self::Epoll(generator) => generator.run(&mut meter)?,
+            Self::Uring(generator) => generator.run(meter),
+            Self::Epoll(generator) => generator.run(meter),
         }
-        Ok(meter.slice)
     }
 }
 
@@ -90,6 +77,12 @@ struct Target {
 }
 
 impl Target {
+    fn new(address: SocketAddr, scenario: &Scenario) -> io::Result<Self> {
+        let (server_cpu, load_cpu) = machine::choose_cpus()?;
+        let spins = scenario.connections == 1 && server_cpu != load_cpu;
+        Ok(Self { address, scenario: *scenario, spins })
+    }
+
     /// Makes one connection.
     fn connect(&self) -> io::Result<OwnedFd> {
         let flags = SocketFlags::CLOEXEC;
@@ -128,8 +121,8 @@ pub(crate) struct Slice {
 }
 
 /// Counts what happens within the measured part of a slice.
-struct Meter<'a> {
-    server_cpu: &'a dyn Fn() -> Duration,
+struct Meter {
+    server: CpuClock,
     begin: Instant,
     plan: Plan,
     phase: Phase,
@@ -151,8 +144,8 @@ enum Phase {
     Draining,
 }
 
-impl<'a> Meter<'a> {
-    fn new(plan: Plan, server_cpu: &'a dyn Fn() -> Duration) -> Self {
+impl Meter {
+    fn new(plan: Plan, server: CpuClock) -> Self {
         let slice = Slice {
             requests: 0,
             answered: 0,
@@ -165,7 +158,7 @@ impl<'a> Meter<'a> {
         let idle = plan.measured.is_zero();
         let phase = if idle { Phase::Draining } else { Phase::WarmUp };
         Self {
-            server_cpu,
+            server,
             begin,
             plan,
             phase,
@@ -205,7 +198,7 @@ impl<'a> Meter<'a> {
         self.ticked = now;
         match self.phase {
             Phase::WarmUp if now - self.begin >= self.plan.warm_up => {
-                self.started = Some((Instant::now(), (self.server_cpu)(), own_cpu()));
+                self.started = Some((Instant::now(), self.server.now(), own_cpu()));
                 self.phase = Phase::Measuring;
             }
             Phase::Measuring => {
@@ -213,7 +206,7 @@ impl<'a> Meter<'a> {
                     && now - started >= self.plan.measured
                 {
                     self.slice.elapsed = started.elapsed();
-                    self.slice.server_cpu = (self.server_cpu)().saturating_sub(server_cpu);
+                    self.slice.server_cpu = self.server.now().saturating_sub(server_cpu);
                     let load_cpu = own_cpu().saturating_sub(load_cpu);
                     self.slice.load_cpu = load_cpu.saturating_sub(self.vain);
                     self.phase = Phase::Draining;

@@ -52,7 +52,7 @@ impl Generator {
     }
 
     /// Runs until the meter says it is enough and every answer is there.
-    pub(super) fn run(&mut self, meter: &mut Meter<'_>) -> io::Result<()> {
+    pub(super) fn run(&mut self, meter: &mut Meter) -> io::Result<()> {
         let mut ring = Ring::new(&mut self.ring);
         let state = &mut self.state;
         if !self.receiving && !state.target.scenario.churn {
@@ -144,7 +144,7 @@ impl State {
         &mut self,
         ring: &mut Ring<'_>,
         completion: &cqueue::Entry,
-        meter: &mut Meter<'_>,
+        meter: &mut Meter,
     ) -> io::Result<()> {
         let result = completion.result();
         if completion.user_data() == SEND {
