@@ -41,7 +41,8 @@ struct Chart {
 
 /// Runs the suite and says what it found.
 pub(crate) fn run(options: &Options) -> io::Result<Section> {
-    let subjects = micro::select(options);
+    let mut subjects = micro::select(options);
+    subjects.retain(|subject| subject.grow.is_some());
     let found = micro::in_children("growth-child", &subjects, options)?;
     let columns: Vec<_> = subjects.into_iter().zip(found).collect();
     let in_process = |name: &'static str, title, counts: &[u32]| {

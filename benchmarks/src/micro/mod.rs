@@ -26,7 +26,7 @@ use crate::servers::{Kind, die_with_parent};
 use crate::stats::undisturbed;
 
 pub(crate) use growth::{TASKS, TIMERS};
-pub(crate) use runtime::Runtime;
+pub(crate) use runtime::{Executor, Runtime};
 
 /// A runtime that can be measured: a row of [`runtimes::all`].
 #[derive(Clone, Copy, Debug)]
@@ -37,14 +37,19 @@ pub(crate) struct Subject {
     pub(crate) kind: Kind,
     /// Runs all measurements; `true` for a smoke run.
     pub(crate) run: fn(bool) -> io::Result<()>,
-    /// Measures it beside more and more timers and tasks.
-    pub(crate) grow: fn(bool) -> io::Result<()>,
+    /// Measures it beside more and more timers and tasks. A line has no timers.
+    pub(crate) grow: Option<fn(bool) -> io::Result<()>>,
 }
 
 impl Subject {
     /// The row of a runtime.
     pub(crate) const fn new<R: Runtime>(name: &'static str, kind: Kind) -> Self {
-        Self { name, kind, run: run_all::<R>, grow: grow::<R> }
+        Self { name, kind, run: run_all::<R>, grow: Some(grow::<R>) }
+    }
+
+    /// The row of what only drives tasks.
+    pub(crate) const fn line<E: Executor>(name: &'static str) -> Self {
+        Self { name, kind: Kind::Line, run: run_tasks::<E>, grow: None }
     }
 }
 
@@ -91,7 +96,10 @@ pub(crate) fn be_child(name: &str, smoke: bool, growing: bool) -> io::Result<()>
     die_with_parent()?;
     machine::pin(machine::choose_cpus()?.0)?;
     let subject = subject.ok_or_else(unknown)?;
-    if growing { (subject.grow)(smoke) } else { (subject.run)(smoke) }
+    if !growing {
+        return (subject.run)(smoke);
+    }
+    subject.grow.map_or(Ok(()), |grow| grow(smoke))
 }
 
 fn rounds(options: &Options) -> u32 {
@@ -149,6 +157,10 @@ fn run_all<R: Runtime>(smoke: bool) -> io::Result<()> {
     })?
 }
 
+fn run_tasks<E: Executor>(smoke: bool) -> io::Result<()> {
+    E::run(async move { tasks::run::<E>(measure::Effort::new(smoke)).await })
+}
+
 fn grow<R: Runtime>(smoke: bool) -> io::Result<()> {
     R::run(growth::run::<R>(measure::Effort::new(smoke), smoke))
 }
@@ -167,9 +179,10 @@ fn charts(subjects: &[Subject], columns: &[BTreeMap<String, f64>]) -> Vec<(Strin
 }
 
 /// Names as printed by a child, and as shown.
-const MEASUREMENTS: [(&str, &str); 24] = [
+const MEASUREMENTS: [(&str, &str); 25] = [
     ("spawn-join-batch", "spawn + join, batch"),
     ("spawn-join-serial", "spawn + join, serial"),
+    ("spawn-join-eager", "spawn + join, serial, begun at once"),
     ("call-soon-batch", "`call_soon`, batch (a trivial task elsewhere)"),
     ("yield-waker", "yield by waker"),
     ("yield-own", "yield, the runtime's own"),

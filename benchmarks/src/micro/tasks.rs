@@ -7,14 +7,14 @@ use std::task::Poll;
 
 use super::measure::Effort;
 use super::peer::Signal;
-use super::runtime::Runtime;
+use super::runtime::Executor;
 
 /// Measures them.
-pub(super) async fn run<R: Runtime>(effort: Effort) {
+pub(super) async fn run<E: Executor>(effort: Effort) {
     effort
         .measure("spawn-join-batch", BATCH, async || {
             let handles: Vec<_> =
-                (0..BATCH).map(|number| R::spawn(async move { number })).collect();
+                (0..BATCH).map(|number| E::spawn(async move { number })).collect();
             let mut sum = 0;
             for handle in handles {
                 sum += handle.await;
@@ -25,11 +25,22 @@ pub(super) async fn run<R: Runtime>(effort: Effort) {
     effort
         .measure("spawn-join-serial", BATCH, async || {
             for number in 0..BATCH {
-                assert_eq!(R::spawn(async move { number }).await, number);
+                assert_eq!(E::spawn(async move { number }).await, number);
             }
         })
         .await;
-    call_soon::<R>(effort).await;
+    if E::spawn_eagerly(async {}).is_some() {
+        effort
+            .measure("spawn-join-eager", BATCH, async || {
+                for number in 0..BATCH {
+                    if let Some(task) = E::spawn_eagerly(async move { number }) {
+                        assert_eq!(task.await, number);
+                    }
+                }
+            })
+            .await;
+    }
+    call_soon::<E>(effort).await;
     effort
         .measure("yield-waker", BATCH, async || {
             for _ in 0..BATCH {
@@ -37,18 +48,18 @@ pub(super) async fn run<R: Runtime>(effort: Effort) {
             }
         })
         .await;
-    if R::yield_now().is_some() {
+    if E::yield_now().is_some() {
         effort
             .measure("yield-own", BATCH, async || {
                 for _ in 0..BATCH {
-                    if let Some(others) = R::yield_now() {
+                    if let Some(others) = E::yield_now() {
                         others.await;
                     }
                 }
             })
             .await;
     }
-    for (name, rounds) in [("one-shot", R::one_shot as fn(u32) -> _), ("queue", R::queue)] {
+    for (name, rounds) in [("one-shot", E::one_shot as fn(u32) -> _), ("queue", E::queue)] {
         if rounds(1).is_some() {
             effort
                 .measure(name, BATCH, async || {
@@ -61,7 +72,7 @@ pub(super) async fn run<R: Runtime>(effort: Effort) {
     }
 }
 
-async fn call_soon<R: Runtime>(effort: Effort) {
+async fn call_soon<E: Executor>(effort: Effort) {
     let count = Arc::new(AtomicU32::new(0));
     let all = Arc::new(Signal::default());
     effort
@@ -70,7 +81,7 @@ async fn call_soon<R: Runtime>(effort: Effort) {
             let finish = all.count().wrapping_add(1);
             for _ in 0..BATCH {
                 let (count, all) = (Arc::clone(&count), Arc::clone(&all));
-                R::call_soon(move || {
+                E::call_soon(move || {
                     if count.fetch_add(1, Relaxed) + 1 == BATCH {
                         all.raise();
                     }

@@ -13,7 +13,7 @@ use anyloop::{
     SockAddr,
 };
 
-use crate::micro::runtime::{Boxed, Post, Receive, Runtime};
+use crate::micro::runtime::{Boxed, Executor, Post, Receive, Runtime};
 
 fn current() -> LoopRef {
     LoopRef::current().expect("the suite runs on a loop")
@@ -32,7 +32,7 @@ macro_rules! runtimes {
         #[derive(Debug)]
         pub(crate) struct $name;
 
-        impl Runtime for $name {
+        impl Executor for $name {
             fn run<T: 'static>(suite: impl Future<Output = T> + 'static) -> io::Result<T> {
                 let lp = open($backend, Duration::from_micros($spin))?;
                 let output = lp.run_until_complete(suite)?;
@@ -47,25 +47,19 @@ macro_rules! runtimes {
                 async move { task.await.expect("no task panics") }
             }
 
+            fn spawn_eagerly<T: Send + 'static>(
+                task: impl Future<Output = T> + Send + 'static,
+            ) -> Option<impl Future<Output = T> + 'static> {
+                let task = current().task().eager(true).spawn(task).expect("the loop is open");
+                Some(async move { task.await.expect("no task panics") })
+            }
+
             fn call_soon(call: impl FnOnce() + Send + 'static) {
                 current().call_soon(call).expect("the loop is open");
             }
 
             fn yield_now() -> Option<impl Future<Output = ()> + 'static> {
                 Some(anyloop::yield_now())
-            }
-
-            fn sleep(duration: Duration) -> impl Future<Output = ()> + 'static {
-                anyloop::sleep(duration)
-            }
-
-            fn call_later(delay: Duration, call: impl FnOnce() + Send + 'static) {
-                current().call_later(delay, call).expect("the loop is open");
-            }
-
-            fn unblock(work: impl FnOnce() + Send + 'static) -> impl Future<Output = ()> + 'static {
-                let done = current().run_in_executor(None, work).expect("the pool is open");
-                async move { done.await.expect("no work panics") }
             }
 
             fn one_shot(rounds: u32) -> Option<Boxed> {
@@ -87,6 +81,21 @@ macro_rules! runtimes {
                         assert_eq!(queue.get().await.ok(), Some(number));
                     }
                 }))
+            }
+        }
+
+        impl Runtime for $name {
+            fn sleep(duration: Duration) -> impl Future<Output = ()> + 'static {
+                anyloop::sleep(duration)
+            }
+
+            fn call_later(delay: Duration, call: impl FnOnce() + Send + 'static) {
+                current().call_later(delay, call).expect("the loop is open");
+            }
+
+            fn unblock(work: impl FnOnce() + Send + 'static) -> impl Future<Output = ()> + 'static {
+                let done = current().run_in_executor(None, work).expect("the pool is open");
+                async move { done.await.expect("no work panics") }
             }
 
             fn recv_from(socket: UdpSocket) -> Option<Receive> {

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use compio::runtime::{self, Runtime as CompioRuntime};
 
-use crate::micro::runtime::Runtime;
+use crate::micro::runtime::{Executor, Runtime};
 
 /// The runtime.
 #[derive(Debug)]
 pub(crate) struct Compio;
 
-impl Runtime for Compio {
+impl Executor for Compio {
     fn run<T: 'static>(suite: impl Future<Output = T> + 'static) -> io::Result<T> {
         let suite = async { runtime::spawn(suite).await.map_err(|_| io::Error::other("panicked")) };
         CompioRuntime::new()?.block_on(suite)
@@ -27,11 +27,9 @@ impl Runtime for Compio {
     fn call_soon(call: impl FnOnce() + Send + 'static) {
         runtime::spawn(async move { call() }).detach();
     }
+}
 
-    fn yield_now() -> Option<impl Future<Output = ()> + 'static> {
-        None::<std::future::Ready<()>>
-    }
-
+impl Runtime for Compio {
     fn sleep(duration: Duration) -> impl Future<Output = ()> + 'static {
         compio::time::sleep(duration)
     }

@@ -1,6 +1,7 @@
 //! The runtimes that can be measured: one file each, one row each.
 
 mod anyloop;
+mod bare;
 #[cfg(feature = "peers")]
 mod compio;
 #[cfg(feature = "peers")]
@@ -17,6 +18,7 @@ use crate::servers::Kind;
 /// Every runtime of this build.
 pub(super) fn all() -> Vec<Subject> {
     vec![
+        Subject::line::<bare::Bare>("async-task"),
         Subject::new::<anyloop::Uring>("anyloop-uring", Kind::Ours),
         Subject::new::<anyloop::Spinning>("anyloop-uring-spin", Kind::Ours),
         Subject::new::<anyloop::Mio>("anyloop-mio", Kind::Ours),

@@ -7,13 +7,13 @@ use local_sync::{mpsc, oneshot};
 use monoio::blocking::DefaultThreadPool;
 use monoio::{IoUringDriver, RuntimeBuilder};
 
-use crate::micro::runtime::{Boxed, Runtime};
+use crate::micro::runtime::{Boxed, Executor, Runtime};
 
 /// The runtime.
 #[derive(Debug)]
 pub(crate) struct Monoio;
 
-impl Runtime for Monoio {
+impl Executor for Monoio {
     fn run<T: 'static>(suite: impl Future<Output = T> + 'static) -> io::Result<T> {
         let mut runtime = RuntimeBuilder::<IoUringDriver>::new()
             .enable_timer()
@@ -30,26 +30,6 @@ impl Runtime for Monoio {
 
     fn call_soon(call: impl FnOnce() + Send + 'static) {
         monoio::spawn(async move { call() });
-    }
-
-    fn yield_now() -> Option<impl Future<Output = ()> + 'static> {
-        None::<std::future::Ready<()>>
-    }
-
-    fn sleep(duration: Duration) -> impl Future<Output = ()> + 'static {
-        monoio::time::sleep(duration)
-    }
-
-    fn call_later(delay: Duration, call: impl FnOnce() + Send + 'static) {
-        monoio::spawn(async move {
-            monoio::time::sleep(delay).await;
-            call();
-        });
-    }
-
-    fn unblock(work: impl FnOnce() + Send + 'static) -> impl Future<Output = ()> + 'static {
-        let handle = monoio::spawn_blocking(work);
-        async move { handle.await.expect("no work panics") }
     }
 
     fn one_shot(rounds: u32) -> Option<Boxed> {
@@ -70,5 +50,23 @@ impl Runtime for Monoio {
                 assert_eq!(receiver.recv().await, Some(number));
             }
         }))
+    }
+}
+
+impl Runtime for Monoio {
+    fn sleep(duration: Duration) -> impl Future<Output = ()> + 'static {
+        monoio::time::sleep(duration)
+    }
+
+    fn call_later(delay: Duration, call: impl FnOnce() + Send + 'static) {
+        monoio::spawn(async move {
+            monoio::time::sleep(delay).await;
+            call();
+        });
+    }
+
+    fn unblock(work: impl FnOnce() + Send + 'static) -> impl Future<Output = ()> + 'static {
+        let handle = monoio::spawn_blocking(work);
+        async move { handle.await.expect("no work panics") }
     }
 }

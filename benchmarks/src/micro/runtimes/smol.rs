@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use smol::{LocalExecutor, Timer};
 
-use crate::micro::runtime::{Boxed, Runtime};
+use crate::micro::runtime::{Boxed, Executor, Runtime};
 
 /// The runtime.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ thread_local! {
     static EXECUTOR: Rc<LocalExecutor<'static>> = Rc::new(LocalExecutor::new());
 }
 
-impl Runtime for Smol {
+impl Executor for Smol {
     fn run<T: 'static>(suite: impl Future<Output = T> + 'static) -> io::Result<T> {
         let executor = EXECUTOR.with(Rc::clone);
         let suite = executor.spawn(suite);
@@ -37,6 +37,18 @@ impl Runtime for Smol {
         Some(smol::future::yield_now())
     }
 
+    fn queue(rounds: u32) -> Option<Boxed> {
+        Some(Box::pin(async move {
+            let (sender, receiver) = smol::channel::bounded(64);
+            for number in 0..rounds {
+                assert!(sender.send(number).await.is_ok());
+                assert_eq!(receiver.recv().await, Ok(number));
+            }
+        }))
+    }
+}
+
+impl Runtime for Smol {
     fn sleep(duration: Duration) -> impl Future<Output = ()> + 'static {
         let timer = Timer::after(duration);
         async move {
@@ -54,15 +66,5 @@ impl Runtime for Smol {
 
     fn unblock(work: impl FnOnce() + Send + 'static) -> impl Future<Output = ()> + 'static {
         smol::unblock(work)
-    }
-
-    fn queue(rounds: u32) -> Option<Boxed> {
-        Some(Box::pin(async move {
-            let (sender, receiver) = smol::channel::bounded(64);
-            for number in 0..rounds {
-                assert!(sender.send(number).await.is_ok());
-                assert_eq!(receiver.recv().await, Ok(number));
-            }
-        }))
     }
 }

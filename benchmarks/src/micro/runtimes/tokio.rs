@@ -8,13 +8,13 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::micro::runtime::{Boxed, Post, Receive, Runtime};
+use crate::micro::runtime::{Boxed, Executor, Post, Receive, Runtime};
 
 /// The runtime. Its suite is the root future: tasks of this runtime must be `Send`.
 #[derive(Debug)]
 pub(crate) struct Tokio;
 
-impl Runtime for Tokio {
+impl Executor for Tokio {
     fn run<T: 'static>(suite: impl Future<Output = T> + 'static) -> io::Result<T> {
         Ok(Builder::new_current_thread().enable_all().build()?.block_on(suite))
     }
@@ -32,22 +32,6 @@ impl Runtime for Tokio {
 
     fn yield_now() -> Option<impl Future<Output = ()> + 'static> {
         Some(tokio::task::yield_now())
-    }
-
-    fn sleep(duration: Duration) -> impl Future<Output = ()> + 'static {
-        tokio::time::sleep(duration)
-    }
-
-    fn call_later(delay: Duration, call: impl FnOnce() + Send + 'static) {
-        tokio::spawn(async move {
-            tokio::time::sleep(delay).await;
-            call();
-        });
-    }
-
-    fn unblock(work: impl FnOnce() + Send + 'static) -> impl Future<Output = ()> + 'static {
-        let handle = tokio::task::spawn_blocking(work);
-        async move { handle.await.expect("no work panics") }
     }
 
     fn one_shot(rounds: u32) -> Option<Boxed> {
@@ -68,6 +52,24 @@ impl Runtime for Tokio {
                 assert_eq!(receiver.recv().await, Some(number));
             }
         }))
+    }
+}
+
+impl Runtime for Tokio {
+    fn sleep(duration: Duration) -> impl Future<Output = ()> + 'static {
+        tokio::time::sleep(duration)
+    }
+
+    fn call_later(delay: Duration, call: impl FnOnce() + Send + 'static) {
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            call();
+        });
+    }
+
+    fn unblock(work: impl FnOnce() + Send + 'static) -> impl Future<Output = ()> + 'static {
+        let handle = tokio::task::spawn_blocking(work);
+        async move { handle.await.expect("no work panics") }
     }
 
     fn recv_from(socket: UdpSocket) -> Option<Receive> {
