@@ -27,6 +27,7 @@ pub struct MioDriver {
     waker: Arc<MioWaker>,
     wait: Wait,
     registered: Registrations,
+    #[cfg(target_os = "linux")]
     lower_timer_slack: bool,
 }
 
@@ -54,6 +55,7 @@ impl MioDriver {
             waker,
             wait: Wait::new(config),
             registered: Registrations::new(),
+            #[cfg(target_os = "linux")]
             lower_timer_slack: config.timer_slack,
         })
     }

@@ -31,6 +31,7 @@ pub struct PollingDriver {
     wait: Wait,
     trigger: Trigger,
     registered: Registrations,
+    #[cfg(target_os = "linux")]
     lower_timer_slack: bool,
 }
 
@@ -59,6 +60,7 @@ impl PollingDriver {
             wait,
             trigger: if edge { Trigger::Edge } else { Trigger::Level },
             registered: Registrations::new(),
+            #[cfg(target_os = "linux")]
             lower_timer_slack: config.timer_slack,
         })
     }

@@ -102,6 +102,7 @@ mod silent;
 mod slot;
 #[cfg(has_io_uring)]
 mod turn;
+#[cfg(has_io_uring)]
 mod waker;
 
 #[cfg(has_io_uring)]

@@ -251,7 +251,7 @@ impl SocketView {
     /// # Errors
     /// `Closed` once closed; `Os`.
     pub fn domain(&self) -> Result<Domain> {
-        self.with("getsockopt(SO_DOMAIN)", |socket| socket.domain())
+        self.with("getsockname", |socket| Ok(socket.local_addr()?.domain()))
     }
 
     fn with<T>(

@@ -79,6 +79,10 @@ impl Sock {
             let fd = socket.as_raw_fd();
             return Err(Error::invalid_arg(format!("Sock: descriptor {fd} is no socket: {error}")));
         }
+        Self::from_blocking(socket)
+    }
+
+    fn from_blocking(socket: Socket) -> Result<Self> {
         socket.set_nonblocking(true).map_err(|error| Error::os("Sock: O_NONBLOCK", error))?;
         Ok(Self::from_nonblocking(socket))
     }
@@ -88,9 +92,9 @@ impl Sock {
     /// # Errors
     /// `Os`.
     pub fn open(domain: Domain, kind: Type) -> Result<Self> {
-        let socket = Socket::new(domain, kind.nonblocking(), None)
-            .map_err(|error| Error::os("Sock: socket", error))?;
-        Ok(Self::from_nonblocking(socket))
+        let socket =
+            Socket::new(domain, kind, None).map_err(|error| Error::os("Sock: socket", error))?;
+        Self::from_blocking(socket)
     }
 
     /// Two sockets that are connected to each other.
@@ -98,9 +102,9 @@ impl Sock {
     /// # Errors
     /// `Os`.
     pub fn pair(kind: Type) -> Result<(Self, Self)> {
-        let (left, right) = Socket::pair(Domain::UNIX, kind.nonblocking(), None)
+        let (left, right) = Socket::pair(Domain::UNIX, kind, None)
             .map_err(|error| Error::os("Sock: socketpair", error))?;
-        Ok((Self::from_nonblocking(left), Self::from_nonblocking(right)))
+        Ok((Self::from_blocking(left)?, Self::from_blocking(right)?))
     }
 
     /// Takes a socket into use that was made non-blocking before; called by loops.

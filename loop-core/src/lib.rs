@@ -35,6 +35,7 @@ mod server;
 mod signals;
 mod sock;
 mod sockaddr;
+mod sockets;
 mod sources;
 mod spin;
 mod stream;

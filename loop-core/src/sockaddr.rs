@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 
-use anyloop_api::{Credentials, Domain, Endpoint, Error, Result, SockAddr};
+use anyloop_api::{Credentials, Endpoint, Error, Result, SockAddr};
 use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix};
 use socket2::Socket;
 
@@ -12,7 +12,7 @@ use socket2::Socket;
 pub(crate) fn from_kernel(address: SocketAddrAny) -> Option<SockAddr> {
     if address.address_family() == AddressFamily::UNIX {
         let address = SocketAddrUnix::try_from(address).ok()?;
-        let bytes = match (address.abstract_name(), address.path_bytes()) {
+        let bytes = match (abstract_name(&address), address.path_bytes()) {
             // An unnamed address may come with its terminating zero.
             (Some(name), _) if !name.is_empty() => [&[0], name].concat(),
             (None, Some(path)) => path.to_vec(),
@@ -21,6 +21,17 @@ pub(crate) fn from_kernel(address: SocketAddrAny) -> Option<SockAddr> {
         return SockAddr::unix(OsStr::from_bytes(&bytes)).ok();
     }
     SocketAddr::try_from(address).ok().map(SockAddr::from)
+}
+
+#[cfg(target_os = "linux")]
+fn abstract_name(address: &SocketAddrUnix) -> Option<&[u8]> {
+    address.abstract_name()
+}
+
+/// Other systems have names in the file system only.
+#[cfg(not(target_os = "linux"))]
+fn abstract_name(_: &SocketAddrUnix) -> Option<&[u8]> {
+    None
 }
 
 /// The address of a local socket without a name.
@@ -40,7 +51,7 @@ pub(crate) fn local(named: Endpoint, operation: &str) -> Result<SockAddr> {
 /// Of the peer of a local connection.
 #[cfg(target_os = "linux")]
 pub(crate) fn credentials(socket: &Socket) -> Option<Credentials> {
-    if socket.domain().ok()? != Domain::UNIX {
+    if crate::sockets::domain(socket).ok()? != anyloop_api::Domain::UNIX {
         return None;
     }
     let found = rustix::net::sockopt::socket_peercred(socket).ok()?;

@@ -13,6 +13,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::base::BaseLoop;
 use crate::driver::{Event, Interest, Key};
 use crate::lend::lend;
+use crate::sockets;
 use crate::sources::Source;
 
 /// Wakes the race when something happened to one of its attempts.
@@ -60,7 +61,7 @@ impl Attempt {
         bell: &Rc<Bell>,
     ) -> Result<Begun> {
         let domain = Domain::for_address(address);
-        let socket = Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))
+        let socket = sockets::open(domain, Type::STREAM, Some(Protocol::TCP))
             .map_err(|error| fail(address, error))?;
         // Whoever refuses it will refuse to connect, too (TR-38).
         let _ = socket.set_tcp_nodelay(true);

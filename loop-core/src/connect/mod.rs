@@ -20,6 +20,7 @@ use self::race::Plan;
 pub(crate) use self::unix::create_unix_connection;
 use crate::base::BaseLoop;
 use crate::begin;
+use crate::sockets;
 use crate::stream::Stream;
 
 const NAME: &str = "create_connection";
@@ -95,7 +96,7 @@ pub(crate) fn adopt(fd: OwnedFd, operation: &'static str) -> Result<Socket> {
 /// The same for a local one (UNIX-04).
 pub(crate) fn adopt_unix(fd: OwnedFd, operation: &'static str) -> Result<Socket> {
     let socket = adopt(fd, operation)?;
-    if socket.domain().is_ok_and(|domain| domain == Domain::UNIX) {
+    if sockets::domain(&socket).is_ok_and(|domain| domain == Domain::UNIX) {
         return Ok(socket);
     }
     Err(Error::invalid_arg(format!("{operation}: a local stream socket was expected")))

@@ -12,6 +12,7 @@ use socket2::{Domain, Socket, Type};
 use super::{adopt_unix, attach, open};
 use crate::base::BaseLoop;
 use crate::sockaddr;
+use crate::sockets;
 
 const NAME: &str = "create_unix_connection";
 
@@ -48,7 +49,7 @@ pub(crate) async fn create_unix_connection(
 async fn connect(address: &SockAddr) -> Result<Socket> {
     let fail =
         |error| Error::os(format!("{NAME}: connecting to {}", sockaddr::text(address)), error);
-    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).map_err(fail)?;
+    let socket = sockets::open(Domain::UNIX, Type::STREAM, None).map_err(fail)?;
     let mut wait = FIRST_WAIT;
     loop {
         match socket.connect(address) {

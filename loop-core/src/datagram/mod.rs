@@ -28,6 +28,7 @@ use crate::begin::Begin;
 use crate::descriptor::Descriptor;
 use crate::driver::{Event, Interest, Readiness};
 use crate::flow::Flow;
+use crate::sockets;
 use crate::sources::Source;
 use crate::voice::Voice;
 
@@ -74,7 +75,7 @@ impl Datagram {
         protocol: Rc<dyn DatagramProtocol>,
     ) -> Result<Rc<Self>> {
         let connected = socket.peer_addr().is_ok();
-        let domain = socket.domain().ok();
+        let domain = sockets::domain(&socket).ok();
         let internet = matches!(domain, Some(Domain::IPV4 | Domain::IPV6));
         let socket = Descriptor::own(base, socket, "create_datagram_endpoint")?;
         let endpoint = Rc::new_cyclic(|this: &Weak<Self>| Self {

@@ -18,6 +18,7 @@ use crate::connect::open;
 use crate::resolve::resolve;
 use crate::server::remove_stale;
 use crate::sockaddr;
+use crate::sockets;
 
 const NAME: &str = "create_datagram_endpoint";
 
@@ -172,8 +173,8 @@ fn first_that_works(
 
 fn make(candidate: &Candidate, options: &DatagramEndpoint) -> Result<Socket> {
     let fail = |what: String| move |error| Error::os(format!("{NAME}: {what}"), error);
-    let socket = Socket::new(candidate.domain, Type::DGRAM.nonblocking(), None)
-        .map_err(fail("a socket".into()))?;
+    let socket =
+        sockets::open(candidate.domain, Type::DGRAM, None).map_err(fail("a socket".into()))?;
     if options.reuse_port {
         socket.set_reuse_port(true).map_err(fail("SO_REUSEPORT".into()))?;
     }

@@ -10,8 +10,9 @@ use rustix::io::Errno;
 use super::{CLOSING, Datagram, LOST, RETRYING};
 use crate::base::BaseLoop;
 use crate::returns::retry_on_intr;
-use crate::sock::{SEND_FLAGS, sendto_once};
+use crate::sock::sendto_once;
 use crate::sockaddr;
+use crate::sockets::SEND_FLAGS;
 
 /// What a queued datagram counts beside its length (UDP-13).
 const OVERHEAD: usize = 8;

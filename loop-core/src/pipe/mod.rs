@@ -408,8 +408,12 @@ impl fmt::Debug for Pipe {
 /// Whether nobody is at the other end any more.
 fn hung_up(fd: &impl AsFd) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let mut fds = [PollFd::new(fd, PollFlags::RDHUP)];
+    #[cfg(target_os = "linux")]
+    const HALF_CLOSED: PollFlags = PollFlags::RDHUP;
+    #[cfg(not(target_os = "linux"))]
+    const HALF_CLOSED: PollFlags = PollFlags::empty();
+    let mut fds = [PollFd::new(fd, HALF_CLOSED)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+    let gone = HALF_CLOSED | PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
     poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().intersects(gone)
 }

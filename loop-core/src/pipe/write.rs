@@ -2,11 +2,11 @@
 
 use anyloop_api::{AnyProtocol, Error, EventLoop, Report, Result};
 use rustix::io::Errno;
-use rustix::net::SendFlags;
 
 use super::{CLOSING, DEAF, End, Kind, LOST, Pipe, UNPOLLABLE, hung_up};
 use crate::driver::Readiness;
 use crate::returns::retry_on_intr;
+use crate::sockets::SEND_FLAGS;
 
 /// From this write to a dead pipe on, a warning is logged (asyncio's number).
 const DEAD_WRITES: u8 = 5;
@@ -63,7 +63,7 @@ impl Pipe {
     fn write_once(&self, data: &[u8]) -> Result<usize> {
         let Some(fd) = self.fd() else { return Ok(0) };
         let written = retry_on_intr(|| match self.kind {
-            Kind::Socket => rustix::net::send(&fd, data, SendFlags::NOSIGNAL | SendFlags::DONTWAIT),
+            Kind::Socket => rustix::net::send(&fd, data, SEND_FLAGS),
             Kind::Fifo | Kind::Device => rustix::io::write(&fd, data),
         });
         match written {

@@ -19,7 +19,8 @@ use self::relay::Relay;
 use self::source::Source;
 use crate::base::BaseLoop;
 use crate::connect::open;
-use crate::sock::{Operation, SEND_FLAGS};
+use crate::sock::Operation;
+use crate::sockets::SEND_FLAGS;
 use crate::stream::Transfer;
 
 /// So much by one system call; then it is somebody else's turn.

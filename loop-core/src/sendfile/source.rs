@@ -51,6 +51,7 @@ impl Source {
         Ok(Self { file, operation, offset, count, sent: 0, regular, seekable })
     }
 
+    #[cfg(target_os = "linux")]
     pub(super) fn file(&self) -> &File {
         &self.file
     }

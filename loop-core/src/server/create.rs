@@ -15,6 +15,7 @@ use super::unix::SocketFile;
 use super::{Listener, ServerState};
 use crate::base::BaseLoop;
 use crate::connect::{adopt, open};
+use crate::sockets;
 
 const NAME: &str = "create_server";
 
@@ -168,9 +169,8 @@ fn bind_one(address: SocketAddr, at: &Bind) -> std::result::Result<Socket, Refus
         let error = Error::os(format!("create_server: {operation} {address}"), error);
         if absent { Refusal::Unavailable(error) } else { Refusal::Failed(error) }
     };
-    let socket =
-        Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))
-            .map_err(|error| fail("a socket for", error))?;
+    let socket = sockets::open(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
+        .map_err(|error| fail("a socket for", error))?;
     let options = || {
         if at.reuse_address {
             socket.set_reuse_address(true)?;

@@ -3,13 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use anyloop_api::{Error, EventLoop, EventLoopExt, Report, Result, SocketView, TimerHandle};
 use rustix::io::Errno;
-use rustix::net::SocketFlags;
 use socket2::{SockAddr, Socket};
 
 use super::ServerState;
@@ -18,6 +17,7 @@ use crate::driver::{Event, Interest, Key, Trigger};
 use crate::lend::lend;
 use crate::returns;
 use crate::sockaddr;
+use crate::sockets;
 use crate::sources::Source;
 
 /// How long accepting pauses when descriptors or memory run out (asyncio's number).
@@ -173,8 +173,7 @@ impl Listener {
             if self.resting.borrow().is_some() {
                 return;
             }
-            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-            let accepted = rustix::net::acceptfrom_with(&*socket, flags);
+            let accepted = sockets::accept(socket.as_fd());
             returns::refill();
             drop(socket);
             match accepted {

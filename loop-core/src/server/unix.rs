@@ -12,6 +12,7 @@ use super::create::{Plan, begin};
 use crate::base::BaseLoop;
 use crate::connect::open;
 use crate::sockaddr;
+use crate::sockets;
 
 const NAME: &str = "create_unix_server";
 
@@ -47,7 +48,7 @@ fn bind(address: &SockAddr) -> Result<Socket> {
     if let Some(path) = address.as_pathname() {
         remove_stale(path).map_err(fail)?;
     }
-    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).map_err(fail)?;
+    let socket = sockets::open(Domain::UNIX, Type::STREAM, None).map_err(fail)?;
     socket.bind(address).map_err(fail)?;
     Ok(socket)
 }

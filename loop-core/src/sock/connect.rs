@@ -1,6 +1,7 @@
 //! Connecting, and accepting.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::rc::Weak;
 
 use anyloop_api::{
@@ -8,18 +9,17 @@ use anyloop_api::{
 };
 use dns_lookup::SockType;
 use rustix::io::Errno;
-use rustix::net::SocketFlags;
 use socket2::Socket;
 
 use super::Operation;
 use crate::base::BaseLoop;
 use crate::resolve::resolve;
 use crate::sockaddr;
+use crate::sockets;
 
 pub(crate) async fn accept(base: Weak<BaseLoop>, sock: Sock) -> Result<(Sock, SockAddr)> {
     let operation = Operation::begin(base, &sock, Direction::Receive, "sock_accept")?;
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let (fd, peer) = operation.retry(|sock| rustix::net::acceptfrom_with(sock, flags)).await?;
+    let (fd, peer) = operation.retry(|sock| sockets::accept(sock.as_fd())).await?;
     let peer = peer.and_then(sockaddr::from_kernel).unwrap_or_else(sockaddr::unnamed);
     Ok((Sock::from_nonblocking(Socket::from(fd)), peer))
 }
@@ -64,7 +64,7 @@ async fn address(operation: &Operation, to: Endpoint) -> Result<SockAddr> {
         _ => return Err(Error::invalid_arg("sock_connect: an endpoint of an unknown kind")),
     };
     let socket = operation.sock().socket();
-    let family = match socket.domain().map_err(|error| operation.fail(error))? {
+    let family = match sockets::domain(socket).map_err(|error| operation.fail(error))? {
         Domain::IPV4 => Family::Inet,
         Domain::IPV6 => Family::Inet6,
         _ => {

@@ -7,13 +7,13 @@ use std::rc::Weak;
 
 use anyloop_api::{Direction, Error, Result, Sock};
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    RecvAncillaryBuffer, RecvAncillaryMessage, SendAncillaryBuffer, SendAncillaryMessage,
 };
 
 use super::Operation;
 use super::receive::Room;
-use super::send::SEND_FLAGS;
 use crate::base::BaseLoop;
+use crate::sockets::{self, RECV_FDS_FLAGS, SEND_FLAGS};
 
 /// Descriptors in one message (`SCM_MAX_FD`).
 const MOST_FDS: usize = 253;
@@ -63,16 +63,15 @@ pub(crate) async fn recv_fds(
     let mut fds = Vec::new();
     // Room for all that the kernel can send at once: what does not fit it would close unseen.
     let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
-    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
     let count = operation
         .retry(|sock| {
             room.fill(|buffer| {
                 let mut control = RecvAncillaryBuffer::new(&mut space);
                 let parts = &mut [IoSliceMut::new(buffer)];
-                let received = rustix::net::recvmsg(sock, parts, &mut control, flags)?;
+                let received = rustix::net::recvmsg(sock, parts, &mut control, RECV_FDS_FLAGS)?;
                 for message in control.drain() {
                     if let RecvAncillaryMessage::ScmRights(rights) = message {
-                        fds.extend(rights);
+                        fds.extend(rights.map(sockets::received));
                     }
                 }
                 Ok(received.bytes)

@@ -21,7 +21,7 @@ use rustix::io::Errno;
 pub(crate) use self::connect::{accept, connect};
 pub(crate) use self::fds::{recv_fds, send_fds};
 pub(crate) use self::receive::{recv, recv_into, recvfrom, recvfrom_into, recvfrom_once, recvmmsg};
-pub(crate) use self::send::{SEND_FLAGS, sendall, sendto, sendto_once};
+pub(crate) use self::send::{sendall, sendto, sendto_once};
 use crate::base::BaseLoop;
 use crate::returns::retry_on_intr;
 use crate::watcher::Watcher;

@@ -5,17 +5,15 @@ use std::time::Duration;
 
 use anyloop_api::{Direction, Result, Sock, SockAddr, sleep};
 use rustix::io::Errno;
-use rustix::net::SendFlags;
 use socket2::Socket;
 
 use super::Operation;
 use crate::base::BaseLoop;
+use crate::sockets::SEND_FLAGS;
 
 /// How long to wait for a local socket that has no room, before the next attempt.
 const FIRST_WAIT: Duration = Duration::from_millis(1);
 const LONGEST_WAIT: Duration = Duration::from_millis(32);
-
-pub(crate) const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 
 pub(crate) async fn sendall(
     base: Weak<BaseLoop>,

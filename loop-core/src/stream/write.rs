@@ -5,18 +5,17 @@ use std::io::IoSlice;
 
 use anyloop_api::{AnyProtocol, Error, EventLoop, Report, Result};
 use rustix::io::Errno;
-use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown, send, sendmsg, shutdown};
+use rustix::net::{SendAncillaryBuffer, Shutdown, send, sendmsg, shutdown};
 
 use super::{CLOSING, ENGINE, EOF_SENT, EOF_WANTED, FULL, LOST, Stream, TRANSFER};
 use crate::returns::retry_on_intr;
+use crate::sockets::SEND_FLAGS;
 
 /// Up to so much may wait for the end of the iteration; more is sent at once: copying it would cost more
 /// than the system call.
 const DEFERRABLE: usize = 8 * 1024;
 /// From this write to a dead connection on, a warning is logged (asyncio's number).
 const DEAD_WRITES: u8 = 5;
-
-const FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 
 /// Calls again what a signal interrupted; zero if the kernel has no room.
 fn attempt(call: impl FnMut() -> rustix::io::Result<usize>) -> rustix::io::Result<usize> {
@@ -171,7 +170,7 @@ impl Stream {
     /// One non-blocking send; zero if the kernel has no room.
     fn send(&self, data: &[u8]) -> rustix::io::Result<usize> {
         let Some(socket) = self.socket() else { return Ok(0) };
-        attempt(|| send(socket, data, FLAGS))
+        attempt(|| send(socket, data, SEND_FLAGS))
     }
 
     /// The same for what is buffered, and `data`.
@@ -179,7 +178,7 @@ impl Stream {
         let Some(socket) = self.socket() else { return Ok(0) };
         let out = self.out.borrow();
         let parts = [IoSlice::new(out.rest()), IoSlice::new(data)];
-        attempt(|| sendmsg(socket, &parts, &mut SendAncillaryBuffer::default(), FLAGS))
+        attempt(|| sendmsg(socket, &parts, &mut SendAncillaryBuffer::default(), SEND_FLAGS))
     }
 
     fn queue(&self, push: impl FnOnce(&mut WriteBuffer)) {

@@ -6,6 +6,7 @@
 //!              child ends ─▶ reaped ───▶ process_exited ────────┴─ all of them ─▶ connection_lost
 //! ```
 
+mod pidfd;
 mod raw;
 mod reap;
 mod relay;
@@ -21,7 +22,7 @@ use anyloop_api::{
     SubprocessFactory, SubprocessProtocol, SubprocessTransport, fork_generation,
 };
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, kill_process, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, kill_process};
 
 use crate::base::BaseLoop;
 use crate::begin::{self, Begin};
@@ -169,7 +170,7 @@ impl Process {
     /// Gets hold of the means to notice the exit, while failing is still possible.
     fn ready_watch(&self, base: &Rc<BaseLoop>) -> Result<()> {
         if !base.config().child_threads
-            && let Ok(pidfd) = pidfd_open(self.pid, PidfdFlags::empty())
+            && let Ok(pidfd) = pidfd::open(self.pid)
         {
             base.own(pidfd.as_raw_fd(), "subprocess")?;
             *self.watch.borrow_mut() = Watch::Pidfd(Rc::new(pidfd));
@@ -280,7 +281,7 @@ impl Process {
     fn signal(&self, number: i32) -> Result<()> {
         let signal = spawn::signal(number)?;
         let sent = match &*self.watch.borrow() {
-            Watch::Pidfd(pidfd) => pidfd_send_signal(pidfd, signal),
+            Watch::Pidfd(pidfd) => pidfd::send_signal(pidfd, signal),
             Watch::Nobody | Watch::Thread(_) => kill_process(self.pid, signal),
         };
         match sent {

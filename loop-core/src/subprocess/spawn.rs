@@ -11,7 +11,6 @@ use std::os::unix::process::CommandExt;
 use std::process;
 
 use anyloop_api::{Command, Error, Program, Result, Stdio};
-use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal};
 
 /// A child that runs.
@@ -151,8 +150,9 @@ fn end(stdio: Stdio, direction: Direction) -> Result<(Inner, Option<OwnedFd>)> {
         Stdio::Null => Ok((Inner::Null, None)),
         Stdio::Fd(fd) => Ok((Inner::Fd(fd), None)),
         Stdio::Pipe => {
-            let (read, write) = pipe_with(PipeFlags::CLOEXEC)
-                .map_err(|error| Error::os("subprocess: making a pipe", error.into()))?;
+            let (read, write) =
+                io::pipe().map_err(|error| Error::os("subprocess: making a pipe", error))?;
+            let (read, write) = (OwnedFd::from(read), OwnedFd::from(write));
             Ok(match direction {
                 Direction::Input => (Inner::Fd(read), Some(write)),
                 Direction::Output => (Inner::Fd(write), Some(read)),
@@ -239,8 +239,8 @@ fn close_on_exec_from(first: RawFd) -> io::Result<()> {
 
 /// The signal with this number.
 pub(super) fn signal(number: i32) -> Result<Signal> {
-    let real_time = libc::SIGRTMIN()..=libc::SIGRTMAX();
-    if real_time.contains(&number) {
+    #[cfg(target_os = "linux")]
+    if (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&number) {
         // SAFETY: a number in this range is a signal that the C library leaves to programs.
         return Ok(unsafe { Signal::from_raw_unchecked(number) });
     }

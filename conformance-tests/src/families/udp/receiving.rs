@@ -1,5 +1,8 @@
 //! Receiving.
 
+use std::io;
+use std::path::Path;
+
 use anyloop_api::Interrupt;
 
 use super::*;
@@ -77,20 +80,28 @@ pub(super) fn many_of_all_sizes_at_once(cx: &Context) -> Outcome {
     Ok(())
 }
 
+/// A sender whose name is in no file system, where there are such names.
+#[cfg(target_os = "linux")]
+fn abstractly_named(name: &Path) -> io::Result<Option<UnixDatagram>> {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::ffi::OsStrExt;
+    let name = std::os::unix::net::SocketAddr::from_abstract_name(name.as_os_str().as_bytes())?;
+    UnixDatagram::bind_addr(&name).map(Some)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn abstractly_named(_: &Path) -> io::Result<Option<UnixDatagram>> {
+    Ok(None)
+}
+
 pub(super) fn many_of_local_peers_at_once(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
     let directory = TempDir::new()?;
     let (here, there) = (directory.join("here"), directory.join("there"));
     let post = Post::new();
     post.open(&lp, DatagramEndpoint::local(&*here))?;
-    let mut senders = vec![UnixDatagram::bind(&there)?, UnixDatagram::unbound()?];
-    #[cfg(target_os = "linux")]
-    senders.push({
-        use std::os::linux::net::SocketAddrExt;
-        let name = there.to_string_lossy();
-        let name = std::os::unix::net::SocketAddr::from_abstract_name(name.as_bytes())?;
-        UnixDatagram::bind_addr(&name)?
-    });
+    let named = [UnixDatagram::bind(&there)?, UnixDatagram::unbound()?];
+    let senders: Vec<_> = named.into_iter().chain(abstractly_named(&there)?).collect();
     // Longer than any of the Internet.
     let sent = [b"first".to_vec(), Vec::new(), pattern(100_000), b"last".to_vec()];
     for (round, data) in sent.iter().enumerate() {
@@ -204,7 +215,7 @@ pub(super) fn a_refusal_among_many_is_told(cx: &Context) -> Outcome {
     let numbers: Vec<u8> = post.datagrams().iter().map(|data| data[0]).collect();
     ensure_eq!(numbers, (0..12).collect::<Vec<_>>(), "all datagrams");
     let kinds: Vec<_> = post.errors().iter().map(Error::io_kind).collect();
-    ensure_eq!(kinds, [std::io::ErrorKind::ConnectionRefused], "the errors");
+    ensure_eq!(kinds, [io::ErrorKind::ConnectionRefused], "the errors");
     Ok(())
 }
 
