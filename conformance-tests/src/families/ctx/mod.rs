@@ -17,7 +17,8 @@ cases! {
         a_tasks_own_is_found_behind_others;
     CTX_04 => callbacks_keep_the_context_of_their_registration, done_callbacks_too, watchers_too,
         calls_from_other_threads_too;
-    CTX_05 => client_protocols_run_in_the_callers_context;
+    CTX_05 => client_protocols_run_in_the_callers_context, whatever_a_client_hears,
+        datagram_endpoints_too, protocols_of_children_too;
     CTX_06 => accepted_protocols_run_in_the_servers_context;
     CTX_07 => to_thread_takes_it_along_the_executor_does_not;
     CTX_08 => the_handler_runs_in_the_context_of_what_failed;
