@@ -61,6 +61,8 @@ const ABSENT: &[Absence] = &[
     Absence { what: "LIFE-18::an_answer_that_interrupts_goes_before_the_data", reason: NETWORK },
     Absence { what: "LIFE-22::signal_handlers_are_removed", reason: SIGNALS },
     Absence { what: "LIFE-22::also_when_their_destructors_misbehave", reason: SIGNALS },
+    Absence { what: "LIFE-24::its_transports_end_without_a_word", reason: NETWORK },
+    Absence { what: "LIFE-25::known_to_protocols_and_signal_handlers", reason: NETWORK },
     Absence { what: "RUN-09", reason: SIGNALS },
     Absence { what: "RUN-10", reason: SIGNALS },
     Absence { what: "RUN-11::cancelled_for_another_reason_too", reason: SIGNALS },

@@ -2,6 +2,7 @@
 
 mod closing;
 mod interrupts;
+mod known;
 
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
@@ -10,6 +11,7 @@ use anyloop_api::{Interrupt, catch_cancel, raise_interrupt, uncancellable};
 
 use self::closing::*;
 use self::interrupts::*;
+use self::known::*;
 use super::prelude::*;
 use crate::tools::{on_readable, one_in_each_run, socket_pair};
 
@@ -47,8 +49,9 @@ cases! {
     LIFE_21 => no_descriptor_is_left, a_remote_handle_keeps_none;
     LIFE_22 => signal_handlers_are_removed, also_when_their_destructors_misbehave;
     LIFE_23 => close_does_not_wait_for_jobs;
-    LIFE_24 => dropping_an_open_loop_closes_it;
-    LIFE_25 => known_to_everything_it_calls, unknown_outside_and_elsewhere;
+    LIFE_24 => dropping_an_open_loop_closes_it, its_transports_end_without_a_word;
+    LIFE_25 => known_to_everything_it_calls, known_to_protocols_and_signal_handlers,
+        unknown_outside_and_elsewhere;
     LIFE_26 => a_loop_lives_on_any_thread;
 }
 
@@ -647,63 +650,6 @@ fn no_stale_stop_is_left(cx: &Context) -> Outcome {
     ensure_is!(result, Err(Error::Interrupt(_)));
     a_run_is_not_cut_short(&lp)?;
     ensure_eq!(lp.run_until_complete(async { 9 })?, 9, "the value of a later run");
-    Ok(())
-}
-
-fn known_to_everything_it_calls(cx: &Context) -> Outcome {
-    let lp = cx.new_loop()?;
-    let trace = cx.trace();
-    let known = {
-        // The loop keeps its exception handler: that must not keep the loop.
-        let (home, log) = (lp.downgrade(), trace.clone());
-        move |what: &'static str| {
-            let home = home.upgrade();
-            let here = LoopRef::current().ok().zip(home).is_some_and(|(lp, home)| lp.same(&home));
-            log.push(if here { what } else { "unknown" });
-        }
-    };
-    let known = Rc::new(known);
-    let call = |what| {
-        let known = known.clone();
-        move || known(what)
-    };
-    lp.call_soon(call("callback"))?;
-    lp.call_later(ms(1), call("timer"))?;
-    let in_task = call("task");
-    lp.create_task(async move { in_task() })?;
-    let future = lp.create_future();
-    let in_done = call("done-callback");
-    future.add_done_callback(move |_| in_done());
-    future.set_result(())?;
-    let (near, mut far) = socket_pair()?;
-    on_readable(&lp, &near, call("watcher"))?;
-    far.write_all(b"x")?;
-    let theirs = known.clone();
-    lp.set_exception_handler(Some(Rc::new(move |_, _| theirs("exception handler"))));
-    lp.call_soon(|| panic!("on purpose"))?;
-    run_for(&lp, ms(20))?;
-    trace.expect_in_any_order([
-        "callback",
-        "done-callback",
-        "exception handler",
-        "task",
-        "timer",
-        "watcher",
-    ])
-}
-
-fn unknown_outside_and_elsewhere(cx: &Context) -> Outcome {
-    let lp = cx.new_loop()?;
-    ensure_is!(LoopRef::current(), Err(Error::Usage(_)));
-    let elsewhere = Rc::new(Cell::new(None));
-    let theirs = elsewhere.clone();
-    lp.call_soon(move || {
-        let thread = thread::spawn(|| matches!(LoopRef::current(), Err(Error::Usage(_))));
-        theirs.set(thread.join().ok());
-    })?;
-    run_once(&lp)?;
-    ensure_eq!(elsewhere.get(), Some(true), "whether another thread sees no running loop");
-    ensure_is!(LoopRef::current(), Err(Error::Usage(_)));
     Ok(())
 }
 

@@ -1,12 +1,18 @@
 //! How a loop ends, and what is left of it.
 
+use std::io::Read;
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
 use std::sync::mpsc;
 
-use anyloop_api::{Executor, Job, RemoteHandle};
+use anyloop_api::{Bind, DatagramEndpoint, Executor, Job, RemoteHandle};
 
 use crate::families::prelude::*;
 use crate::leaks::{open_descriptors, thread_count};
-use crate::tools::{Dispositions, OnDrop, SIGUSR1, SIGUSR2, socket_pair};
+use crate::tools::{
+    Dispositions, OnDrop, Post, SIGUSR1, SIGUSR2, Script, drain, pipe, socket_pair,
+};
 
 pub(super) fn close_is_refused_while_running(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
@@ -379,5 +385,56 @@ pub(super) fn dropping_an_open_loop_closes_it(cx: &Context) -> Outcome {
     let log = std::fs::read_to_string("/proc/self/fd/2")
         .map_err(|error| Failure::skip(format!("the log cannot be read: {error}")))?;
     ensure!(!log.is_empty(), "no warning was written");
+    Ok(())
+}
+
+/// Nobody is told: there is no loop any more that could do it.
+pub(super) fn its_transports_end_without_a_word(cx: &Context) -> Outcome {
+    for dropped in [true, false] {
+        let lp = cx.new_loop()?;
+        let record = Script::new().record();
+        let (near, mut stream) = socket_pair()?;
+        let stream_transport = record.attach(&lp, near)?;
+        let (read, write) = pipe()?;
+        let reading = lp.connect_read_pipe(record.factory(), read);
+        lp.run_until_complete(reading)?.map_err(Error::from)?;
+        let (from, into) = pipe()?;
+        let writing = lp.connect_write_pipe(record.factory(), into);
+        lp.run_until_complete(writing)?.map_err(Error::from)?;
+        let (near, datagrams) = UnixDatagram::pair()?;
+        let post = Post::new();
+        let endpoint = post.open(&lp, DatagramEndpoint::socket(OwnedFd::from(near)))?;
+        let serving = lp.create_server(record.factory(), Bind::to("127.0.0.1", 0));
+        let server = lp.run_until_complete(serving)??;
+        let address =
+            server.local_addr().ok_or_else(|| Failure::new("the server has no address"))?;
+        let mut client = TcpStream::connect(address)?;
+        record.until(&lp, |record| record.count("made") == 4)?;
+        let remote = lp.remote();
+        if dropped {
+            drop(lp);
+        } else {
+            lp.close()?;
+        }
+        ensure!(remote.is_closed(), "somebody else keeps the loop");
+        stream.set_nonblocking(false)?;
+        ensure_eq!(stream.read(&mut [0])?, 0, "bytes from the connection");
+        ensure_eq!(client.read(&mut [0])?, 0, "bytes from the server's connection");
+        ensure_is!(TcpStream::connect(address), Err(_));
+        ensure_is!(rustix::io::write(&write, b"x"), Err(rustix::io::Errno::PIPE));
+        ensure_eq!(drain(&from)?, (Vec::new(), true), "what the write pipe's reader sees");
+        ensure_is!(datagrams.send(b"x"), Err(_));
+        record.expect(["made", "made", "made", "made"])?;
+        post.expect(["made"])?;
+        // What is left of them does no harm.
+        stream_transport.write("x")?;
+        stream_transport.close();
+        endpoint.sendto(b"x", None)?;
+        endpoint.abort();
+        server.close();
+        record.forget_transport();
+        record.expect(["made", "made", "made", "made"])?;
+        post.expect(["made"])?;
+    }
     Ok(())
 }
