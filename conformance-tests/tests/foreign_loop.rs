@@ -67,6 +67,7 @@ const ABSENT: &[Absence] = &[
     Absence { what: "RUN-10", reason: SIGNALS },
     Absence { what: "RUN-11::cancelled_for_another_reason_too", reason: SIGNALS },
     Absence { what: "RUN-12", reason: SIGNALS },
+    Absence { what: "SCHED-04::signals_get_their_turn", reason: SIGNALS },
 ];
 
 const OWN: &[Case] = &[Case::new(EXC_01, "what_is_left_out_says_so", what_is_left_out_says_so)];

@@ -1,14 +1,14 @@
 //! The ready queue.
 
 use super::prelude::*;
-use crate::tools::{Seen, on_readable, socket_pair};
+use crate::tools::{SIGUSR1, Seen, on_readable, raise, socket_pair};
 
 cases! {
     SCHED_01 => callbacks_run_in_order_once;
     SCHED_02 => not_called_before_the_run, not_called_inside_a_callback, not_called_when_refused;
     SCHED_03 => later_handles_wait_for_the_next_iteration, the_system_is_polled_in_between;
     SCHED_04 => timers_get_their_turn, other_threads_get_their_turn, input_gets_its_turn,
-        slow_callbacks_let_timers_in;
+        signals_get_their_turn, slow_callbacks_let_timers_in;
     SCHED_05 => ready_work_is_not_kept_waiting, a_pending_stop_does_not_sleep, sleeps_to_the_deadline;
     SCHED_06 => handles_then_input_then_timers;
     SCHED_07 => what_waited_for_the_run_runs_in_order;
@@ -241,6 +241,29 @@ fn input_gets_its_turn(cx: &Context) -> Outcome {
     })?;
     lp.run_forever()?;
     trace.expect(["input"])
+}
+
+fn signals_get_their_turn(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    let (inner, log) = (lp.clone(), trace.clone());
+    lp.add_signal_handler(SIGUSR1, move || {
+        log.push("signal");
+        inner.stop();
+    })?;
+    let (inner, log) = (lp.clone(), trace.clone());
+    every_iteration(&lp, move |number| {
+        if number == 10 && raise(SIGUSR1).is_err() {
+            log.push("cannot raise");
+        }
+        if number > 10 + TURN {
+            log.push("starved");
+            inner.stop();
+        }
+        number <= 10 + TURN
+    })?;
+    lp.run_forever()?;
+    trace.expect(["signal"])
 }
 
 fn ready_work_is_not_kept_waiting(cx: &Context) -> Outcome {
