@@ -333,7 +333,7 @@ pub(super) fn a_listening_socket_is_used(cx: &Context) -> Outcome {
     record.transport().abort();
     record.until_lost(&lp)?;
     drop(early);
-    check_given(&lp, &Script::new().record(), &server, name)?;
+    check_given(&lp, &record, &server, name)?;
     ensure_eq!(open_descriptors(), before, "descriptors after the server was closed");
     Ok(())
 }
@@ -344,15 +344,16 @@ fn check_given(lp: &LoopRef, record: &Record, server: &Server, name: SocketAddr)
     for view in server.sockets() {
         ensure!(view.keepalive()?, "the socket's options are lost");
     }
+    let before = record.count("made");
     let client = TcpStream::connect(name)?;
-    run_for(lp, ms(20))?;
+    record.until(lp, move |record| record.count("made") == before + 1)?;
+    ensure_eq!(record.transport().peer_addr(), Some(client.local_addr()?), "the peer");
     server.close();
     ensure_is!(
         TcpStream::connect(name).map_err(|error| error.kind()),
         Err(ErrorKind::ConnectionRefused)
     );
     drop(client);
-    let _ = record;
     wait_closed(lp, server)
 }
 

@@ -41,7 +41,7 @@ cases! {
         everybody_who_waits_is_told, giving_up_the_wait_changes_nothing,
         a_waiter_may_end_inside_close;
     SRV_15 => clients_are_closed_gracefully, clients_are_aborted, idle_clients_take_two_iterations;
-    SRV_16 => leaving_the_scope_closes_and_waits, also_when_cancelled;
+    SRV_16 => leaving_the_scope_closes_and_waits, also_when_cancelled, also_after_a_panic;
     SRV_17 => one_call_of_the_factory_each, a_failing_factory_costs_one_connection,
         a_thousand_at_once;
     SRV_18 => a_flood_is_taken_in_portions;

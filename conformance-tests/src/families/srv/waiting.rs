@@ -217,6 +217,22 @@ pub(super) fn also_when_cancelled(cx: &Context) -> Outcome {
     Ok(())
 }
 
+pub(super) fn also_after_a_panic(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let record = Script::new().record();
+    let (server, clients) = with_clients(&lp, &record, 1)?;
+    let scoped = server.clone();
+    let task = lp.create_task(async move { scoped.scope(async { panic!("inside") }).await })?;
+    settle(&lp)?;
+    ensure!(!server.is_serving(), "serving after the panic");
+    ensure!(!task.done(), "left the scope before the last connection was lost");
+    drop(clients);
+    let left: Result<(), Error> = lp.run_until_done(&task);
+    ensure_is!(left, Err(Error::Panicked(panic)) if panic.message() == "inside");
+    ensure!(record.is_lost(), "left the scope before connection_lost");
+    Ok(())
+}
+
 pub(super) fn a_waiter_may_end_inside_close(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
     let record = Script::new().record();
@@ -233,8 +249,6 @@ pub(super) fn a_waiter_may_end_inside_close(cx: &Context) -> Outcome {
     Ok(())
 }
 
-/// A protocol that keeps its transport is kept by the server's factory: when all is over, none of it keeps the
-/// others.
 /// An application that keeps its server, and whose protocols know it.
 pub(super) fn closed_it_lets_go_of_the_application(cx: &Context) -> Outcome {
     struct Application {
@@ -269,6 +283,8 @@ pub(super) fn closed_it_lets_go_of_the_application(cx: &Context) -> Outcome {
     Ok(())
 }
 
+/// A protocol that keeps its transport is kept by the server's factory: when all is over, none of it keeps the
+/// others.
 pub(super) fn over_it_holds_nobody(cx: &Context) -> Outcome {
     for with_the_loop in [false, true] {
         let lp = cx.new_loop()?;
