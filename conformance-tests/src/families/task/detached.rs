@@ -2,6 +2,7 @@
 
 use std::future::{pending, ready};
 
+use anyloop::{gather, gather_vec};
 use anyloop_api::sleep;
 
 use crate::families::prelude::*;
@@ -78,8 +79,22 @@ pub(super) fn internal_tasks_are_not_reported(cx: &Context) -> Outcome {
     ensure_is!(stopped, Err(Error::Usage(_)));
     let task = lp.create_task(pending::<()>())?;
     task.mark_internal();
+    // The children that a gather makes of futures; a task that it is given is somebody's.
+    let named = lp.task().name("given").spawn(pending::<()>())?;
+    let (given, tokens) = (named.clone(), [freed.token(), freed.token()]);
+    let gathering = lp.create_task(async move {
+        let made = tokens.map(|token| async move {
+            pending::<()>().await;
+            token.keep();
+        });
+        let _ = gather((gather_vec(made), given)).await;
+    })?;
+    gathering.mark_internal();
+    run_times(&lp, 3)?;
     lp.close()?;
-    ensure_eq!(freed.get(), 1, "bodies that were dropped");
+    ensure_eq!(freed.get(), 3, "bodies that were dropped");
+    ensure_eq!(reports.one()?.task.as_deref(), Some("given"), "the task that is reported");
+    drop(named);
     reports.none()
 }
 

@@ -60,6 +60,35 @@ pub(super) fn a_factory_sees_every_task(cx: &Context) -> Outcome {
     trace.expect([])
 }
 
+/// Every way to a task, with a name and a context where the way takes them.
+pub(super) fn whoever_asks_for_the_task(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    let factory = Recorder { trace: trace.clone(), rename: true, refuse: false };
+    lp.set_task_factory(Some(Rc::new(factory)));
+    let var = ContextVar::new("var");
+    let context = Vars::new();
+    context.run(|| var.set(6));
+    let main = lp.task().name("main").spawn(async move {
+        let ensured = anyloop::ensure_future(async { Ok::<_, Error>(1) })?;
+        ensure!(ensured.get_name().starts_with("renamed"), "by ensure_future: {ensured:?}");
+        ensure_eq!(ensured.await?, 1, "the value");
+        let value = var.clone();
+        let child = anyloop::task_group(|group| async move {
+            group.create_task(ready(()))?;
+            let child = group.task()?.name("child").context(context);
+            child.spawn(async move { value.get() })
+        });
+        let child = child.await?;
+        ensure_eq!(&*child.get_name(), "renamed child", "the name of a group's child");
+        ensure_eq!(child.result()?, Some(6), "the variable in the context that was given");
+        anyloop::gather_vec([ready(()), ready(())]).await?;
+        Ok(())
+    })?;
+    lp.run_until_done(&main)??;
+    trace.expect(["main", "-", "-", "child", "-", "-"])
+}
+
 pub(super) fn a_factory_may_change_and_refuse(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
     let trace = cx.trace();

@@ -42,7 +42,8 @@ cases! {
     TASK_15 => what_is_left_at_close_is_reported, internal_tasks_are_not_reported,
         destructors_at_close_may_do_anything;
     TASK_16 => a_lost_failure_is_reported_once, a_returned_error_too, a_look_is_enough;
-    TASK_17 => a_factory_sees_every_task, a_factory_may_change_and_refuse;
+    TASK_17 => a_factory_sees_every_task, whoever_asks_for_the_task,
+        a_factory_may_change_and_refuse;
     TASK_18 => a_refused_body_is_never_polled;
     TASK_19 => waiting_on_a_finished_task_does_not_suspend;
     TASK_20 => yielding_tasks_stay_together;
