@@ -85,6 +85,27 @@ pub(super) fn another_childs_status_is_left_alone(cx: &Context) -> Outcome {
     Ok(())
 }
 
+/// The one of another loop is nobody's whom this loop could know.
+pub(super) fn a_handler_of_their_end_is_left_alone(cx: &Context) -> Outcome {
+    let (lp, other) = (cx.new_loop()?, cx.new_loop()?);
+    let calls = Counter::new();
+    match other.add_signal_handler(SIGCHLD, calls.each()) {
+        Err(Error::Usage(_)) => return Err(Failure::skip("SIGCHLD is reserved (SIG-13)")),
+        added => added?,
+    }
+    let before = Dispositions::now()?;
+    for round in 1..=3 {
+        let (code, _) = run_child(&lp, Command::shell(format!("exit {round}")))?;
+        ensure_eq!(code, round, "the return code");
+        run_times(&other, 4)?;
+        ensure!(calls.get() >= round as usize, "{} calls for {round} children", calls.get());
+        ensure_eq!(Dispositions::now()?, before, "dispositions after {round} children");
+    }
+    lp.close()?;
+    ensure_eq!(Dispositions::now()?, before, "dispositions after close()");
+    Ok(())
+}
+
 pub(super) fn a_stolen_status_is_255_with_a_warning(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
     let reports = Reports::of(&lp);
