@@ -36,7 +36,7 @@ cases! {
     UDP_11 => close_flushes, abort_discards, closing_twice_is_closing_once,
         nothing_is_delivered_after_close;
     UDP_12 => sending_after_close_is_discarded;
-    UDP_13 => the_marks_of_flow_control, sizes_are_added_and_removed_alike;
+    UDP_13 => the_marks_of_flow_control, lowered_and_zero_marks, sizes_are_added_and_removed_alike;
     UDP_14 => contradictions_are_refused;
     UDP_15 => ports_are_shared_only_when_asked, broadcasting_has_to_be_asked_for;
     UDP_16 => the_first_error_counts_and_nothing_leaks, the_next_candidate_is_tried;
