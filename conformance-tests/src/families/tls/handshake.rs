@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 
 use anyloop::tls::rustls::{AlertDescription, CertificateError};
 use anyloop::tls::{Session, rustls, rustls_error};
-use anyloop_api::{Bind, Server};
+use anyloop_api::{Bind, Server, UnixBind};
 
 use super::*;
 use crate::leaks::open_descriptors;
@@ -214,8 +214,20 @@ pub(super) fn no_time_is_refused(cx: &Context) -> Outcome {
         let (near, _far) = tcp_pair()?;
         let accepting = accept(&lp, record.plain(), near, server.clone())?;
         ensure_is!(failure(&lp, &accepting)?, Error::InvalidArg(_));
-        let serving = tls::create_server(&lp, record.factory(), Bind::to("127.0.0.1", 0), server);
+        let serving =
+            tls::create_server(&lp, record.factory(), Bind::to("127.0.0.1", 0), server.clone());
         ensure_is!(lp.run_until_complete(serving)?, Err(Error::InvalidArg(_)));
+        let directory = TempDir::new()?;
+        let at = UnixBind::path(directory.join("s"));
+        let serving = tls::create_unix_server(&lp, record.factory(), at, server.clone());
+        ensure_is!(lp.run_until_complete(serving)?, Err(Error::InvalidArg(_)));
+        // A connection that exists stays as it is.
+        let (near, _far) = tcp_pair()?;
+        let plain = Script::new().record();
+        let below = plain.attach(&lp, near)?;
+        let starting = tls::start_tls(&lp, &below, record.plain(), server);
+        ensure_is!(lp.run_until_complete(starting)?, Err(Error::InvalidArg(_)));
+        ensure!(!below.is_closing(), "refused, and closed");
     }
     record.expect([])
 }
