@@ -25,7 +25,8 @@ cases! {
         nor_over_other_transports, another_protocol_meanwhile,
         a_half_close_waits_for_the_file;
     SENDFILE_04 => reading_pauses_meanwhile, what_was_paused_stays_paused;
-    SENDFILE_05 => other_files_are_read, other_transports_are_written_to, or_it_is_refused;
+    SENDFILE_05 => other_files_are_read, other_transports_are_written_to, over_tls_it_is_read,
+        or_it_is_refused;
     SENDFILE_06 => a_peer_that_does_not_read_fills_no_memory, a_slow_file_stops_nobody_else,
         waiting_for_a_file_costs_nothing;
     SENDFILE_07 => a_peer_that_vanishes_is_an_error, over_a_socket_too,

@@ -3,12 +3,13 @@
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
 
-use anyloop::timeout;
+use anyloop::{timeout, tls};
+use anyloop_api::Connect;
 
 use super::*;
 use crate::tools::{
-    CloggedTcp, Record, Script, available, clogged_tcp_pair, collect, pipe, poll_inside, reset,
-    resident_memory, settle, tcp_pair,
+    Authority, CloggedTcp, Record, Script, available, clogged_tcp_pair, collect, pipe, poll_inside,
+    reset, resident_memory, settle, tcp_pair,
 };
 
 pub(super) fn any_part_over_a_transport(cx: &Context) -> Outcome {
@@ -322,6 +323,28 @@ pub(super) fn or_it_is_refused(cx: &Context) -> Outcome {
     ensure_eq!(available(&mut far)?.0, b"x", "what came");
     ensure!(transport.is_reading(), "it does not read any more");
     record.expect(["made"])
+}
+
+/// The kernel does not encrypt.
+pub(super) fn over_tls_it_is_read(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let authority = Authority::new()?;
+    let (file, bytes) = file()?;
+    let (near, far) = tcp_pair()?;
+    let (client, server) = (Script::new().record(), Script::new().record());
+    let accepting = tls::connect_accepted_socket(&lp, server.factory(), far, authority.server()?);
+    let accepting = lp.create_task(accepting)?;
+    let to = Connect::socket(near);
+    let dialling = tls::create_connection(&lp, client.factory(), to, authority.client()?);
+    let (transport, _) = lp.run_until_complete(dialling)??;
+    let (_far, _) = lp.run_until_done(&accepting)??;
+    let refused = send(&lp, &transport, SendFile::new(file.clone()).fallback(false));
+    ensure_is!(refused, Err(Error::SendfileUnavailable(_)));
+    ensure_eq!(send(&lp, &transport, file)?, LENGTH as u64, "bytes sent");
+    transport.write("!")?;
+    server.until_received(&lp, LENGTH + 1)?;
+    ensure!(server.bytes() == [&bytes[..], b"!"].concat(), "other bytes came");
+    client.expect(["made"])
 }
 
 pub(super) fn a_peer_that_does_not_read_fills_no_memory(cx: &Context) -> Outcome {
