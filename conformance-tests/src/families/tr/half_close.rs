@@ -1,9 +1,13 @@
 //! `write_eof`: one direction ends, the other goes on.
 
-use std::io::Write;
+use std::io::{Read, Write};
+
+use anyloop_api::UnixConnect;
 
 use crate::families::prelude::*;
-use crate::tools::{Script, available, clogged_tcp_pair, collect, pattern, settle, tcp_pair};
+use crate::tools::{
+    Script, available, clogged_tcp_pair, collect, pattern, settle, socket_pair, tcp_pair,
+};
 
 pub(super) fn writing_after_write_eof_is_refused(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
@@ -93,4 +97,25 @@ pub(super) fn tcp_can_half_close(cx: &Context) -> Outcome {
     record.until_lost(&lp)?;
     ensure!(transport.can_write_eof(), "TCP cannot write_eof once closed");
     Ok(())
+}
+
+pub(super) fn local_sockets_can_half_close(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (near, mut far) = socket_pair()?;
+    let record = Script::new().record();
+    let connecting = lp.create_unix_connection(record.factory(), UnixConnect::socket(near));
+    let (transport, _) = lp.run_until_complete(connecting)??;
+    ensure!(transport.can_write_eof(), "a local socket cannot write_eof");
+    transport.write("last words")?;
+    transport.write_eof()?;
+    settle(&lp)?;
+    let mut got = Vec::new();
+    far.read_to_end(&mut got)?;
+    ensure_eq!(got, b"last words", "what the peer got before the end");
+    // The other direction goes on.
+    far.write_all(b"answer")?;
+    record.until_received(&lp, 6)?;
+    drop(far);
+    record.until_lost(&lp)?;
+    record.expect(["made", "data", "eof", "lost"])
 }

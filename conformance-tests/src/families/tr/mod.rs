@@ -59,7 +59,7 @@ cases! {
     TR_27 => abort_drops_the_buffer, abort_ends_a_slow_close;
     TR_28 => closing_twice_is_closing_once;
     TR_29 => write_eof_after_the_flush, write_eof_twice_or_when_closing;
-    TR_30 => tcp_can_half_close;
+    TR_30 => tcp_can_half_close, local_sockets_can_half_close;
     TR_31 => pausing_is_idempotent, pausing_a_closed_transport_does_nothing;
     TR_32 => nothing_while_paused, not_even_what_the_poll_brought, pausing_and_resuming_at_once;
     TR_33 => the_end_waits_while_paused, a_reset_waits_while_paused;
