@@ -17,7 +17,7 @@ use crate::tools::{
 cases! {
     PIPE_01 => regular_files_are_refused_and_kept, a_closed_loop_gives_it_back,
         fifos_sockets_and_devices_are_taken;
-    PIPE_02 => made_nonblocking_and_closed_once, closed_when_the_loop_is,
+    PIPE_02 => made_nonblocking_and_closed_once, the_other_end_too, closed_when_the_loop_is,
         closed_when_the_call_is_cancelled, closed_when_it_is_forgotten_while_paused;
     PIPE_03 => the_end_of_a_pipe, a_pipe_is_not_kept_open, everything_comes_before_the_end,
         also_into_the_protocols_own_memory;
@@ -131,6 +131,30 @@ fn made_nonblocking_and_closed_once(cx: &Context) -> Outcome {
     next.metadata()?;
     drop(twin);
     ensure_is!(rustix::io::write(&write, b"x"), Err(rustix::io::Errno::PIPE));
+    record.expect(["made", "lost"])
+}
+
+fn the_other_end_too(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (read, write) = pipe()?;
+    let number = write.as_raw_fd();
+    let twin = write.as_fd().try_clone_to_owned()?;
+    let record = Script::new().record();
+    let transport = writer(&lp, &record, write)?;
+    ensure!(is_nonblocking(&twin)?, "the pipe blocks");
+    drop(twin);
+    transport.write(b"x")?;
+    transport.close();
+    record.until_lost(&lp)?;
+    run_times(&lp, 2)?;
+    let next = File::open("/dev/null")?;
+    ensure_eq!(next.as_raw_fd(), number, "the next descriptor");
+    transport.close();
+    transport.abort();
+    run_times(&lp, 3)?;
+    lp.close()?;
+    next.metadata()?;
+    ensure_eq!(drain(&read)?, (b"x".to_vec(), true), "what the other end reads");
     record.expect(["made", "lost"])
 }
 
