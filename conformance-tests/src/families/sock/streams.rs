@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::net::TcpStream;
 
+use anyloop_api::Datagrams;
+
 use super::*;
 use crate::tools::{collect, pattern, reset, socket_pair, tcp_pair};
 
@@ -154,6 +156,13 @@ pub(super) fn or_refused_in_debug_mode(cx: &Context) -> Outcome {
         ensure_is!(lp.sock_sendto(&near, vec![0], &address).await.0, Err(Error::InvalidArg(_)));
         ensure_is!(lp.sock_connect(&near, address.into()).await, Err(Error::InvalidArg(_)));
         ensure_is!(lp.sock_accept(&near).await, Err(Error::InvalidArg(_)));
+        let batch = lp.sock_recvmmsg(&near, Datagrams::new(1, 1)).await;
+        ensure_is!(batch.0, Err(Error::InvalidArg(_)));
+        let (sent, _) = lp.sock_send_fds(&near, vec![0], Vec::new()).await;
+        ensure_is!(sent, Err(Error::InvalidArg(_)));
+        ensure_is!(lp.sock_recv_fds(&near, 1, 1).await, Err(Error::InvalidArg(_)));
+        let file = std::fs::File::open(std::env::current_exe()?)?;
+        ensure_is!(lp.sock_sendfile(&near, file.into()).await, Err(Error::InvalidArg(_)));
         Ok(())
     })
 }
