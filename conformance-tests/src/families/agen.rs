@@ -247,6 +247,8 @@ fn every_order_of_a_value_and_a_cancellation(cx: &Context) -> Outcome {
 }
 
 fn dropped_half_way_its_loop_finalises_it(cx: &Context) -> Outcome {
+    // No other thread can drop it.
+    assert_not_impl!(Generator<u32>: Send);
     let lp = cx.new_loop()?;
     let trace = cx.trace();
     for how in ["break", "cancel", "outside"] {
