@@ -1,15 +1,18 @@
 //! Debug mode.
 
+use std::any::Any;
 use std::io::Write as _;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
 
 use anyloop::{Config, Runner, gather_vec};
-use anyloop_api::{Dump, LoopConfig, Protocol, Sock, TaskState, sleep};
+use anyloop_api::{
+    Bind, DatagramEndpoint, Dump, LoopConfig, Protocol, ProtocolFactory, Sock, TaskState, sleep,
+};
 
 use super::prelude::*;
-use crate::tools::{Seen, tcp_pair};
+use crate::tools::{Post, Seen, pipe, tcp_pair};
 
 cases! {
     DBG_01 => off_by_default, on_by_configuration_or_setter, on_by_the_environment,
@@ -18,7 +21,8 @@ cases! {
         a_slow_watcher_is_logged, what_is_quick_is_not, nothing_outside_debug_mode;
     DBG_03 => renderings_say_where, reports_say_where;
     DBG_04 => what_closures_hold_is_not_rendered;
-    DBG_05 => an_open_transport_is_named, a_closed_one_is_not, nor_outside_debug_mode;
+    DBG_05 => an_open_transport_is_named, others_and_servers_too, a_closed_one_is_not,
+        nor_outside_debug_mode;
     DBG_06 => switchable_while_running;
     DBG_07 => same_order_same_outcome;
     DBG_08 => tasks_and_who_awaits_whom, children_are_where_they_were_gathered,
@@ -263,6 +267,43 @@ fn close_with_a_connection(
 fn an_open_transport_is_named(cx: &Context) -> Outcome {
     let seen = close_with_a_connection(cx, true, |_| ())?;
     ensure_eq!(seen.len(), 1, "reports about the open transport, in {seen:?}");
+    Ok(())
+}
+
+fn others_and_servers_too(cx: &Context) -> Outcome {
+    type Open = fn(&LoopRef) -> Result<Box<dyn Any>, Failure>;
+    fn factory() -> ProtocolFactory {
+        Rc::new(|| anyloop_api::AnyProtocol::plain(Idle))
+    }
+    let kinds: [(&str, Open); 4] = [
+        ("a read pipe", |lp| {
+            let (read, write) = pipe()?;
+            let connecting = lp.connect_read_pipe(factory(), read);
+            Ok(Box::new((lp.run_until_complete(connecting)??, write)))
+        }),
+        ("a write pipe", |lp| {
+            let (read, write) = pipe()?;
+            let connecting = lp.connect_write_pipe(factory(), write);
+            Ok(Box::new((lp.run_until_complete(connecting)??, read)))
+        }),
+        ("a datagram endpoint", |lp| {
+            Ok(Box::new(Post::new().open(lp, DatagramEndpoint::local("127.0.0.1:0"))?))
+        }),
+        ("a server", |lp| {
+            let serving = lp.create_server(factory(), Bind::to("127.0.0.1", 0));
+            Ok(Box::new(lp.run_until_complete(serving)??))
+        }),
+    ];
+    for (kind, open) in kinds {
+        let lp = cx.new_loop_with(|config| config.debug(true))?;
+        let kept = open(&lp)?;
+        run_times(&lp, 3)?;
+        let reports = Reports::of(&lp);
+        lp.close()?;
+        let seen = reports.take();
+        ensure_eq!(seen.len(), 1, "reports about {kind}, in {seen:?}");
+        drop(kept);
+    }
     Ok(())
 }
 

@@ -389,6 +389,10 @@ impl Source for Pipe {
     fn describe(&self) -> String {
         format!("{self:?}")
     }
+
+    fn is_open(&self) -> bool {
+        !self.has(CLOSING | LOST)
+    }
 }
 
 impl fmt::Debug for Pipe {
