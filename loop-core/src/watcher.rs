@@ -35,8 +35,9 @@ struct Callback {
 #[derive(Default)]
 struct Side {
     callback: RefCell<Option<Rc<Callback>>>,
-    /// The iteration of the last call: a batch may bring several events for one change, and a callback
-    /// is called once per iteration (FD-01).
+    /// The iteration of the last call, or of the registration: a batch may bring several events for one
+    /// change, and a callback is called once per iteration (FD-01); what was seen before it was there is
+    /// not for it (FD-02).
     called: Cell<u64>,
     operation: RefCell<Option<Rc<Waiter>>>,
 }
@@ -114,7 +115,9 @@ impl Watcher {
         loop {
             let watcher = Self::of(base, fd, operation)?;
             let known = watcher.registered.get();
-            let old = watcher.side(direction).callback.replace(Some(callback.clone()));
+            let side = watcher.side(direction);
+            side.called.set(base.iteration());
+            let old = side.callback.replace(Some(callback.clone()));
             let armed = watcher.arm(base, watcher.wanted());
             drop(old);
             let Err(error) = armed else { return Ok(()) };
