@@ -51,6 +51,7 @@ const ABSENT: &[Absence] = &[
     Absence { what: "EXEC-04::cancelling_the_awaiting_task_cancels_the_job", reason: JOBS },
     Absence { what: "EXEC-07::workers_share_a_prefix", reason: JOBS },
     Absence { what: "FD-07", reason: NETWORK },
+    Absence { what: "FD-09::an_error_wakes_both", reason: "tokio tells it to the writer only" },
     Absence { what: "FD-15::somebody_else_reads_first", reason: NETWORK },
     Absence { what: "FUT-20::cancelling_reaches_the_job", reason: JOBS },
     Absence { what: "LIFE-18::data_that_interrupts_goes_before_resuming", reason: NETWORK },
