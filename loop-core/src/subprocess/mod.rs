@@ -155,7 +155,8 @@ impl Process {
 
     /// Panics are reported and change nothing.
     fn tell(&self, what: &'static str, f: impl FnOnce(&dyn SubprocessProtocol)) {
-        let report = |panic: Panic| Report::new(format!("{what} panicked")).exception(panic);
+        let report =
+            |panic: Panic| Report::new(format!("{what} panicked: {self:?}")).exception(panic);
         let _ = self.voice.call(|protocol| f(&**protocol), report);
     }
 
