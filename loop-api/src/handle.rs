@@ -188,8 +188,9 @@ impl Handle {
         Self { cell }
     }
 
-    /// Of a callback that ran, but not through a handle.
-    pub(crate) fn done(context: Snapshot, created: &'static Location<'static>) -> Self {
+    /// Stands in reports for a callback that ran, but not through a handle (EXC-07): in the same context.
+    #[must_use]
+    pub fn stand_in(context: Snapshot, created: &'static Location<'static>) -> Self {
         let callback: Option<fn()> = None;
         let head = Head {
             state: Cell::new(State::Done),

@@ -279,7 +279,7 @@ impl RemoteCall {
     /// A handle that stands for this call in reports: of the same place, and in the same context.
     #[must_use]
     pub fn stand_in(&self) -> Handle {
-        Handle::done(self.0.slot.context(), self.0.created)
+        Handle::stand_in(self.0.slot.context(), self.0.created)
     }
 }
 

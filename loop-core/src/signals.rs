@@ -11,10 +11,10 @@ use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyloop_api::{Dump, Error, Report, Result, Snapshot};
+use anyloop_api::{Dump, Error, Result, Snapshot};
 use signal_hook::SigId;
 
-use crate::base::BaseLoop;
+use crate::base::{BaseLoop, callback_report};
 use crate::driver::{Event, Interest, Key};
 use crate::lend::lend;
 use crate::sources::Source;
@@ -178,10 +178,10 @@ impl Source for Channel {
                 let Some(base) = weak.upgrade() else { return };
                 let Some(mut function) = callback.borrow_mut().take() else { return };
                 let _ = base.guard(
-                    || context.run(&mut *function),
+                    || context.clone().run(&mut *function),
                     |panic| {
-                        Report::new(format!("the handler of signal {signal} panicked"))
-                            .exception(panic)
+                        let what = format!("the handler of signal {signal} panicked");
+                        callback_report(what, panic, &context)
                     },
                 );
                 *callback.borrow_mut() = Some(function);

@@ -16,11 +16,9 @@ use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::{Rc, Weak};
 
-use anyloop_api::{
-    Direction, Dump, Error, EventLoop, Report, Result, Snapshot, SockAttachment, Waiter,
-};
+use anyloop_api::{Direction, Dump, Error, EventLoop, Result, Snapshot, SockAttachment, Waiter};
 
-use crate::base::BaseLoop;
+use crate::base::{BaseLoop, callback_report};
 use crate::driver::{Event, Interest, Key, Readiness, Trigger};
 use crate::lend::{lend, lend_raw};
 use crate::sources::Source;
@@ -306,8 +304,8 @@ impl Watcher {
         let Some(mut function) = callback.function.borrow_mut().take() else { return };
         let run = || callback.context.clone().run(&mut *function);
         let _ = base.guard(run, |panic| {
-            Report::new(format!("the callback of a descriptor panicked (fd {})", self.fd))
-                .exception(panic)
+            let what = format!("the callback of a descriptor panicked (fd {})", self.fd);
+            callback_report(what, panic, &callback.context)
         });
         // Replaced or removed while it ran: `callback` is not in the slot any more, and dies here.
         *callback.function.borrow_mut() = Some(function);

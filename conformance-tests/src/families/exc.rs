@@ -3,10 +3,13 @@
 use std::fs;
 use std::io::Write;
 
-use anyloop_api::{Interrupt, Protocol, Report, Severity, Transport, raise_interrupt};
+use anyloop_api::{
+    Command, DatagramEndpoint, Interrupt, Protocol, Report, Severity, SubprocessProtocol,
+    SubprocessTransport, Transport, raise_interrupt,
+};
 
 use super::prelude::*;
-use crate::tools::tcp_pair;
+use crate::tools::{Post, SIGUSR1, raise, socket_pair, tcp_pair};
 
 cases! {
     EXC_01 => a_message_always_the_rest_if_known;
@@ -16,8 +19,9 @@ cases! {
         an_error_that_cannot_be_shown, a_log_that_cannot_be_written;
     EXC_05 => unsetting_restores_the_default;
     EXC_06 => it_runs_on_the_spot, it_may_do_what_a_callback_may, it_may_replace_itself;
-    EXC_07 => callbacks_carry_their_handle, lost_errors_carry_their_task_or_future,
-        protocols_carry_themselves;
+    EXC_07 => callbacks_carry_their_handle, calls_of_others_carry_one, watchers_carry_one,
+        signal_handlers_carry_one, lost_errors_carry_their_task_or_future,
+        protocols_carry_themselves, endpoints_and_children_are_named;
     EXC_08 => a_reset_is_no_news;
     EXC_09 => interrupts_pass_it_by;
 }
@@ -277,6 +281,53 @@ fn callbacks_carry_their_handle(cx: &Context) -> Outcome {
     Ok(())
 }
 
+fn calls_of_others_carry_one(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let reports = Reports::of(&lp);
+    let future = lp.create_future();
+    future.add_done_callback(|_| panic!("a done-callback"));
+    future.set_result(())?;
+    run_once(&lp)?;
+    let seen = reports.one()?;
+    ensure!(seen.has("handle") && seen.is_panic("a done-callback"), "a done-callback: {seen:?}");
+    let remote = lp.remote();
+    let call = move || remote.call_soon_threadsafe(|| panic!("from elsewhere")).map(drop);
+    join(thread::spawn(call))??;
+    run_times(&lp, 2)?;
+    let seen = reports.one()?;
+    ensure!(seen.has("handle") && seen.is_panic("from elsewhere"), "from a thread: {seen:?}");
+    Ok(())
+}
+
+fn watchers_carry_one(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let reports = Reports::of(&lp);
+    let (near, mut far) = socket_pair()?;
+    far.write_all(b"x")?;
+    lp.add_reader(&near, || panic!("a reader"))?;
+    run_once(&lp)?;
+    ensure!(lp.remove_reader(&near)?, "the reader is gone");
+    let seen = reports.one()?;
+    ensure!(seen.has("handle") && seen.is_panic("a reader"), "a reader: {seen:?}");
+    lp.add_writer(&near, || panic!("a writer"))?;
+    run_once(&lp)?;
+    ensure!(lp.remove_writer(&near)?, "the writer is gone");
+    let seen = reports.one()?;
+    ensure!(seen.has("handle") && seen.is_panic("a writer"), "a writer: {seen:?}");
+    Ok(())
+}
+
+fn signal_handlers_carry_one(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let reports = Reports::of(&lp);
+    lp.add_signal_handler(SIGUSR1, || panic!("a signal handler"))?;
+    raise(SIGUSR1)?;
+    run_times(&lp, 4)?;
+    let seen = reports.one()?;
+    ensure!(seen.has("handle") && seen.is_panic("a signal handler"), "a signal handler: {seen:?}");
+    Ok(())
+}
+
 fn lost_errors_carry_their_task_or_future(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
     let reports = Reports::of(&lp);
@@ -321,6 +372,41 @@ fn protocols_carry_themselves(cx: &Context) -> Outcome {
     ensure!(carried, "a failing protocol: {seen:?}");
     transport.abort();
     run_times(&lp, 2).map_err(Failure::from)
+}
+
+/// Fails in its first call, too.
+struct Grumpy;
+
+impl SubprocessProtocol for Grumpy {
+    fn connection_made(&self, _: SubprocessTransport) {
+        panic!("about a child");
+    }
+}
+
+/// Which are no stream transports, and so are described.
+fn endpoints_and_children_are_named(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let reports = Reports::of(&lp);
+    let post = Post::new().made(|_| panic!("about an endpoint"));
+    let endpoint = post.open(&lp, DatagramEndpoint::local("127.0.0.1:0"))?;
+    let seen = reports.one()?;
+    ensure!(seen.has("socket") && seen.is_panic("about an endpoint"), "an endpoint: {seen:?}");
+    endpoint.close();
+    let starting = lp.subprocess_shell(|| Grumpy, Command::shell("exit 0"));
+    let (child, _) = lp.run_until_complete(starting)??;
+    let seen = reports.one()?;
+    let named = seen.message.contains(&child.get_pid().to_string());
+    ensure!(named && seen.is_panic("about a child"), "a child: {seen:?}");
+    let inner = lp.clone();
+    every_iteration(&lp, move |_| {
+        let over = child.get_returncode().is_some();
+        if over {
+            inner.stop();
+        }
+        !over
+    })?;
+    lp.run_forever()?;
+    Ok(run_times(&lp, 3)?)
 }
 
 /// Remembers how its connection ended.

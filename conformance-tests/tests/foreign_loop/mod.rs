@@ -210,7 +210,9 @@ impl TokioLoop {
                 self.guard("a task panicked", || _ = runnable.run());
             }
             Entry::Watch(watched, side) => {
-                self.guard("the callback of a descriptor panicked", || side.call());
+                if let Err(panic) = side.call() {
+                    self.panicked(panic, |report| report.handle(side.stand_in()));
+                }
                 watched.refresh();
             }
         }

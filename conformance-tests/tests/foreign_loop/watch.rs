@@ -3,10 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::RawFd;
+use std::panic::Location;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use anyloop_api::{Direction, Snapshot};
+use anyloop_api::{Direction, Handle, Panic, Snapshot};
 use nix::sys::stat::fstat;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -28,18 +29,21 @@ impl Side {
         self.removed.set(true);
     }
 
-    pub(super) fn call(&self) {
+    /// What stands for it in reports.
+    pub(super) fn stand_in(&self) -> Handle {
+        Handle::stand_in(self.context.clone(), Location::caller())
+    }
+
+    pub(super) fn call(&self) -> Result<(), Panic> {
         if self.removed.get() {
-            return;
+            return Ok(());
         }
-        let Some(mut callback) = self.callback.borrow_mut().take() else { return };
+        let Some(mut callback) = self.callback.borrow_mut().take() else { return Ok(()) };
         let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             self.context.clone().run(&mut *callback);
         }));
         *self.callback.borrow_mut() = Some(callback);
-        if let Err(payload) = called {
-            std::panic::resume_unwind(payload);
-        }
+        called.map_err(Panic::new)
     }
 }
 

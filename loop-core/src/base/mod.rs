@@ -11,14 +11,14 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::os::fd::{OwnedFd, RawFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyloop_api::{
     EventLoop, Handle, LoopConfig, LoopInstant, LoopRef, LoopState, Panic, RemoteCall, Report,
-    Result, SharedExecutor,
+    Result, SharedExecutor, Snapshot,
 };
 
 use crate::clock::{Clock, MonotonicClock};
@@ -281,4 +281,13 @@ impl fmt::Debug for BaseLoop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BaseLoop").field("state", &self.state).finish_non_exhaustive()
     }
+}
+
+/// The report of a callback that is called again and again, and so is no handle: one stands for it (EXC-07), and
+/// the exception handler runs in its context (CTX-08). Where it was registered is not known here.
+#[track_caller]
+pub(crate) fn callback_report(what: String, panic: Panic, context: &Snapshot) -> Report {
+    let mut report = Report::new(what).exception(panic);
+    report.handle = Some(Handle::stand_in(context.clone(), Location::caller()));
+    report
 }

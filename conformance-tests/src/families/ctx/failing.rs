@@ -1,12 +1,13 @@
 //! The context of what fails.
 
+use std::io::Write;
 use std::rc::Rc;
 
 use anyloop_api::catch_cancel;
 
 use super::tasks::{Var, noter};
 use crate::families::prelude::*;
-use crate::tools::OnDrop;
+use crate::tools::{OnDrop, SIGUSR1, raise, socket_pair};
 
 pub(super) fn the_handler_runs_in_the_context_of_what_failed(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
@@ -58,6 +59,33 @@ pub(super) fn the_handler_runs_in_the_context_of_what_failed(cx: &Context) -> Ou
     run_once(&lp)?;
     lp.close()?;
     trace.expect(["task pending"])?;
+    ensure_eq!(var.get(), Some("outside"), "the value outside");
+    Ok(())
+}
+
+pub(super) fn of_watchers_and_signal_handlers_too(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    let var = Var::new("var");
+    let note = noter(&trace, &var);
+    lp.set_exception_handler(Some(Rc::new(move |_, _| note("handler"))));
+    let (near, mut far) = socket_pair()?;
+    far.write_all(b"x")?;
+    var.set("of the reader");
+    lp.add_reader(&near, || panic!("in a reader"))?;
+    var.set("of the writer");
+    lp.add_writer(&near, || panic!("in a writer"))?;
+    var.set("outside");
+    run_once(&lp)?;
+    trace.expect(["handler of the reader", "handler of the writer"])?;
+    lp.remove_reader(&near)?;
+    lp.remove_writer(&near)?;
+    var.set("of the signal");
+    lp.add_signal_handler(SIGUSR1, || panic!("in a signal handler"))?;
+    var.set("outside");
+    raise(SIGUSR1)?;
+    run_times(&lp, 4)?;
+    trace.expect(["handler of the signal"])?;
     ensure_eq!(var.get(), Some("outside"), "the value outside");
     Ok(())
 }
