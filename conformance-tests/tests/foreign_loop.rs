@@ -38,7 +38,7 @@ const ABSENT: &[Absence] = &[
     Absence { what: "CANCEL-20::the_descriptor_is_gone_first", reason: NETWORK },
     Absence { what: "CTX-04::watchers_too", reason: SIGNALS },
     Absence { what: "CTX-05", reason: NETWORK },
-    Absence { what: "CTX-06::accepted_protocols_run_in_the_servers_context", reason: NETWORK },
+    Absence { what: "CTX-06", reason: NETWORK },
     Absence { what: "CTX-08::of_watchers_and_signal_handlers_too", reason: SIGNALS },
     Absence { what: "DBG-02", reason: "it does not time its callbacks" },
     Absence { what: "DBG-05", reason: NETWORK },

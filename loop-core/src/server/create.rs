@@ -5,9 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 
-use anyloop_api::{
-    Bind, Error, EventLoop, ProtocolFactory, RawServer, Report, Result, Server, Snapshot,
-};
+use anyloop_api::{Bind, Error, EventLoop, ProtocolFactory, RawServer, Report, Result, Server};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -93,7 +91,7 @@ fn make(base: &Rc<BaseLoop>, factory: ProtocolFactory, plan: Plan) -> Result<Rc<
         this: this.clone(),
         base: base.weak(),
         factory: RefCell::new(Some(factory)),
-        context: Snapshot::current(),
+        context: Default::default(),
         backlog: plan.backlog,
         file: plan.file.into(),
         listeners: Default::default(),

@@ -37,7 +37,8 @@ pub(crate) struct ServerState {
     base: Weak<BaseLoop>,
     /// None once it is over: it may hold what holds the server.
     factory: RefCell<Option<ProtocolFactory>>,
-    context: Snapshot,
+    /// That in which it was told to serve (CTX-06).
+    context: RefCell<Snapshot>,
     backlog: u32,
     /// Removed when the server is closed.
     file: RefCell<Option<SocketFile>>,
@@ -98,14 +99,14 @@ impl ServerState {
     fn accepted(&self, fd: OwnedFd, peer: Option<SockAddr>) {
         let (Some(base), Some(this)) = (self.base.upgrade(), self.this.upgrade()) else { return };
         let Some(factory) = self.factory.borrow().clone() else { return };
-        let make = || self.context.clone().run(|| factory());
+        let context = self.context.borrow().clone();
+        let make = || context.clone().run(|| factory());
         let failed = |panic| {
             Report::new("the protocol factory of a server panicked")
                 .exception(panic)
                 .socket(format!("{self:?}"))
         };
         let Ok(protocol) = base.guard(make, failed) else { return };
-        let context = self.context.clone();
         match Stream::open(&base, Socket::from(fd), peer, protocol, context, Some(this)) {
             // The factory has interrupted the run (LIFE-18).
             Ok(stream) if base.state().interrupted() => base.soon(move || stream.begin()),
@@ -167,6 +168,7 @@ impl RawServer for ServerState {
             return Err(Error::usage("start_serving: the server is closed"));
         }
         if !self.serving.get() {
+            drop(self.context.replace(Snapshot::current()));
             let listeners = self.listeners.borrow();
             listeners.iter().try_for_each(|listener| listener.start(self.backlog))?;
             self.serving.set(true);

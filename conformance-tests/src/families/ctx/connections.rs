@@ -1,11 +1,11 @@
 //! The context of protocols.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, TcpStream, UdpSocket};
 
 use anyloop_api::{
-    Command, Connect, DatagramEndpoint, DatagramProtocol, DatagramTransport, Protocol, Server,
-    SockAddr, Stdio, SubprocessProtocol, SubprocessTransport, Transport,
+    Bind, Command, Connect, DatagramEndpoint, DatagramProtocol, DatagramTransport, Protocol,
+    Server, SockAddr, Stdio, SubprocessProtocol, SubprocessTransport, Transport,
 };
 
 use super::tasks::Var;
@@ -162,6 +162,35 @@ pub(super) fn accepted_protocols_run_in_the_servers_context(cx: &Context) -> Out
     let expected = ["factory", "made", "data", "eof", "lost"];
     let expected = expected.map(|method| format!("server {method} serving"));
     ensure_eq!(methods, expected.iter().collect::<Vec<_>>(), "the server's methods");
+    Ok(())
+}
+
+pub(super) fn of_where_serving_began(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (trace, var) = (cx.trace(), Var::new("var"));
+    let (log, own) = (trace.clone(), var.clone());
+    let factory = move || {
+        log.push(format!("server factory {}", own.get().unwrap_or("-")));
+        Noting { side: "server", trace: log.clone(), var: own.clone() }
+    };
+    var.set("binding");
+    let at = Bind::to("127.0.0.1", 0).start_serving(false);
+    let server = lp.run_until_complete(lp.serve(factory, at))??;
+    var.set("starting");
+    let starting = server.clone();
+    lp.run_until_complete(async move { starting.start_serving().await })??;
+    var.set("starting again");
+    let starting = server.clone();
+    lp.run_until_complete(async move { starting.start_serving().await })??;
+    var.set("afterwards");
+    let address = server.local_addr().ok_or_else(|| Failure::new("the server has no address"))?;
+    drop(TcpStream::connect(address)?);
+    run_until_noted(&lp, &trace, 4)?;
+    server.close();
+    run_for(&lp, ms(5))?;
+    let methods = ["factory", "made", "eof", "lost"];
+    let expected = methods.map(|method| format!("server {method} starting"));
+    ensure_eq!(trace.take(), expected, "the server's methods");
     Ok(())
 }
 

@@ -19,7 +19,7 @@ cases! {
         calls_from_other_threads_too;
     CTX_05 => client_protocols_run_in_the_callers_context, whatever_a_client_hears,
         datagram_endpoints_too, protocols_of_children_too;
-    CTX_06 => accepted_protocols_run_in_the_servers_context;
+    CTX_06 => accepted_protocols_run_in_the_servers_context, of_where_serving_began;
     CTX_07 => to_thread_takes_it_along_the_executor_does_not;
     CTX_08 => the_handler_runs_in_the_context_of_what_failed, of_watchers_and_signal_handlers_too;
     CTX_09 => a_failing_callback_leaves_nothing_behind,
