@@ -1,7 +1,10 @@
 //! `JoinHandle`: a task of a loop, seen from another thread.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::any_task::AnyTask;
@@ -9,7 +12,36 @@ use crate::error::{Cancelled, Error, Result};
 use crate::loop_ref::LoopRef;
 use crate::remote::{RemoteHandle, lock};
 
-/// The thread-side future of a task on a loop.
+/// The thread-side future of a task on a loop: a thread [waits](JoinHandle::wait) for it, an executor of
+/// any kind awaits it.
+///
+/// As a future it needs no loop, and is `Send`: so a handler that has to be `Send` (axum's, say) does what
+/// is not on the loop, and other runtimes use a loop. To wait for it as a [`LoopFuture`](crate::LoopFuture)
+/// there is `wrap_future` in `anyloop`.
+///
+/// ```
+/// # use anyloop_api::{RemoteHandle, Result, sleep};
+/// # use std::time::Duration;
+/// /// Runs anywhere, on the thread pool of another runtime as well.
+/// async fn ask(remote: RemoteHandle) -> Result<u32> {
+///     let asked = remote.spawn_with(|| async {
+///         sleep(Duration::from_millis(1)).await;
+///         42
+///     })?;
+///     asked.await
+/// }
+/// fn is_send(_: impl Send) {}
+/// # fn example(remote: RemoteHandle) {
+/// is_send(ask(remote));
+/// # }
+/// ```
+///
+/// # Errors
+/// Of an await: those of [`JoinHandle::wait`].
+///
+/// # Cancel safety
+/// Dropping it lets the task go on; [`JoinHandle::cancel`] cancels it. An await of `&mut handle` that is
+/// dropped has taken nothing.
 #[derive(Debug)]
 pub struct JoinHandle<T> {
     pub(crate) shared: Arc<Joint<T>>,
@@ -25,6 +57,8 @@ pub(crate) struct JointState<T> {
     outcome: Option<Result<T>>,
     /// Gets the outcome instead of a waiting thread.
     callback: Option<Box<dyn FnOnce(Result<T>) + Send>>,
+    /// Who awaits it.
+    waker: Option<Waker>,
     finished: bool,
     pub(crate) cancel: bool,
     pub(crate) task: Option<u64>,
@@ -35,6 +69,7 @@ impl<T> Default for Joint<T> {
         let state = JointState {
             outcome: None,
             callback: None,
+            waker: None,
             finished: false,
             cancel: false,
             task: None,
@@ -65,16 +100,22 @@ impl<T> Joint<T> {
             return;
         }
         state.finished = true;
-        match state.callback.take() {
-            Some(callback) => {
-                drop(state);
-                self.done.notify_all();
-                callback(outcome);
-            }
+        let waker = state.waker.take();
+        // The callback and the waker are other people's code, which is called without the lock.
+        let callback = match state.callback.take() {
+            Some(callback) => Some((callback, outcome)),
             None => {
                 state.outcome = Some(outcome);
-                self.done.notify_all();
+                None
             }
+        };
+        drop(state);
+        self.done.notify_all();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        if let Some((callback, outcome)) = callback {
+            callback(outcome);
         }
     }
 
@@ -93,8 +134,15 @@ impl<T> Joint<T> {
             let waited = self.done.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        state.outcome.take().unwrap_or_else(|| {
-            Err(Error::InvalidState("wait: the outcome was taken by an earlier wait".into()))
+        state.take()
+    }
+}
+
+impl<T> JointState<T> {
+    /// What the first who asks gets.
+    fn take(&mut self) -> Result<T> {
+        self.outcome.take().unwrap_or_else(|| {
+            Err(Error::InvalidState("the outcome was taken by an earlier wait".into()))
         })
     }
 }
@@ -135,12 +183,10 @@ impl<T: Send + 'static> JoinHandle<T> {
     /// there already. Replaces an earlier callback. A thread that waits as well finds the outcome taken.
     pub fn on_done(&self, callback: impl FnOnce(Result<T>) + Send + 'static) {
         let mut state = self.shared.lock();
-        if let Some(outcome) = state.outcome.take() {
+        if state.finished {
+            let outcome = state.take();
             drop(state);
             callback(outcome);
-        } else if state.finished {
-            drop(state);
-            callback(Err(Error::InvalidState("the outcome was taken by an earlier wait".into())));
         } else {
             let old = state.callback.replace(Box::new(callback));
             drop(state);
@@ -170,5 +216,22 @@ impl<T: Send + 'static> JoinHandle<T> {
             let _ = self.remote.call_soon_threadsafe(cancel);
         }
         true
+    }
+}
+
+impl<T: Send + 'static> Future for JoinHandle<T> {
+    type Output = Result<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
+        // Cloned and dropped without the lock: a waker is other people's code.
+        let waker = cx.waker().clone();
+        let mut state = self.shared.lock();
+        if state.finished {
+            return Poll::Ready(state.take());
+        }
+        let old = state.waker.replace(waker);
+        drop(state);
+        drop(old);
+        Poll::Pending
     }
 }

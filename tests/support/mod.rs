@@ -1,9 +1,15 @@
 //! Mounts a test once per backend, each under a name of its own.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 use anyloop::{LoopRef, Result};
+use futures_io::{AsyncRead, AsyncWrite};
 
 /// Runs `test` on a backend, unless this machine does not let it work; then says why.
 pub(crate) fn mount<T>(backend: &'static str, test: impl FnOnce(&'static str) -> T) -> T
@@ -45,6 +51,48 @@ fn give_up(lp: LoopRef) -> anyloop::TimerHandle {
         l2.stop();
     })
     .expect("the loop is open")
+}
+
+/// Runs a future on a thread without a loop.
+#[allow(dead_code, reason = "not every test file needs it")]
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        thread::park();
+    }
+}
+
+/// Reads as libraries do, by the trait.
+#[allow(dead_code, reason = "not every test file needs it")]
+pub(crate) async fn read(io: &mut (impl AsyncRead + Unpin), buf: &mut [u8]) -> io::Result<usize> {
+    poll_fn(|cx| Pin::new(&mut *io).poll_read(cx, buf)).await
+}
+
+/// Writes as libraries do, by the trait.
+#[allow(dead_code, reason = "not every test file needs it")]
+pub(crate) async fn write_all(io: &mut (impl AsyncWrite + Unpin), data: &[u8]) -> io::Result<()> {
+    let mut rest = data;
+    while !rest.is_empty() {
+        let count = poll_fn(|cx| Pin::new(&mut *io).poll_write(cx, rest)).await?;
+        rest = &rest[count..];
+    }
+    poll_fn(|cx| Pin::new(&mut *io).poll_flush(cx)).await
+}
+
+/// Closes as libraries do, by the trait.
+#[allow(dead_code, reason = "not every test file needs it")]
+pub(crate) async fn close(io: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+    poll_fn(|cx| Pin::new(&mut *io).poll_close(cx)).await
 }
 
 /// `on_every_backend! { fn name(backend) { … } }`: tests that return `Result<()>`.
