@@ -26,9 +26,20 @@ pub(super) struct Outgoing {
     /// Dropping it unclosed is in order.
     quiet: Cell<bool>,
     paused: Cell<bool>,
-    lost: Cell<bool>,
+    stage: Cell<Stage>,
     /// There is no half-close.
     pub(super) over_tls: Cell<bool>,
+}
+
+/// How far the writing side is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Open,
+    /// We said that nothing more would come.
+    Finished,
+    /// The connection is lost.
+    Lost,
 }
 
 impl Outgoing {
@@ -98,6 +109,17 @@ impl Outgoing {
         self.misuse.take().map(|error| *error)
     }
 
+    /// We have half-closed.
+    pub(super) fn finish(&self) {
+        if self.stage.get() == Stage::Open {
+            self.stage.set(Stage::Finished);
+        }
+    }
+
+    pub(super) fn finished(&self) -> bool {
+        self.stage.get() == Stage::Finished
+    }
+
     // --- from the protocol ---
 
     pub(super) fn pause(&self) {
@@ -112,7 +134,7 @@ impl Outgoing {
     pub(super) fn lose(&self, error: Option<Error>) {
         let old = self.error.replace(error.map(Box::new));
         drop(old);
-        self.lost.set(true);
+        self.stage.set(Stage::Lost);
         self.paused.set(false);
         self.closed.release();
         self.resumed.release();
@@ -123,7 +145,7 @@ impl Outgoing {
     /// Whether a `drain` has nothing to wait for, and nothing to tell.
     #[inline]
     pub(super) fn flows(&self) -> bool {
-        !self.paused.get() && !self.lost.get()
+        !self.paused.get() && self.stage.get() != Stage::Lost
     }
 
     /// Waits while the transport asks not to write.
@@ -158,7 +180,8 @@ impl Outgoing {
 
     /// How the connection ended, if it did.
     pub(super) fn ending(&self) -> Option<Result<()>> {
-        self.lost.get().then(|| copy_of(&self.error).map_or(Ok(()), |error| Err(*error)))
+        (self.stage.get() == Stage::Lost)
+            .then(|| copy_of(&self.error).map_or(Ok(()), |error| Err(*error)))
     }
 
     fn check_connected(&self) -> Result<()> {

@@ -86,7 +86,9 @@ impl StreamWriter {
     /// # Errors
     /// `Usage` if the transport cannot.
     pub fn write_eof(&self) -> Result<()> {
-        self.transport().write_eof()
+        self.transport().write_eof()?;
+        self.outgoing().finish();
+        Ok(())
     }
 
     /// Whether [`StreamWriter::write_eof`] works.
@@ -208,11 +210,12 @@ impl StreamWriter {
     }
 
     fn poll_writable(&self, cx: &Context<'_>) -> Poll<Result<()>> {
-        if self.is_closing() && self.outgoing().ending().is_none() {
-            let closing = io::Error::from(io::ErrorKind::BrokenPipe);
-            return Poll::Ready(Err(Error::os("write: the stream is closing", closing)));
+        let outgoing = self.outgoing();
+        if outgoing.finished() || (self.is_closing() && outgoing.ending().is_none()) {
+            let broken = io::Error::from(io::ErrorKind::BrokenPipe);
+            return Poll::Ready(Err(Error::os("write: the stream was closed for writing", broken)));
         }
-        self.outgoing().poll_drained(cx)
+        outgoing.poll_drained(cx)
     }
 
     /// Sends everything, then half-closes; where that is impossible, closes.
@@ -231,7 +234,7 @@ impl StreamWriter {
             ready!(outgoing.poll_drained(cx))?;
         }
         if transport.can_write_eof() {
-            return Poll::Ready(transport.write_eof());
+            return Poll::Ready(self.write_eof());
         }
         transport.close();
         Poll::Ready(Ok(()))

@@ -3,26 +3,11 @@
 use std::io;
 use std::pin::Pin;
 
-use futures_io::{AsyncRead, AsyncWrite};
+use futures_io::AsyncWrite;
 
+use super::support::{close as finish, read, write_all};
 use super::*;
 use anyloop::{TcpStream, create_task, start_server};
-
-async fn read(stream: &mut (impl AsyncRead + Unpin), buf: &mut [u8]) -> io::Result<usize> {
-    poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, buf)).await
-}
-
-async fn write_all(stream: &mut (impl AsyncWrite + Unpin), mut data: &[u8]) -> io::Result<()> {
-    while !data.is_empty() {
-        let count = poll_fn(|cx| Pin::new(&mut *stream).poll_write(cx, data)).await?;
-        data = &data[count..];
-    }
-    poll_fn(|cx| Pin::new(&mut *stream).poll_flush(cx)).await
-}
-
-async fn finish(stream: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
-    poll_fn(|cx| Pin::new(&mut *stream).poll_close(cx)).await
-}
 
 async fn echo(reader: StreamReader, writer: StreamWriter) -> Result<()> {
     let mut stream = TcpStream::from_split(reader, writer);
@@ -140,6 +125,22 @@ on_every_backend! {
             assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{error}");
             finish(&mut client.1).await?;
             assert_eq!(read(&mut client.0, &mut [0; 8]).await?, 0);
+            accepted.1.close();
+            Ok(())
+        })?
+    }
+
+    fn a_half_closed_stream_refuses_writes_and_is_read(backend) {
+        support::run(backend, async {
+            let (_server, mut client, accepted) = pair(1024).await?;
+            finish(&mut client.1).await?;
+            let error = write_all(&mut client.1, b"x").await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::BrokenPipe, "{error}");
+            finish(&mut client.1).await?;
+            assert_eq!(accepted.0.read_to_end().await?, b"");
+            accepted.1.write("after all");
+            assert_eq!(client.0.read_exact(9).await?, b"after all");
+            client.1.close();
             accepted.1.close();
             Ok(())
         })?
