@@ -9,14 +9,13 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
+use anyloop::compat::SendIo;
 use anyloop::compat::hyper::{HyperExecutor, HyperIo, HyperSendExecutor, HyperTimer};
 use anyloop::{
     Error, EventLoopExt, LoopRef, Result, Server, TcpStream, create_task, open_connection, sleep,
@@ -67,25 +66,62 @@ fn request(path: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
     request.body(Full::new(body.into())).expect("a request")
 }
 
-/// Runs a future on a thread without a loop.
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
+/// Switches to another protocol, which tells bytes back until the end, in capitals.
+async fn upgrade(mut request: Request<Incoming>) -> Result<Response<Full<Bytes>>, hyper::Error> {
+    let upgraded = hyper::upgrade::on(&mut request);
+    let talk = async move {
+        let mut io = HyperIo::new(upgraded.await.map_err(other)?);
+        loop {
+            let mut bytes = [0; 10];
+            let count = support::read(&mut io, &mut bytes).await?;
+            if count == 0 {
+                support::close(&mut io).await?;
+                return Ok::<_, Error>(());
+            }
+            support::write_all(&mut io, &bytes[..count].to_ascii_uppercase()).await?;
         }
-    }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return output;
-        }
-        thread::park();
-    }
+    };
+    HyperExecutor.execute(talk);
+    let mut answer = Response::new(Full::default());
+    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    answer.headers_mut().insert("upgrade", "capitals".parse().expect("a value"));
+    Ok(answer)
 }
 
 on_every_backend! {
+    fn an_upgraded_connection_has_another_protocol(backend) {
+        support::run(backend, async {
+            let server = start_server("127.0.0.1:0", |reader, writer| async {
+                let io = HyperIo::new(SendIo::new(TcpStream::from_split(reader, writer))?);
+                let http = server::conn::http1::Builder::new();
+                let served = http.serve_connection(io, service_fn(upgrade)).with_upgrades();
+                served.await.map_err(other)
+            })
+            .await?;
+            let address = server.local_addr().expect("an address");
+            let io = HyperIo::new(SendIo::new(TcpStream::connect(address).await?)?);
+            let (mut sender, connection) = client::conn::http1::handshake(io).await.map_err(other)?;
+            HyperExecutor.execute(connection.with_upgrades());
+            let mut request = request("/", "");
+            for (name, value) in [("connection", "upgrade"), ("upgrade", "capitals")] {
+                request.headers_mut().insert(name, value.parse().expect("a value"));
+            }
+            let answer = sender.send_request(request).await.map_err(other)?;
+            assert_eq!(answer.status(), StatusCode::SWITCHING_PROTOCOLS);
+            let upgraded = hyper::upgrade::on(answer).await.map_err(other)?;
+            let parts = upgraded.downcast::<HyperIo<SendIo<TcpStream>>>().expect("what it was");
+            assert!(parts.read_buf.is_empty());
+            let mut stream = parts.io.into_inner().into_inner()?;
+            support::write_all(&mut stream, b"what is said comes back").await?;
+            support::close(&mut stream).await?;
+            let said = stream.reader().read_to_end().await?;
+            assert_eq!(said, b"WHAT IS SAID COMES BACK");
+            drop(stream);
+            server.close();
+            server.wait_closed().await
+        })?
+    }
+
     fn requests_and_answers_on_one_connection(backend) {
         support::run(backend, async {
             let (server, address) = serve(Duration::from_secs(60)).await?;
@@ -220,7 +256,7 @@ on_every_backend! {
             let timer = HyperTimer::current()?;
             let waited = to_thread(move || {
                 let begin = Instant::now();
-                block_on(timer.sleep(Duration::from_millis(20)));
+                support::block_on(timer.sleep(Duration::from_millis(20)));
                 let waited = begin.elapsed();
                 let mut dropped = timer.sleep(Duration::from_secs(3600));
                 assert!(dropped.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());

@@ -350,6 +350,12 @@ impl LoopState {
         self.parked.borrow_mut().insert(value)
     }
 
+    /// A parked value, which stays. `None` if it is gone.
+    #[must_use]
+    pub fn parked(&self, key: usize) -> Option<Rc<dyn Any>> {
+        self.parked.borrow().get(key).cloned()
+    }
+
     /// Takes a parked value back. `None` if it is gone.
     pub fn unpark(&self, key: usize) -> Option<Rc<dyn Any>> {
         self.parked.borrow_mut().try_remove(key)
