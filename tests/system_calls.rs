@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use anyloop::{
     DatagramEndpoint, DatagramProtocol, Datagrams, EventLoopExt, LoopConfig, LoopRef, Result, Sock,
-    SockAddr, sleep, yield_now,
+    SockAddr, UnixConnect, create_task, open_unix_connection, sleep, yield_now,
 };
 use anyloop_core::BaseLoop;
 use anyloop_core::driver::Driver;
@@ -337,5 +337,33 @@ on_every_backend! {
             lp.close()?;
         }
         Ok(())
+    }
+
+    /// Libraries like buffers of 8 KiB, and ask again when one was filled.
+    fn a_small_buffer_takes_what_waits_without_a_poll(backend) {
+        const PIECE: usize = 8 * 1024;
+        let (lp, counts) = counted_loop(backend, &LoopConfig::default())?;
+        lp.run_until_complete(async move {
+            let (ours, mut peer) = UnixStream::pair()?;
+            let (reader, writer) = open_unix_connection(UnixConnect::socket(ours)).await?;
+            let mut buffer = vec![0; PIECE];
+            // Later messages are not pushed on any backend.
+            for round in 0..3 {
+                // It waits for the first piece.
+                let r2 = reader.clone();
+                let first = create_task(async move { r2.read_into(&mut [0; PIECE]).await })?;
+                yield_now().await;
+                peer.write_all(&[7; 8 * PIECE])?;
+                let before = counts.polls();
+                let mut total = first.await??;
+                while total < 8 * PIECE {
+                    total += reader.read_into(&mut buffer).await?;
+                }
+                let polls = counts.polls() - before;
+                assert!(polls <= 3, "round {round}: {polls} polls for what was there");
+            }
+            writer.close();
+            writer.wait_closed().await
+        })?
     }
 }

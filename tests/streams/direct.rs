@@ -1,7 +1,11 @@
 //! Reads that go straight into the caller's buffer.
 
+use std::cell::Cell;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+
 use super::*;
-use anyloop::{Protocol, Transport, create_task, yield_now};
+use anyloop::{Protocol, Transport, UnixConnect, create_task, open_unix_connection, yield_now};
 
 const LEN: usize = 300_000;
 
@@ -223,6 +227,35 @@ on_every_backend! {
             assert_eq!(reading.await?, 4);
             client.1.close();
             accepted.1.close();
+            Ok(())
+        })?
+    }
+
+    /// The peer has more whenever something was read, and others have their turn all the same.
+    fn a_loud_peer_starves_nobody(backend) {
+        support::run(backend, async {
+            let lp = LoopRef::current()?;
+            for size in [4 * 1024, 16 * 1024, 64 * 1024] {
+                let (ours, mut peer) = UnixStream::pair()?;
+                peer.set_nonblocking(true)?;
+                let (reader, writer) = open_unix_connection(UnixConnect::socket(ours)).await?;
+                let turn = Rc::new(Cell::new(false));
+                let mut buffer = vec![0; size];
+                let (mut total, mut asked) = (0, false);
+                while !turn.get() {
+                    while peer.write(&[7; 16 * 1024]).is_ok() {}
+                    total += reader.read_into(&mut buffer).await?;
+                    assert!(total < 64 << 20, "nobody had a turn while so much was read");
+                    // By now every backend reads it directly.
+                    if total > 2 << 20 && !asked {
+                        asked = true;
+                        let theirs = turn.clone();
+                        lp.call_soon(move || theirs.set(true))?;
+                    }
+                }
+                writer.close();
+                writer.wait_closed().await?;
+            }
             Ok(())
         })?
     }

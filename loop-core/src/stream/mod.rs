@@ -87,6 +87,8 @@ pub(crate) struct Stream {
     offered_at: Cell<u16>,
     /// Small reads in a row while `LARGE` is set.
     small_reads: Cell<u8>,
+    /// How much of the last offer was taken, by full reads.
+    taken: Cell<u8>,
     out: RefCell<WriteBuffer>,
     /// Bytes lent to the engine: the end of a buffer, of which it has sent before what is in front.
     in_flight: Cell<usize>,
@@ -119,6 +121,7 @@ impl Stream {
             flags: Cell::new(flags),
             offered_at: Cell::new(0),
             small_reads: Cell::new(0),
+            taken: Cell::new(0),
             out: RefCell::default(),
             in_flight: Cell::new(0),
             rare: Cell::default(),

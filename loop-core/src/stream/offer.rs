@@ -11,7 +11,10 @@ use crate::driver::Fd;
 use crate::scratch::READ_SIZE;
 
 /// A buffer of at least this size is worth another read by itself when it was filled.
-const WORTH_A_READ: usize = 16 * 1024;
+const WORTH_A_READ: usize = 4 * 1024;
+/// What may be taken of one offer, in units of that: about as much as is read of one event. A reader who finds
+/// more each time never waits, and a loud peer would starve the others.
+const MOST_TAKEN: u8 = u8::MAX;
 
 impl Stream {
     /// Tells the protocol that there is something to read, if it asked for that. True: somebody is going
@@ -24,6 +27,7 @@ impl Stream {
         let wanted = self.call("readable panicked", AnyProtocol::readable) == Some(true);
         if wanted && let Some(this) = self.this.upgrade() {
             self.set(OFFERED);
+            self.taken.set(0);
             self.offered_at.set(base.offered(this));
         }
         wanted
@@ -61,8 +65,11 @@ impl Stream {
                 Some(count)
             }
             Ok(count) => {
-                // With large buffers the rest may be taken likewise, as long as the offer stands.
-                if count < WORTH_A_READ {
+                // The rest may be taken likewise, as long as the offer stands.
+                let units = u8::try_from(count / WORTH_A_READ).unwrap_or(MOST_TAKEN);
+                let taken = self.taken.get().saturating_add(units);
+                self.taken.set(taken);
+                if units == 0 || taken == MOST_TAKEN {
                     // As above: what comes after these bytes must not overtake them (TR-06, TR-07).
                     self.clear(OFFERED);
                     base.requeue_readable(self.socket.key());
