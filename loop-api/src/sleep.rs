@@ -93,6 +93,8 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<()> {
+        let created = self.created;
+        let current = || current(created);
         match &self.stage {
             &Stage::For(delay) => {
                 let lp = current();
@@ -135,8 +137,8 @@ impl Future for Sleep {
     }
 }
 
-fn current() -> LoopRef {
-    LoopRef::current().expect("sleep: no event loop is running on this thread")
+fn current(created: &'static Location<'static>) -> LoopRef {
+    LoopRef::current().unwrap_or_else(|error| panic!("a sleep created at {created}: {error}"))
 }
 
 impl Drop for Sleep {
@@ -220,5 +222,17 @@ impl Cancellable for HandleCell<Alarm> {
 
     fn describe(&self) -> String {
         "sleep".into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "a sleep created at ")]
+    fn outside_a_loop_it_says_which_one() {
+        let mut sleeping = std::pin::pin!(sleep(Duration::ZERO));
+        let _ = sleeping.as_mut().poll(&mut PollContext::from_waker(Waker::noop()));
     }
 }
