@@ -1,5 +1,6 @@
 //! [`HyperIo`]: connections.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -14,23 +15,28 @@ const READ_SIZE: usize = 64 * 1024;
 /// A connection for hyper; or one of hyper's, for everybody else: what has hyper's traits gets those of
 /// futures-io.
 ///
-/// Reads go through a buffer as large as what hyper asks for, up to 64 KiB.
+/// Reads go through memory that all connections of a thread share, up to 64 KiB at a time: one that is idle
+/// holds none.
 ///
 /// # Cancel safety
 /// Dropping a future of hyper between polls loses nothing, as far as this type is concerned.
 pub struct HyperIo<T> {
     inner: T,
-    buffer: Vec<u8>,
+}
+
+thread_local! {
+    /// Empty while a read uses it.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 impl<T> HyperIo<T> {
     /// Wraps `inner`.
     #[must_use]
     pub fn new(inner: T) -> Self {
-        Self { inner, buffer: Vec::new() }
+        Self { inner }
     }
 
-    /// What was wrapped. Nothing read is lost: no byte stays in the buffer between calls.
+    /// What was wrapped. Nothing read is lost: no byte stays here between calls.
     #[must_use]
     pub fn into_inner(self) -> T {
         self.inner
@@ -49,15 +55,17 @@ impl<T: AsyncRead + Unpin> Read for HyperIo<T> {
         cx: &mut Context<'_>,
         mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
         let room = buf.remaining().min(READ_SIZE);
-        if this.buffer.len() < room {
-            this.buffer.resize(room, 0);
+        let mut scratch = SCRATCH.take();
+        if scratch.len() < room {
+            scratch.resize(room, 0);
         }
-        let read = Pin::new(&mut this.inner).poll_read(cx, &mut this.buffer[..room]);
-        let read = ready!(read)?;
-        buf.put_slice(&this.buffer[..read]);
-        Poll::Ready(Ok(()))
+        let read = Pin::new(&mut self.get_mut().inner).poll_read(cx, &mut scratch[..room]);
+        if let Poll::Ready(Ok(count)) = read {
+            buf.put_slice(&scratch[..count]);
+        }
+        SCRATCH.set(scratch);
+        read.map_ok(drop)
     }
 }
 
@@ -126,5 +134,16 @@ impl<T: Write + Unpin> AsyncWrite for HyperIo<T> {
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// There may be very many that wait for a request.
+    #[test]
+    fn a_connection_costs_what_it_wraps() {
+        assert_eq!(size_of::<HyperIo<[u64; 5]>>(), size_of::<[u64; 5]>());
     }
 }
