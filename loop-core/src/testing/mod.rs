@@ -3,6 +3,8 @@
 
 mod allocations;
 mod counted;
+#[cfg(target_os = "linux")]
+mod denied;
 mod echo;
 mod harness;
 mod signal;
@@ -10,4 +12,6 @@ pub mod suite;
 
 pub use allocations::CountingAllocator;
 pub use counted::{Counted, Counts};
+#[cfg(target_os = "linux")]
+pub use denied::{Call, deny, with_denied};
 pub use harness::Harness;
