@@ -111,9 +111,9 @@ impl Attempt {
     pub(super) fn finish(self) -> Result<Socket> {
         let address = self.0.address;
         let socket = self.0.release().ok_or_else(|| Error::closed("create_connection"))?;
-        match socket.take_error() {
-            Ok(None) => Ok(socket),
-            Ok(Some(error)) | Err(error) => Err(fail(address, error)),
+        match socket.take_error().and_then(|error| error.map_or_else(|| connected(&socket), Err)) {
+            Ok(()) => Ok(socket),
+            Err(error) => Err(fail(address, error)),
         }
     }
 }
@@ -144,11 +144,7 @@ impl Source for Watch {
             let socket = self.socket.borrow();
             let Some(socket) = &*socket else { return };
             // Writable too early happens: neither connected nor failed yet.
-            let connected = || match socket.peer_addr() {
-                Err(error) => error.kind() != io::ErrorKind::NotConnected,
-                Ok(_) => true,
-            };
-            readiness.closed || (readiness.writable && connected())
+            readiness.closed || (readiness.writable && connected(socket).is_ok())
         };
         if decided {
             self.decided.set(true);
@@ -171,6 +167,15 @@ impl Source for Watch {
 
 fn fail(address: SocketAddr, error: io::Error) -> Error {
     Error::os(format!("create_connection: connecting to {address}"), error)
+}
+
+/// Fails if there is no peer. A connect that could not even begin (`EAGAIN` may say that, too) leaves a socket
+/// that has hung up without an error.
+fn connected(socket: &Socket) -> io::Result<()> {
+    match socket.peer_addr() {
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn in_progress(error: &io::Error) -> bool {

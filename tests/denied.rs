@@ -1,0 +1,31 @@
+//! System calls that the kernel refuses, for want of something or by a sandbox. A filter holds for the thread
+//! that installs it, so each test has one of its own.
+#![cfg(all(target_os = "linux", feature = "mio", feature = "uring", feature = "polling"))]
+#![allow(missing_docs, reason = "a test")]
+
+#[macro_use]
+mod support;
+
+use std::net::TcpListener;
+use std::thread;
+
+use anyloop::{Result, open_connection};
+use anyloop_core::testing::{Call, with_denied};
+
+use support::run;
+
+on_every_backend! {
+    /// What stands for a connect under way, and for one that cannot begin.
+    fn a_connect_that_never_began_fails(backend) {
+        with_denied(Call::any(libc::SYS_connect), libc::EAGAIN, move || {
+            run(backend, async {
+                let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+                let address = listener.local_addr().expect("it is bound");
+                let error = open_connection(address).await.expect_err("it was refused").to_string();
+                let expected = format!("create_connection: connecting to {address}: ");
+                assert!(error.starts_with(&expected), "{error}");
+                Ok(())
+            })?
+        })
+    }
+}
