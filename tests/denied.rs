@@ -9,7 +9,7 @@ mod support;
 use std::net::TcpListener;
 use std::thread;
 
-use anyloop::{Result, open_connection};
+use anyloop::{Result, fs, open_connection};
 use anyloop_core::testing::{Call, with_denied};
 
 use support::run;
@@ -27,5 +27,20 @@ on_every_backend! {
                 Ok(())
             })?
         })
+    }
+
+    /// A sandbox that does not know the call.
+    fn files_are_read_without_preadv2(backend) {
+        for errno in [libc::EPERM, libc::ENOSYS] {
+            with_denied(Call::any(libc::SYS_preadv2), errno, move || {
+                run(backend, async {
+                    let file = fs::File::open("Cargo.toml").await?;
+                    let expected = std::fs::read("Cargo.toml").expect("it is there");
+                    assert_eq!(file.read(expected.len()).await?, expected);
+                    Ok::<_, anyloop::Error>(())
+                })?
+            })?;
+        }
+        Ok(())
     }
 }

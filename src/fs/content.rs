@@ -157,7 +157,10 @@ impl Content {
                 }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => {}
-                    io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput => self.tells = false,
+                    // A sandbox forbids calls that it does not know.
+                    io::ErrorKind::Unsupported
+                    | io::ErrorKind::InvalidInput
+                    | io::ErrorKind::PermissionDenied => self.tells = false,
                     _ => return Err(error),
                 },
             }
