@@ -9,7 +9,7 @@ mod support;
 use std::net::TcpListener;
 use std::thread;
 
-use anyloop::{Result, fs, open_connection};
+use anyloop::{Command, Result, create_subprocess_exec, fs, open_connection};
 use anyloop_core::testing::{Call, with_denied};
 
 use support::run;
@@ -37,6 +37,21 @@ on_every_backend! {
                     let file = fs::File::open("Cargo.toml").await?;
                     let expected = std::fs::read("Cargo.toml").expect("it is there");
                     assert_eq!(file.read(expected.len()).await?, expected);
+                    Ok::<_, anyloop::Error>(())
+                })?
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Likewise.
+    fn a_child_is_killed_without_pidfd_send_signal(backend) {
+        for errno in [libc::EPERM, libc::ENOSYS] {
+            with_denied(Call::any(libc::SYS_pidfd_send_signal), errno, move || {
+                run(backend, async {
+                    let child = create_subprocess_exec(Command::new("sleep").arg("1000")).await?;
+                    child.kill()?;
+                    assert_eq!(child.wait().await?, -9);
                     Ok::<_, anyloop::Error>(())
                 })?
             })?;

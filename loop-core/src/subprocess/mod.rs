@@ -283,7 +283,12 @@ impl Process {
         let signal = spawn::signal(number)?;
         let sent = match &*self.watch.borrow() {
             Watch::Pidfd(pidfd) => pidfd::send_signal(pidfd, signal),
-            Watch::Nobody | Watch::Thread(_) => kill_process(self.pid, signal),
+            Watch::Nobody | Watch::Thread(_) => Err(Errno::NOSYS),
+        };
+        let sent = match sent {
+            // No pidfd, or a sandbox that does not know the call.
+            Err(Errno::NOSYS | Errno::PERM) => kill_process(self.pid, signal),
+            sent => sent,
         };
         match sent {
             Ok(()) | Err(Errno::SRCH) => Ok(()),
