@@ -6,13 +6,25 @@
 #[macro_use]
 mod support;
 
+use std::cell::RefCell;
 use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::thread;
 
-use anyloop::{Command, Result, create_subprocess_exec, fs, open_connection};
-use anyloop_core::testing::{Call, with_denied};
+use anyloop::{
+    Command, EventLoopExt, LoopRef, Result, create_subprocess_exec, fs, open_connection, to_thread,
+};
+use anyloop_core::testing::{Call, deny, with_denied};
 
 use support::run;
+
+/// Runs a test that denies itself something.
+fn alone<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
+    thread::spawn(test).join().expect("the test")
+}
 
 on_every_backend! {
     /// What stands for a connect under way, and for one that cannot begin.
@@ -57,5 +69,40 @@ on_every_backend! {
             })?;
         }
         Ok(())
+    }
+
+    /// With as many threads as the system allows.
+    fn the_pool_is_waited_for_without_another_thread(backend) {
+        alone(move || {
+            let reports = Rc::new(RefCell::new(Vec::new()));
+            let r2 = reports.clone();
+            run(backend, async move {
+                let lp = LoopRef::current()?;
+                let handler = move |_: &LoopRef, report: &anyloop::Report| {
+                    r2.borrow_mut().push(report.to_string());
+                };
+                lp.set_exception_handler(Some(Rc::new(handler)));
+                to_thread(|| ()).await?;
+                let (release, released) = mpsc::channel::<()>();
+                let ended = Arc::new(AtomicBool::new(false));
+                let e2 = ended.clone();
+                let _job = lp.run_in_executor(None, move || {
+                    released.recv().expect("it is sent below");
+                    e2.store(true, Ordering::SeqCst);
+                })?;
+                for call in [libc::SYS_clone3, libc::SYS_clone] {
+                    deny(Call::any(call), libc::EAGAIN);
+                }
+                lp.call_soon(move || release.send(()).expect("the job waits"))?;
+                lp.shutdown_default_executor(None).await;
+                assert!(ended.load(Ordering::SeqCst), "the job was not waited for");
+                lp.set_exception_handler(None);
+                Ok::<_, anyloop::Error>(())
+            })??;
+            let reports = reports.borrow();
+            assert_eq!(reports.len(), 1, "{reports:?}");
+            assert!(reports[0].contains("shutdown_default_executor: starting a thread"), "{reports:?}");
+            Ok(())
+        })
     }
 }

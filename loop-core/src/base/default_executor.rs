@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyloop_api::{
-    Error, EventLoopExt, LocalBoxFuture, LoopFuture, LoopRef, Report, Result, SharedExecutor,
+    Error, EventLoopExt, LocalBoxFuture, LoopFuture, LoopRef, Report, Result, SharedExecutor, sleep,
 };
 
 use super::BaseLoop;
 use crate::executor::ThreadPool;
+
+/// How often to ask an executor for which nobody can wait.
+const ASKING: Duration = Duration::from_millis(10);
 
 impl BaseLoop {
     pub(super) fn default_executor(&self) -> Result<SharedExecutor> {
@@ -37,11 +40,9 @@ impl BaseLoop {
             // A thread of its own: the pool cannot wait for itself.
             let done = lp.create_future::<bool>();
             let key = lp.state().park(Rc::new(done.clone()));
-            let remote = lp.remote();
+            let (remote, theirs) = (lp.remote(), executor.clone());
             let joiner = std::thread::Builder::new().name("anyloop-join".into()).spawn(move || {
-                // The executor may be the user's; whoever waits for it is told in any case.
-                let join = AssertUnwindSafe(|| executor.join(timeout));
-                let joined = catch_unwind(join).unwrap_or(false);
+                let joined = join(&theirs, timeout);
                 let _ = remote.call_soon_threadsafe(move || {
                     let parked = LoopRef::current().ok().and_then(|lp| lp.state().unpark(key));
                     let done = parked.and_then(|parked| parked.downcast::<LoopFuture<bool>>().ok());
@@ -50,7 +51,18 @@ impl BaseLoop {
                     }
                 });
             });
-            let joined = joiner.is_ok() && done.await.unwrap_or(false);
+            let joined = match joiner {
+                Ok(_) => done.await.unwrap_or(false),
+                Err(error) => {
+                    lp.state().unpark(key);
+                    let text = "waiting for the workers is impossible; the loop asks every 10 ms";
+                    let what = "shutdown_default_executor: starting a thread";
+                    lp.call_exception_handler(
+                        Report::warning(text).exception(Error::os(what, error)),
+                    );
+                    ask(&lp, &executor, timeout).await
+                }
+            };
             if !joined {
                 lp.call_exception_handler(Report::warning(format!(
                     "shutdown_default_executor: workers did not end within {timeout:?}"
@@ -58,4 +70,21 @@ impl BaseLoop {
             }
         })
     }
+}
+
+/// The executor may be the user's; whoever waits for it is told in any case.
+fn join(executor: &SharedExecutor, timeout: Option<Duration>) -> bool {
+    catch_unwind(AssertUnwindSafe(|| executor.join(timeout))).unwrap_or(false)
+}
+
+/// The same without a thread that waits.
+async fn ask(lp: &LoopRef, executor: &SharedExecutor, timeout: Option<Duration>) -> bool {
+    let end = timeout.map(|timeout| lp.time() + timeout);
+    while !join(executor, Some(Duration::ZERO)) {
+        if end.is_some_and(|end| lp.time() >= end) {
+            return false;
+        }
+        sleep(ASKING).await;
+    }
+    true
 }
