@@ -6,8 +6,10 @@
 #[macro_use]
 mod support;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +18,7 @@ use std::thread;
 
 use anyloop::{
     Command, EventLoopExt, LoopRef, Result, create_subprocess_exec, fs, open_connection, to_thread,
+    yield_now,
 };
 use anyloop_core::testing::{Call, deny, with_denied};
 
@@ -103,6 +106,35 @@ on_every_backend! {
             assert_eq!(reports.len(), 1, "{reports:?}");
             assert!(reports[0].contains("shutdown_default_executor: starting a thread"), "{reports:?}");
             Ok(())
+        })
+    }
+
+    /// Only the other direction fails, and what was watched is watched on.
+    fn a_watcher_survives_what_cannot_be_added_to_it(backend) {
+        alone(move || {
+            run(backend, async move {
+                let lp = LoopRef::current()?;
+                let (near, mut far) = UnixStream::pair().expect("a pair");
+                near.set_nonblocking(true).expect("a socket");
+                let read = Rc::new(Cell::new(0));
+                let (r2, mut reader) = (read.clone(), near.try_clone().expect("a duplicate"));
+                lp.add_reader(&near, move || {
+                    r2.set(r2.get() + reader.read(&mut [0; 1]).unwrap_or(0));
+                })?;
+                let change = Call::with(libc::SYS_epoll_ctl, 1, libc::EPOLL_CTL_MOD as u32);
+                deny(change, libc::ENOMEM);
+                let added = lp.add_writer(&near, || ());
+                assert_eq!(added.is_ok(), backend == "uring", "{added:?}");
+                for count in 1..10 {
+                    far.write_all(b"x").expect("there is room");
+                    while read.get() < count {
+                        yield_now().await;
+                    }
+                }
+                lp.remove_writer(&near)?;
+                assert!(lp.remove_reader(&near)?);
+                Ok::<_, anyloop::Error>(())
+            })?
         })
     }
 }

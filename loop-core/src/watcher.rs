@@ -13,10 +13,12 @@
 //! ```
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::{Rc, Weak};
 
 use anyloop_api::{Direction, Dump, Error, EventLoop, Result, Snapshot, SockAttachment, Waiter};
+use rustix::io::Errno;
 
 use crate::base::{BaseLoop, callback_report};
 use crate::driver::{Event, Interest, Key, Readiness, Trigger};
@@ -117,10 +119,16 @@ impl Watcher {
             side.called.set(base.iteration());
             let old = side.callback.replace(Some(callback.clone()));
             let armed = watcher.arm(base, watcher.wanted());
-            drop(old);
             let Err(error) = armed else { return Ok(()) };
-            watcher.forget(base);
-            if !known {
+            let short = known && is_shortage(&error);
+            if short {
+                // What was watched still is.
+                drop(side.callback.replace(old));
+            } else {
+                drop(old);
+                watcher.forget(base);
+            }
+            if short || !known {
                 return Err(Error::os(format!("{operation}: descriptor {fd}"), error));
             }
         }
@@ -160,7 +168,7 @@ impl Watcher {
         base: &BaseLoop,
         direction: Direction,
         waiter: &Rc<Waiter>,
-    ) -> std::io::Result<()> {
+    ) -> io::Result<()> {
         *self.side(direction).operation.borrow_mut() = Some(waiter.clone());
         let (armed, wanted) = (self.armed.get(), only(direction));
         let covered = self.registered.get()
@@ -173,9 +181,14 @@ impl Watcher {
             readable: armed.readable || wanted.readable,
             writable: armed.writable || wanted.writable,
         };
+        let known = self.registered.get();
         let armed = self.arm(base, all);
-        if armed.is_err() {
-            self.forget(base);
+        match &armed {
+            Ok(()) => {}
+            Err(error) if known && is_shortage(error) => {
+                drop(self.side(direction).operation.take());
+            }
+            Err(_) => self.forget(base),
         }
         armed
     }
@@ -225,7 +238,7 @@ impl Watcher {
     }
 
     /// Tells the driver what to watch for; what holds already shows in the next poll.
-    fn arm(&self, base: &BaseLoop, interest: Interest) -> std::io::Result<()> {
+    fn arm(&self, base: &BaseLoop, interest: Interest) -> io::Result<()> {
         let fd = self.lent();
         let known = self.registered.get();
         base.with_driver(|driver| match known {
@@ -248,7 +261,9 @@ impl Watcher {
     fn relax(&self, base: &BaseLoop) {
         let wanted = self.wanted();
         let unused = wanted == Interest::NONE && !self.held.get();
-        if unused || (self.registered.get() && self.arm(base, wanted).is_err()) {
+        // Being told more than is wanted does no harm.
+        let failed = || self.arm(base, wanted).is_err_and(|error| !is_shortage(&error));
+        if unused || (self.registered.get() && failed()) {
             self.forget(base);
         }
     }
@@ -336,10 +351,22 @@ impl Watcher {
                 (readiness.readable && !before.readable) || (readiness.writable && !before.writable)
             }
         };
-        if again && self.arm(base, self.wanted()).is_err() {
-            self.forget(base);
+        if !again {
+            return;
+        }
+        match self.arm(base, self.wanted()) {
+            Ok(()) => {}
+            // Nothing would tell of what is there: it is looked at once more, and armed once more.
+            Err(error) if is_shortage(&error) => base.requeue(self.key, readiness),
+            Err(_) => self.forget(base),
         }
     }
+}
+
+/// Whether a change failed for want of memory or of watches: then all is as it was. Else the driver does not
+/// have the registration any more.
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::NOMEM | Errno::NOSPC))
 }
 
 impl SockAttachment for Watcher {

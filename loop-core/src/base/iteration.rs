@@ -42,7 +42,7 @@ impl BaseLoop {
         self.requeue(key, Readiness { writable: true, ..Readiness::default() });
     }
 
-    fn requeue(&self, key: Key, readiness: Readiness) {
+    pub(crate) fn requeue(&self, key: Key, readiness: Readiness) {
         self.again.borrow_mut().push(Event::Ready { key, readiness });
     }
 
