@@ -17,8 +17,8 @@ use std::sync::mpsc;
 use std::thread;
 
 use anyloop::{
-    Command, EventLoopExt, LoopRef, Result, create_subprocess_exec, fs, open_connection, to_thread,
-    yield_now,
+    Command, EventLoopExt, LoopRef, Result, UnixBind, create_subprocess_exec, fs, open_connection,
+    start_server, start_unix_server, to_thread, yield_now,
 };
 use anyloop_core::testing::{Call, deny, with_denied};
 
@@ -134,6 +134,26 @@ on_every_backend! {
                 lp.remove_writer(&near)?;
                 assert!(lp.remove_reader(&near)?);
                 Ok::<_, anyloop::Error>(())
+            })?
+        })
+    }
+
+    /// Which of many servers it is.
+    fn a_server_that_cannot_begin_is_named(backend) {
+        with_denied(Call::any(libc::SYS_listen), libc::EADDRINUSE, move || {
+            run(backend, async move {
+                let serving = |_, _| async { Ok(()) };
+                let path = std::env::temp_dir().join(format!("denied-{backend}"));
+                let at = UnixBind::path(&path).start_serving(false);
+                let server = start_unix_server(at, serving).await?;
+                assert!(format!("{server:?}").contains(&format!("{path:?}")), "{server:?}");
+                let error = server.start_serving().await.expect_err("it was refused").to_string();
+                let expected = format!("start_serving: listening at {path:?}: ");
+                assert!(error.starts_with(&expected), "{error}");
+                server.close();
+                let error = start_server("127.0.0.1:0", serving).await.expect_err("refused").to_string();
+                assert!(error.starts_with("start_serving: listening at 127.0.0.1:"), "{error}");
+                Ok(())
             })?
         })
     }

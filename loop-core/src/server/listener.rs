@@ -82,8 +82,12 @@ impl Listener {
         else {
             return Ok(());
         };
+        let fail = |call, error| {
+            let address = socket.local_addr().map_or_else(|_| "?".into(), |at| sockaddr::text(&at));
+            Error::os(format!("start_serving: {call} {address}"), error)
+        };
         let length = i32::try_from(backlog).unwrap_or(i32::MAX);
-        socket.listen(length).map_err(|error| Error::os("start_serving: listen", error))?;
+        socket.listen(length).map_err(|error| fail("listening at", error))?;
         self.backlog.set(backlog);
         let key = base.sources.reserve();
         base.sources.fill(key, self.clone());
@@ -96,7 +100,7 @@ impl Listener {
         });
         if let Err(error) = started {
             base.sources.remove(key);
-            return Err(Error::os("start_serving: watching the socket", error));
+            return Err(fail("watching", error));
         }
         self.key.set(Some(key));
         *self.alive.borrow_mut() = self.server.upgrade();

@@ -29,6 +29,7 @@ use self::listener::Listener;
 use self::unix::SocketFile;
 pub(crate) use self::unix::{create_unix_server, remove_stale};
 use crate::base::BaseLoop;
+use crate::sockaddr;
 use crate::stream::Stream;
 
 /// A server: shared by its listeners and its connections.
@@ -247,10 +248,7 @@ impl fmt::Debug for ServerState {
         let addresses: Vec<_> = self.sockets().iter().filter_map(|s| s.local_addr().ok()).collect();
         write!(f, "<Server")?;
         for address in addresses {
-            match address.as_socket() {
-                Some(address) => write!(f, " {address}")?,
-                None => write!(f, " {address:?}")?,
-            }
+            write!(f, " {}", sockaddr::text(&address))?;
         }
         let clients = self.clients.borrow().len();
         write!(f, " serving={} closed={}", self.serving.get(), self.closed.get())?;
