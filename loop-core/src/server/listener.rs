@@ -13,7 +13,7 @@ use socket2::{SockAddr, Socket};
 
 use super::ServerState;
 use crate::base::BaseLoop;
-use crate::driver::{Event, Interest, Key, Trigger};
+use crate::driver::{Caps, Event, Interest, Key, Trigger};
 use crate::lend::lend;
 use crate::returns;
 use crate::sockaddr;
@@ -203,9 +203,8 @@ impl Listener {
     /// Accepting pauses for a while. That is reported once, until a connection comes (SRV-20).
     fn rest(&self, base: &Rc<BaseLoop>, error: io::Error) {
         let Some(this) = self.this.upgrade() else { return };
-        if base.caps().trigger == Trigger::Level {
-            self.set_interest(base, Interest::NONE);
-        }
+        // If that fails, we are told what we know.
+        let _ = self.set_interest(base, Interest::NONE);
         let timer = base.call_later(ACCEPT_RETRY, move || this.wake_up());
         *self.resting.borrow_mut() = timer.ok();
         if !self.reported.replace(true) {
@@ -224,17 +223,19 @@ impl Listener {
         if base.caps().accept {
             return self.restart(&base);
         }
-        if base.caps().trigger == Trigger::Level {
-            self.set_interest(&base, Interest::READ);
+        match self.set_interest(&base, Interest::READ) {
+            Ok(()) => base.requeue_readable(key),
+            Err(error) => self.rest(&base, error),
         }
-        base.requeue_readable(key);
     }
 
-    fn set_interest(&self, base: &BaseLoop, interest: Interest) {
-        if let (Some(socket), Some(key), false) =
-            (self.socket(), self.key.get(), base.caps().accept)
-        {
-            let _ = base.with_driver(|driver| driver.modify(lend(&*socket), key, interest));
+    /// For level-triggered drivers.
+    fn set_interest(&self, base: &BaseLoop, interest: Interest) -> io::Result<()> {
+        match (self.socket(), self.key.get(), base.caps()) {
+            (Some(socket), Some(key), Caps { trigger: Trigger::Level, accept: false, .. }) => {
+                base.with_driver(|driver| driver.modify(lend(&*socket), key, interest))
+            }
+            _ => Ok(()),
         }
     }
 
