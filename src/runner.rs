@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::IntoFuture;
+use std::io::{self, Write as _};
 use std::time::Duration;
 
 use anyloop_api::{AnyTask, Context, Error, EventLoopExt, Interrupt, LoopRef, Report, Result};
@@ -68,7 +69,7 @@ where
     let outcome = runner.run(main);
     match runner.close() {
         Err(error) if outcome.is_ok() => {
-            eprintln!("anyloop: warning: closing the event loop failed: {error}");
+            warn(&format!("closing the event loop failed: {error}"));
         }
         _ => {}
     }
@@ -219,11 +220,14 @@ impl Runner {
 impl Drop for Runner {
     fn drop(&mut self) {
         if let Err(error) = self.close() {
-            eprintln!(
-                "anyloop: warning: a runner could not be closed when it was dropped: {error}"
-            );
+            warn(&format!("a runner could not be closed when it was dropped: {error}"));
         }
     }
+}
+
+/// Nobody is left to be told if this cannot be written.
+fn warn(text: &str) {
+    let _ = writeln!(io::stderr(), "anyloop: warning: {text}");
 }
 
 impl fmt::Debug for Runner {

@@ -3,14 +3,19 @@
 #![allow(missing_docs, reason = "a test")]
 
 use std::cell::Cell;
+use std::fs::File;
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use std::process;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyloop::{Bind, EventLoopExt, LoopConfig, LoopInstant, LoopRef, Protocol, Result};
+use anyloop::{
+    Bind, EventLoopExt, LoopConfig, LoopInstant, LoopRef, Protocol, Result, Runner, create_task,
+    sleep, uncancellable, yield_now,
+};
 use anyloop_core::driver::{Caps, Driver, Event, Fd, Interest, Key, Readiness, Trigger, Waker};
 use anyloop_core::testing::{Call, deny, with_denied};
 use anyloop_core::{BaseLoop, Clock};
@@ -21,6 +26,7 @@ struct Failing(Rc<State>);
 
 #[derive(Debug, Default)]
 struct State {
+    broken: Cell<bool>,
     now: Cell<u64>,
     watched: Cell<Option<Key>>,
     /// How often it was asked to watch the listener again.
@@ -51,6 +57,9 @@ impl Driver for Failing {
         Arc::new(Nobody)
     }
     fn poll(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+        if self.0.broken.get() {
+            return Err(io::Error::other("it is broken"));
+        }
         if self.0.asked.get() == 3 {
             return Err(io::Error::other("asked often enough"));
         }
@@ -120,4 +129,33 @@ fn a_listener_that_cannot_be_watched_again_rests_on() -> Result<()> {
         server.close();
         lp.close()
     })
+}
+
+/// The program's last words cannot be written either.
+#[test]
+fn a_runner_that_cannot_be_closed_panics_nowhere() {
+    const INNER: &str = "ANYLOOP_TEST_BROKEN_RUNNER";
+    if std::env::var_os(INNER).is_some() {
+        let driver = Failing::default();
+        let lp = driver.clone();
+        let mut runner = Runner::new().loop_factory(move || lp.open());
+        let left = async {
+            let hour = Duration::from_secs(3600);
+            create_task(async move { uncancellable(sleep(hour)).await })?;
+            yield_now().await;
+            Ok::<_, anyloop::Error>(())
+        };
+        runner.run(left).expect("it works so far").expect("it is open");
+        driver.0.broken.set(true);
+        return drop(runner);
+    }
+    let full = File::options().write(true).open("/dev/full").expect("the device");
+    let myself = std::env::current_exe().expect("a program");
+    let inner = process::Command::new(myself)
+        .args(["a_runner_that_cannot_be_closed_panics_nowhere", "--exact", "--nocapture"])
+        .env(INNER, "1")
+        .stdout(process::Stdio::null())
+        .stderr(full)
+        .status();
+    assert!(inner.expect("it starts").success());
 }
