@@ -9,6 +9,7 @@ mod support;
 use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,8 +18,9 @@ use std::sync::mpsc;
 use std::thread;
 
 use anyloop::{
-    Command, EventLoopExt, LoopRef, Result, UnixBind, create_subprocess_exec, fs, open_connection,
-    start_server, start_unix_server, to_thread, yield_now,
+    AnyProtocol, Command, Error, EventLoopExt, LoopRef, Protocol, Result, UnixBind,
+    create_subprocess_exec, fs, open_connection, start_server, start_unix_server, to_thread,
+    yield_now,
 };
 use anyloop_core::testing::{Call, deny, with_denied};
 
@@ -27,6 +29,15 @@ use support::run;
 /// Runs a test that denies itself something.
 fn alone<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
     thread::spawn(test).join().expect("the test")
+}
+
+/// Tells what a connection was lost with.
+struct Lost(mpsc::Sender<Option<String>>);
+
+impl Protocol for Lost {
+    fn connection_lost(&self, error: Option<Error>) {
+        self.0.send(error.map(|error| error.to_string())).expect("it is asked for below");
+    }
 }
 
 on_every_backend! {
@@ -52,7 +63,7 @@ on_every_backend! {
                     let file = fs::File::open("Cargo.toml").await?;
                     let expected = std::fs::read("Cargo.toml").expect("it is there");
                     assert_eq!(file.read(expected.len()).await?, expected);
-                    Ok::<_, anyloop::Error>(())
+                    Ok::<_, Error>(())
                 })?
             })?;
         }
@@ -67,7 +78,7 @@ on_every_backend! {
                     let child = create_subprocess_exec(Command::new("sleep").arg("1000")).await?;
                     child.kill()?;
                     assert_eq!(child.wait().await?, -9);
-                    Ok::<_, anyloop::Error>(())
+                    Ok::<_, Error>(())
                 })?
             })?;
         }
@@ -100,7 +111,7 @@ on_every_backend! {
                 lp.shutdown_default_executor(None).await;
                 assert!(ended.load(Ordering::SeqCst), "the job was not waited for");
                 lp.set_exception_handler(None);
-                Ok::<_, anyloop::Error>(())
+                Ok::<_, Error>(())
             })??;
             let reports = reports.borrow();
             assert_eq!(reports.len(), 1, "{reports:?}");
@@ -133,7 +144,7 @@ on_every_backend! {
                 }
                 lp.remove_writer(&near)?;
                 assert!(lp.remove_reader(&near)?);
-                Ok::<_, anyloop::Error>(())
+                Ok::<_, Error>(())
             })?
         })
     }
@@ -153,6 +164,30 @@ on_every_backend! {
                 server.close();
                 let error = start_server("127.0.0.1:0", serving).await.expect_err("refused").to_string();
                 assert!(error.starts_with("start_serving: listening at 127.0.0.1:"), "{error}");
+                Ok(())
+            })?
+        })
+    }
+
+    /// Not what a terminal says whose other side is closed.
+    fn a_pipe_that_fails_does_not_end_quietly(backend) {
+        alone(move || {
+            run(backend, async move {
+                let lp = LoopRef::current()?;
+                let (reader, mut writer) = std::io::pipe().expect("a pipe");
+                writer.write_all(b"never seen").expect("there is room");
+                let (tell, told) = mpsc::channel();
+                let tell = RefCell::new(Some(tell));
+                let number = reader.as_raw_fd() as u32;
+                let factory = move || AnyProtocol::plain(Lost(tell.take().expect("it is made once")));
+                deny(Call::with(libc::SYS_read, 0, number), libc::EIO);
+                let (transport, _) = lp.connect_read_pipe(Rc::new(factory), reader.into()).await?;
+                while !transport.is_closing() {
+                    yield_now().await;
+                }
+                yield_now().await;
+                let error = told.try_recv().expect("it is lost").expect("and not quietly");
+                assert!(error.contains("reading from a pipe"), "{error}");
                 Ok(())
             })?
         })

@@ -88,7 +88,7 @@ impl Pipe {
             Errno::AGAIN if self.has(UNPOLLABLE) => self.try_again(base),
             Errno::AGAIN => self.clear(READABLE),
             // The other side of a terminal was closed (PIPE-04).
-            Errno::IO => self.on_eof(),
+            Errno::IO if self.kind == Kind::Device => self.on_eof(),
             error => self.force(Some(Error::os("reading from a pipe", error.into()))),
         }
     }
