@@ -50,7 +50,10 @@ impl RingWaker {
         // takes once per registration (6.18: `io_eventfd_do_signal` leaves its bit set).
         let submitter = ring.io().submitter();
         let _ = submitter.unregister_eventfd();
-        let _ = submitter.register_eventfd(watch.raw());
+        if submitter.register_eventfd(watch.raw()).is_err() {
+            // Nobody will tell: the next poll comes at once, and tries again.
+            watch.signal();
+        }
     }
 
     /// To be called when not all was taken that there is.

@@ -2,14 +2,16 @@
 //! each test runs in a thread of its own.
 
 use std::io::Read;
+use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::Duration;
 
 use anyloop_api::{BackendDescriptor, LoopConfig};
+use anyloop_core::driver::Driver;
 use anyloop_core::testing::{Call, deny, with_denied};
 use anyloop_uring::{Config, DESCRIPTOR, UringDriver, probe};
 
-use crate::common::{MOMENT, Rig, key, pair};
+use crate::common::{MOMENT, Rig, key, pair, say};
 
 fn the_probe_says_who_denies() {
     for (errno, words) in [
@@ -67,7 +69,29 @@ fn what_could_not_be_submitted_reaches_nobody_else() {
     thread.join().expect("the test");
 }
 
+/// As for want of memory: whoever watches the driver's descriptor is not told of completions any more.
+fn a_foreign_loop_does_not_sleep_over_what_it_cannot_be_told() {
+    const REGISTER_EVENTFD: u32 = 4;
+    let thread = thread::spawn(|| {
+        let mut rig = Rig::words("");
+        let (ours, mut peer) = pair();
+        rig.recv_start(&ours, key(1));
+        rig.poll(Duration::ZERO);
+        let fd = rig.driver.as_fd().expect("a descriptor").as_raw_fd();
+        deny(Call::with(libc::SYS_io_uring_register, 1, REGISTER_EVENTFD), libc::ENOMEM);
+        while rig.poll(Duration::ZERO) > 0 {}
+        say(&mut peer, b"x");
+        let mut watched = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+        // SAFETY: `watched` is on our stack, for the duration of the call.
+        assert_eq!(unsafe { libc::poll(&raw mut watched, 1, MOMENT.as_millis() as i32) }, 1);
+        assert_eq!(rig.bytes(key(1), 1), b"x");
+        rig.close(ours, key(1));
+    });
+    thread.join().expect("the test");
+}
+
 trials! {
+    a_foreign_loop_does_not_sleep_over_what_it_cannot_be_told,
     what_could_not_be_submitted_reaches_nobody_else,
     the_probe_says_who_denies,
     the_probe_tries_every_call_it_will_need,
