@@ -234,11 +234,14 @@ pub(super) fn signals_interrupt_nothing(cx: &Context) -> Outcome {
     let done = Arc::new(AtomicBool::new(false));
     let finished = done.clone();
     let signaller = thread::spawn(move || -> std::io::Result<()> {
-        while !finished.load(Ordering::Relaxed) {
+        // At least once, also if it begins late.
+        loop {
             raise(SIGUSR1)?;
+            if finished.load(Ordering::Relaxed) {
+                return Ok(());
+            }
             thread::sleep(Duration::from_micros(200));
         }
-        Ok(())
     });
     let writer = thread::spawn(move || {
         writing.set_nonblocking(false)?;
