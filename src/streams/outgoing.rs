@@ -19,16 +19,23 @@ pub(super) struct Outgoing {
     misuse: Cell<Option<Box<Error>>>,
     /// How the connection ended, if not well.
     error: Cell<Option<Box<Error>>>,
-    lp: Cell<Option<WeakLoop>>,
     resumed: Waiters,
     pub(super) closed: Waiters,
     handles: Cell<u32>,
-    /// Dropping it unclosed is in order.
-    quiet: Cell<bool>,
+    pub(super) warns: Cell<Warns>,
     paused: Cell<bool>,
     stage: Cell<Stage>,
     /// There is no half-close.
     pub(super) over_tls: Cell<bool>,
+}
+
+/// Whether dropping it unclosed is worth a warning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Warns {
+    #[default]
+    Always,
+    InDebugMode,
+    Never,
 }
 
 /// How far the writing side is.
@@ -46,10 +53,9 @@ impl Outgoing {
     // --- handles ---
 
     /// A new writer: its first handle.
-    pub(super) fn open(&self, transport: Transport, lp: Option<WeakLoop>, quiet: bool) {
+    pub(super) fn open(&self, transport: Transport, warns: Warns) {
         self.replace_transport(transport);
-        self.lp.set(lp);
-        self.quiet.set(quiet);
+        self.warns.set(warns);
         self.add_handle();
     }
 
@@ -58,7 +64,7 @@ impl Outgoing {
     }
 
     /// A handle is gone; with the last one the connection is closed.
-    pub(super) fn drop_handle(&self) {
+    pub(super) fn drop_handle(&self, home: Option<&WeakLoop>) {
         self.handles.set(self.handles.get() - 1);
         if self.handles.get() > 0 {
             return;
@@ -68,8 +74,9 @@ impl Outgoing {
             return;
         }
         transport.close();
-        let Some(lp) = self.lp.take().and_then(|lp| lp.upgrade()) else { return };
-        if !self.quiet.get() || lp.get_debug() {
+        let Some(lp) = home.and_then(WeakLoop::upgrade) else { return };
+        let warns = self.warns.get();
+        if warns == Warns::Always || (warns == Warns::InDebugMode && lp.get_debug()) {
             lp.call_exception_handler(
                 Report::warning("a stream was dropped without being closed").transport(transport),
             );
@@ -85,10 +92,6 @@ impl Outgoing {
     pub(super) fn replace_transport(&self, transport: Transport) {
         let old = self.transport.replace(Some(transport));
         drop(old);
-    }
-
-    pub(super) fn silence(&self) {
-        self.lp.set(None);
     }
 
     /// Keeps the first misuse.

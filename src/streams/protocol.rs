@@ -1,10 +1,10 @@
 //! `StreamReaderProtocol`: the protocol under a reader and a writer.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::rc::{Rc, Weak};
 
-use anyloop_api::{Cancellable, Cancelled, Error, Protocol, Transport};
+use anyloop_api::{Cancellable, Cancelled, Error, LoopRef, Protocol, Result, Transport, WeakLoop};
 
 use super::incoming::Incoming;
 use super::outgoing::Outgoing;
@@ -40,6 +40,8 @@ struct Start {
 pub struct StreamReaderProtocol {
     pub(super) incoming: Incoming,
     pub(super) outgoing: Outgoing,
+    /// The loop that brings what comes; none if it is fed by hand.
+    home: OnceCell<WeakLoop>,
     /// Boxed, because a connection that stands has none.
     start: Cell<Option<Box<Start>>>,
 }
@@ -63,7 +65,7 @@ impl StreamReaderProtocol {
     /// With a limit that was checked before.
     pub(super) fn build(limit: usize) -> Rc<Self> {
         let (incoming, outgoing) = (Incoming::new(limit), Outgoing::default());
-        Rc::new(Self { incoming, outgoing, start: Cell::new(None) })
+        Rc::new(Self { incoming, outgoing, home: OnceCell::new(), start: Cell::new(None) })
     }
 
     pub(super) fn starting(self: Rc<Self>, connected: Connected) -> Rc<Self> {
@@ -84,6 +86,36 @@ impl StreamReaderProtocol {
     }
 
     /// The connection goes on over TLS.
+    /// The running loop is the stream's.
+    pub(super) fn settle(&self) {
+        if let Ok(lp) = LoopRef::current() {
+            self.home.get_or_init(|| lp.downgrade());
+        }
+    }
+
+    pub(super) fn home(&self) -> Option<&WeakLoop> {
+        self.home.get()
+    }
+
+    /// Somebody is about to wait for what only the stream's loop can bring.
+    ///
+    /// # Errors
+    /// `Closed` if that loop is; `Usage` if another one is running on this thread.
+    pub(super) fn check_loop(&self, operation: &'static str) -> Result<()> {
+        let Some(home) = self.home.get() else { return Ok(()) };
+        let here = LoopRef::current();
+        if here.as_ref().is_ok_and(|here| here.downgrade().same(home)) {
+            return Ok(());
+        }
+        if home.upgrade().is_none_or(|home| home.is_closed()) {
+            return Err(Error::closed(format!("{operation}: the stream's event loop is closed")));
+        }
+        // Without a loop here, somebody else's executor polls while ours is driven by hand.
+        here.map_or(Ok(()), |_| {
+            Err(Error::usage(format!("{operation}: the stream belongs to another event loop")))
+        })
+    }
+
     #[cfg(feature = "tls")]
     pub(super) fn upgrade(&self, transport: Transport) {
         self.outgoing.over_tls.set(true);
@@ -95,6 +127,7 @@ impl Protocol for StreamReaderProtocol {
     fn connection_made(&self, transport: Transport) {
         self.outgoing.over_tls.set(transport.get_extra_info("sslcontext").is_some());
         self.incoming.set_transport(Some(transport.clone()));
+        self.settle();
         if let Some(start) = self.start.take()
             && let Some(this) = start.this.upgrade()
         {

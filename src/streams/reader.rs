@@ -74,7 +74,8 @@ impl StreamReader {
     /// goes.
     ///
     /// # Errors
-    /// The connection's error; `Usage` if another task is waiting for data.
+    /// The connection's error; `Usage` if another task is waiting for data. If it has to wait: `Closed` if the loop
+    /// of the connection is closed, `Usage` on another loop.
     ///
     /// # Cancel safety
     /// Nothing is lost.
@@ -190,6 +191,7 @@ impl StreamReader {
         if let Some(count) = incoming.fill(buf) {
             return Poll::Ready(Ok(count));
         }
+        self.0.check_loop("poll_read_into")?;
         incoming.wait("poll_read_into", 1, Incoming::fills_directly(buf.len()), 0, cx)?;
         Poll::Pending
     }

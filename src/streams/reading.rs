@@ -27,7 +27,7 @@ impl<'a> Turn<'a> {
         &self.stream.incoming
     }
 
-    /// Pending, unless somebody else is waiting.
+    /// Pending, unless somebody else is waiting, or nothing can come.
     fn wait<R>(
         &mut self,
         operation: &'static str,
@@ -38,6 +38,7 @@ impl<'a> Turn<'a> {
         if self.id == 0 {
             self.id = self.incoming().new_id();
         }
+        self.stream.check_loop(operation)?;
         self.incoming().wait(operation, need, by_itself, self.id, cx)?;
         set_waiter(|| self.stream.clone());
         Poll::Pending

@@ -11,7 +11,7 @@ use anyloop_api::{Error, ExtraInfo, LoopRef, Result, SendFile, Transport, yield_
 use futures_io::AsyncWrite;
 
 use super::buffer;
-use super::outgoing::Outgoing;
+use super::outgoing::{Outgoing, Warns};
 use super::protocol::StreamReaderProtocol;
 
 /// How much one `poll_write` accepts: what one call may take past the high-water mark.
@@ -41,16 +41,16 @@ impl StreamWriter {
     /// the same, over the transport that it is given.
     #[must_use]
     pub fn new(transport: Transport, protocol: Rc<StreamReaderProtocol>) -> Self {
-        Self::build(transport, protocol, false)
+        Self::build(transport, protocol, Warns::Always)
     }
 
     pub(super) fn of_server(transport: Transport, protocol: Rc<StreamReaderProtocol>) -> Self {
-        Self::build(transport, protocol, true)
+        Self::build(transport, protocol, Warns::InDebugMode)
     }
 
-    fn build(transport: Transport, protocol: Rc<StreamReaderProtocol>, quiet: bool) -> Self {
-        let lp = LoopRef::current().ok().map(|lp| lp.downgrade());
-        protocol.outgoing.open(transport, lp, quiet);
+    fn build(transport: Transport, protocol: Rc<StreamReaderProtocol>, warns: Warns) -> Self {
+        protocol.settle();
+        protocol.outgoing.open(transport, warns);
         Self(protocol)
     }
 
@@ -102,7 +102,8 @@ impl StreamWriter {
     ///
     /// # Errors
     /// The connection's error; `Os` with the kind `ConnectionReset` if it was lost without one; the
-    /// first misuse of a write before.
+    /// first misuse of a write before; what [`StreamReader::read`](super::StreamReader::read) says of loops, if it has
+    /// to wait.
     ///
     /// # Cancel safety
     /// Dropping it changes nothing: what is queued is sent all the same.
@@ -119,6 +120,7 @@ impl StreamWriter {
     }
 
     async fn drain_slowly(&self) -> Result<()> {
+        self.0.check_loop("drain")?;
         if self.is_closing() {
             // Lets `connection_lost` come, so that a loop around write and drain ends (STREAM-16).
             yield_now().await;
@@ -161,11 +163,15 @@ impl StreamWriter {
     /// Waits until the connection is closed; any number of tasks may, any number of times.
     ///
     /// # Errors
-    /// The error that ended the connection, if one did.
+    /// The error that ended the connection, if one did; what [`StreamReader::read`](super::StreamReader::read) says of
+    /// loops.
     ///
     /// # Cancel safety
     /// Dropping it changes nothing.
     pub async fn wait_closed(&self) -> Result<()> {
+        if self.outgoing().ending().is_none() {
+            self.0.check_loop("wait_closed")?;
+        }
         self.outgoing().ended().await
     }
 
@@ -201,7 +207,7 @@ impl StreamWriter {
 
     /// From now on dropping it unclosed is in order: for types that own the connection.
     pub(super) fn silence(&self) {
-        self.outgoing().silence();
+        self.outgoing().warns.set(Warns::Never);
     }
 
     #[inline]
@@ -215,7 +221,15 @@ impl StreamWriter {
             let broken = io::Error::from(io::ErrorKind::BrokenPipe);
             return Poll::Ready(Err(Error::os("write: the stream was closed for writing", broken)));
         }
-        outgoing.poll_drained(cx)
+        self.poll_drained("write", cx)
+    }
+
+    fn poll_drained(&self, operation: &'static str, cx: &Context<'_>) -> Poll<Result<()>> {
+        let drained = self.outgoing().poll_drained(cx);
+        if drained.is_pending() {
+            self.0.check_loop(operation)?;
+        }
+        drained
     }
 
     /// Sends everything, then half-closes; where that is impossible, closes.
@@ -225,13 +239,14 @@ impl StreamWriter {
             return Poll::Ready(ending);
         }
         if transport.is_closing() {
+            self.0.check_loop("close")?;
             outgoing.closed.register(cx);
             return Poll::Pending;
         }
         if transport.get_write_buffer_size() > 0 {
             // Resumed only when nothing is left.
             transport.set_write_buffer_limits(Some(0), Some(0))?;
-            ready!(outgoing.poll_drained(cx))?;
+            ready!(self.poll_drained("close", cx))?;
         }
         if transport.can_write_eof() {
             return Poll::Ready(self.write_eof());
@@ -250,7 +265,7 @@ impl Clone for StreamWriter {
 
 impl Drop for StreamWriter {
     fn drop(&mut self) {
-        self.outgoing().drop_handle();
+        self.outgoing().drop_handle(self.0.home());
     }
 }
 
@@ -287,7 +302,7 @@ impl AsyncWrite for StreamWriter {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.outgoing().poll_drained(cx).map_err(io::Error::from)
+        self.poll_drained("flush", cx).map_err(io::Error::from)
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

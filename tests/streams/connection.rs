@@ -189,6 +189,50 @@ on_every_backend! {
             Ok(())
         })?
     }
+
+    /// Nobody would ever wake who waits.
+    fn a_stream_of_a_closed_loop_says_so(backend) {
+        let kept = support::run(backend, async {
+            let (_server, client, accepted) = pair(1024).await?;
+            client.1.write(b"left");
+            assert_eq!(accepted.0.read_exact(2).await?, b"le");
+            Ok::<_, Error>((client, accepted))
+        })??;
+        let closed = "the stream's event loop is closed";
+        support::run(backend, async move {
+            let ((reader, writer), (buffered, _)) = &kept;
+            assert_eq!(buffered.read(100).await?, b"ft", "it had come before");
+            let read = reader.read(1).await.map(drop);
+            let line = reader.read_line().await.map(drop);
+            let by_hand = poll_fn(|cx| reader.poll_read_into(cx, &mut [0])).await.map(drop);
+            let drained = writer.drain().await;
+            let ended = writer.wait_closed().await;
+            let mut same = writer.clone();
+            let finished = support::close(&mut same).await.map_err(Error::from);
+            for result in [read, line, by_hand, drained, ended, finished] {
+                let error = result.unwrap_err().to_string();
+                assert!(error.ends_with(closed), "{error}");
+            }
+            Ok(())
+        })?
+    }
+
+    fn a_stream_waits_on_no_other_loop(backend) {
+        let [one, two] = [(), ()].map(|()| anyloop::new_event_loop_with(backend).expect("a loop"));
+        let (server, client, accepted) = one.run_until_complete(pair(1024))??;
+        let read = async move { (client.0.read(1).await, client) };
+        let (read, client) = two.run_until_complete(read)?;
+        let error = read.unwrap_err().to_string();
+        assert_eq!(error, "read: the stream belongs to another event loop");
+        one.run_until_complete(async move {
+            accepted.1.write(b"x");
+            assert_eq!(client.0.read(1).await?, b"x", "nothing was lost");
+            drop((server, client, accepted));
+            Ok::<_, Error>(())
+        })??;
+        one.close()?;
+        two.close()
+    }
 }
 
 /// A connection whose protocol we keep an eye on.
