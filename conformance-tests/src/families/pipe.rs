@@ -3,7 +3,7 @@
 mod scripts;
 
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use anyloop_api::{Rejected, Transport};
 
@@ -117,21 +117,26 @@ fn made_nonblocking_and_closed_once(cx: &Context) -> Outcome {
     let record = Script::new().record();
     let transport = reader(&lp, &record, read)?;
     ensure!(is_nonblocking(&twin)?, "the pipe blocks");
+    closed_once(&lp, &record, &transport, number)?;
+    drop(twin);
+    ensure_is!(rustix::io::write(&write, b"x"), Err(rustix::io::Errno::PIPE));
+    record.expect(["made", "lost"])
+}
+
+/// Closes it again and again: its number is free after the first time, and stays with whoever gets it.
+fn closed_once(lp: &LoopRef, record: &Record, transport: &Transport, number: RawFd) -> Outcome {
     transport.close();
     transport.close();
-    record.until_lost(&lp)?;
-    run_times(&lp, 2)?;
-    // The number is free, and stays with whoever gets it.
+    record.until_lost(lp)?;
+    run_times(lp, 2)?;
     let next = File::open("/dev/null")?;
     ensure_eq!(next.as_raw_fd(), number, "the next descriptor");
     transport.close();
     transport.abort();
-    run_times(&lp, 3)?;
+    run_times(lp, 3)?;
     lp.close()?;
     next.metadata()?;
-    drop(twin);
-    ensure_is!(rustix::io::write(&write, b"x"), Err(rustix::io::Errno::PIPE));
-    record.expect(["made", "lost"])
+    Ok(())
 }
 
 fn the_other_end_too(cx: &Context) -> Outcome {
@@ -144,16 +149,7 @@ fn the_other_end_too(cx: &Context) -> Outcome {
     ensure!(is_nonblocking(&twin)?, "the pipe blocks");
     drop(twin);
     transport.write(b"x")?;
-    transport.close();
-    record.until_lost(&lp)?;
-    run_times(&lp, 2)?;
-    let next = File::open("/dev/null")?;
-    ensure_eq!(next.as_raw_fd(), number, "the next descriptor");
-    transport.close();
-    transport.abort();
-    run_times(&lp, 3)?;
-    lp.close()?;
-    next.metadata()?;
+    closed_once(&lp, &record, &transport, number)?;
     ensure_eq!(drain(&read)?, (b"x".to_vec(), true), "what the other end reads");
     record.expect(["made", "lost"])
 }

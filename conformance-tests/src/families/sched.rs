@@ -1,7 +1,7 @@
 //! The ready queue.
 
 use super::prelude::*;
-use crate::tools::{SIGUSR1, Seen, on_readable, raise, socket_pair};
+use crate::tools::{SIGUSR1, Seen, Trace, on_readable, raise, socket_pair};
 
 cases! {
     SCHED_01 => callbacks_run_in_order_once;
@@ -228,10 +228,16 @@ fn input_gets_its_turn(cx: &Context) -> Outcome {
         log.push("input");
         inner.stop();
     })?;
+    busy_while(&lp, &trace, move || drop(std::io::Write::write(&mut &far, b"x")))?;
+    trace.expect(["input"])
+}
+
+/// Runs the loop, which is busy all the time, until it is stopped; what `happens` has its turn.
+fn busy_while(lp: &LoopRef, trace: &Trace, mut happens: impl FnMut() + 'static) -> Outcome {
     let (inner, log) = (lp.clone(), trace.clone());
-    every_iteration(&lp, move |number| {
+    every_iteration(lp, move |number| {
         if number == 10 {
-            let _ = std::io::Write::write(&mut &far, b"x");
+            happens();
         }
         if number > 10 + TURN {
             log.push("starved");
@@ -239,8 +245,7 @@ fn input_gets_its_turn(cx: &Context) -> Outcome {
         }
         number <= 10 + TURN
     })?;
-    lp.run_forever()?;
-    trace.expect(["input"])
+    Ok(lp.run_forever()?)
 }
 
 fn signals_get_their_turn(cx: &Context) -> Outcome {
@@ -251,18 +256,7 @@ fn signals_get_their_turn(cx: &Context) -> Outcome {
         log.push("signal");
         inner.stop();
     })?;
-    let (inner, log) = (lp.clone(), trace.clone());
-    every_iteration(&lp, move |number| {
-        if number == 10 && raise(SIGUSR1).is_err() {
-            log.push("cannot raise");
-        }
-        if number > 10 + TURN {
-            log.push("starved");
-            inner.stop();
-        }
-        number <= 10 + TURN
-    })?;
-    lp.run_forever()?;
+    busy_while(&lp, &trace, || drop(raise(SIGUSR1)))?;
     trace.expect(["signal"])
 }
 

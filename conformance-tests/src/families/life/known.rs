@@ -12,25 +12,24 @@ use crate::tools::{
     Post, SIGUSR1, Script, Trace, clogged_tcp_pair, collect, on_readable, raise, socket_pair,
 };
 
-/// Notes its argument if `lp` is the running loop.
-fn knows(lp: &LoopRef, trace: &Trace) -> Rc<impl Fn(&'static str) + use<>> {
+/// Makes callbacks which note what they are called if `lp` is the running loop.
+fn knows(lp: &LoopRef, trace: &Trace) -> impl Fn(&'static str) -> Box<dyn Fn()> + use<> {
     // The loop keeps its exception handler: that must not keep the loop.
     let (home, log) = (lp.downgrade(), trace.clone());
-    Rc::new(move |what| {
-        let home = home.upgrade();
-        let here = LoopRef::current().ok().zip(home).is_some_and(|(lp, home)| lp.same(&home));
-        log.push(if here { what } else { "unknown" });
-    })
+    move |what| {
+        let (home, log) = (home.clone(), log.clone());
+        Box::new(move || {
+            let home = home.upgrade();
+            let here = LoopRef::current().ok().zip(home).is_some_and(|(lp, home)| lp.same(&home));
+            log.push(if here { what } else { "unknown" });
+        })
+    }
 }
 
 pub(super) fn known_to_everything_it_calls(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
     let trace = cx.trace();
-    let known = knows(&lp, &trace);
-    let call = |what| {
-        let known = known.clone();
-        move || known(what)
-    };
+    let call = knows(&lp, &trace);
     lp.call_soon(call("callback"))?;
     lp.call_later(ms(1), call("timer"))?;
     let in_task = call("task");
@@ -42,8 +41,8 @@ pub(super) fn known_to_everything_it_calls(cx: &Context) -> Outcome {
     let (near, mut far) = socket_pair()?;
     on_readable(&lp, &near, call("watcher"))?;
     far.write_all(b"x")?;
-    let theirs = known.clone();
-    lp.set_exception_handler(Some(Rc::new(move |_, _| theirs("exception handler"))));
+    let in_handler = call("exception handler");
+    lp.set_exception_handler(Some(Rc::new(move |_, _| in_handler())));
     lp.call_soon(|| panic!("on purpose"))?;
     run_for(&lp, ms(20))?;
     trace.expect_in_any_order([
@@ -59,11 +58,7 @@ pub(super) fn known_to_everything_it_calls(cx: &Context) -> Outcome {
 pub(super) fn known_to_protocols_and_signal_handlers(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
     let trace = cx.trace();
-    let known = knows(&lp, &trace);
-    let call = |what| {
-        let known = known.clone();
-        move || known(what)
-    };
+    let call = knows(&lp, &trace);
     // Everything happens to this one: what it hears makes it write more than the peer reads for now.
     let (made, pause, resume) = (call("made"), call("pause"), call("resume"));
     let (data, eof, lost) = (call("data"), call("eof"), call("lost"));

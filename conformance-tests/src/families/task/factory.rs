@@ -5,10 +5,11 @@ use std::future::ready;
 use anyloop_api::{EagerTaskFactory, Result, TaskFactory, TaskOptions};
 
 use crate::families::prelude::*;
+use crate::tools::{Token, Trace};
 
 /// Notes what it is asked for.
 struct Recorder {
-    trace: crate::tools::Trace,
+    trace: Trace,
     rename: bool,
     refuse: bool,
 }
@@ -60,15 +61,20 @@ pub(super) fn a_factory_sees_every_task(cx: &Context) -> Outcome {
     trace.expect([])
 }
 
+/// Has tasks recorded and renamed; a variable, and a context in which it is 6.
+fn renaming(lp: &LoopRef, trace: &Trace) -> (ContextVar<i32>, Vars) {
+    let factory = Recorder { trace: trace.clone(), rename: true, refuse: false };
+    lp.set_task_factory(Some(Rc::new(factory)));
+    let (var, context) = (ContextVar::new("var"), Vars::new());
+    context.run(|| var.set(6));
+    (var, context)
+}
+
 /// Every way to a task, with a name and a context where the way takes them.
 pub(super) fn whoever_asks_for_the_task(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
     let trace = cx.trace();
-    let factory = Recorder { trace: trace.clone(), rename: true, refuse: false };
-    lp.set_task_factory(Some(Rc::new(factory)));
-    let var = ContextVar::new("var");
-    let context = Vars::new();
-    context.run(|| var.set(6));
+    let (var, context) = renaming(&lp, &trace);
     let main = lp.task().name("main").spawn(async move {
         let ensured = anyloop::ensure_future(async { Ok::<_, Error>(1) })?;
         ensure!(ensured.get_name().starts_with("renamed"), "by ensure_future: {ensured:?}");
@@ -92,11 +98,7 @@ pub(super) fn whoever_asks_for_the_task(cx: &Context) -> Outcome {
 pub(super) fn a_factory_may_change_and_refuse(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
     let trace = cx.trace();
-    let factory = Recorder { trace: trace.clone(), rename: true, refuse: false };
-    lp.set_task_factory(Some(Rc::new(factory)));
-    let var = ContextVar::new("var");
-    let context = Vars::new();
-    context.run(|| var.set(6));
+    let (var, context) = renaming(&lp, &trace);
     let task = lp.task().name("a").context(context).spawn({
         let var = var.clone();
         async move { var.get() }
@@ -126,7 +128,7 @@ pub(super) fn a_factory_may_change_and_refuse(cx: &Context) -> Outcome {
 }
 
 /// Must not be polled; counts that it was dropped.
-pub(super) async fn never_polled(freed: crate::tools::Token, polled: Counter) {
+pub(super) async fn never_polled(freed: Token, polled: Counter) {
     polled.add();
     freed.keep();
 }
