@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::base::BaseLoop;
-use crate::driver::{Event, Interest, Key};
+use crate::driver::{Event, Interest, Key, Readiness};
 use crate::lend::lend;
 use crate::sockets;
 use crate::sources::Source;
@@ -42,7 +42,8 @@ struct Watch {
     key: Key,
     address: SocketAddr,
     socket: RefCell<Option<Socket>>,
-    decided: Cell<bool>,
+    /// By what it was decided.
+    decided: Cell<Option<Readiness>>,
     bell: Rc<Bell>,
 }
 
@@ -93,7 +94,7 @@ impl Attempt {
             key,
             address,
             socket: RefCell::new(Some(socket)),
-            decided: Cell::new(false),
+            decided: Cell::new(None),
             bell,
         });
         base.sources.fill(key, watch.clone());
@@ -104,17 +105,21 @@ impl Attempt {
 
     /// Whether it has succeeded or failed.
     pub(super) fn is_decided(&self) -> bool {
-        self.0.decided.get()
+        self.0.decided.get().is_some()
     }
 
     /// The connected socket, or why there is none.
     pub(super) fn finish(self) -> Result<Socket> {
         let address = self.0.address;
+        let hung_up = self.0.decided.get().is_some_and(|readiness| readiness.closed);
         let socket = self.0.release().ok_or_else(|| Error::closed("create_connection"))?;
-        match socket.take_error().and_then(|error| error.map_or_else(|| connected(&socket), Err)) {
-            Ok(()) => Ok(socket),
-            Err(error) => Err(fail(address, error)),
-        }
+        let ended = match socket.take_error() {
+            Ok(None) if hung_up => connected(&socket),
+            Ok(None) => Ok(()),
+            Ok(Some(error)) | Err(error) => Err(error),
+        };
+        ended.map_err(|error| fail(address, error))?;
+        Ok(socket)
     }
 }
 
@@ -147,7 +152,7 @@ impl Source for Watch {
             readiness.closed || (readiness.writable && connected(socket).is_ok())
         };
         if decided {
-            self.decided.set(true);
+            self.decided.set(Some(readiness));
             self.bell.ring();
         }
     }
