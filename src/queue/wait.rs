@@ -278,31 +278,13 @@ impl<T: 'static, O: Order<T> + 'static> Future for Join<T, O> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let this = &mut *self;
-        let joiners = &this.state.joiners;
-        match this.stage {
-            Stage::New => {
-                if this.state.unfinished.get() == 0 {
-                    this.stage = Stage::Over;
-                    return Poll::Ready(Ok(()));
-                }
-                if let Err(error) = this.state.home.check("Queue::join") {
-                    this.stage = Stage::Over;
-                    return Poll::Ready(Err(error));
-                }
-                this.stage = Stage::Waiting(joiners.enqueue(cx));
-            }
-            Stage::Waiting(key) => {
-                if joiners.woken_with(key).is_some() {
-                    joiners.leave(key);
-                    this.stage = Stage::Over;
-                    return Poll::Ready(Ok(()));
-                }
-                joiners.refresh(key, cx);
-            }
-            Stage::Over => return Poll::Ready(Err(polled_too_often())),
+        let state = &this.state;
+        let free = || state.unfinished.get() == 0;
+        let poll = this.stage.poll("Queue::join", &state.joiners, &state.home, cx, free);
+        if poll.is_pending() {
+            set_waiter(|| state.clone());
         }
-        set_waiter(|| this.state.clone());
-        Poll::Pending
+        poll.map_ok(|_| ())
     }
 }
 

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use anyloop_api::{Cancellable, Cancelled, Result, clear_waiter, set_waiter};
 
-use crate::sync::wait_list::{Home, Stage, WaitList, polled_too_often};
+use crate::sync::wait_list::{Home, Stage, WaitList};
 
 /// A flag that any number of tasks of one loop wait for. Clones name the same event.
 ///
@@ -111,30 +111,12 @@ impl Future for EventWait {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let this = &mut *self;
         let state = &this.state;
-        match this.stage {
-            Stage::New => {
-                if state.set.get() {
-                    this.stage = Stage::Over;
-                    return Poll::Ready(Ok(()));
-                }
-                if let Err(error) = state.home.check("Event::wait") {
-                    this.stage = Stage::Over;
-                    return Poll::Ready(Err(error));
-                }
-                this.stage = Stage::Waiting(state.waiters.enqueue(cx));
-            }
-            Stage::Waiting(key) => {
-                if state.waiters.woken_with(key).is_some() {
-                    state.waiters.leave(key);
-                    this.stage = Stage::Over;
-                    return Poll::Ready(Ok(()));
-                }
-                state.waiters.refresh(key, cx);
-            }
-            Stage::Over => return Poll::Ready(Err(polled_too_often())),
+        let free = || state.set.get();
+        let poll = this.stage.poll("Event::wait", &state.waiters, &state.home, cx, free);
+        if poll.is_pending() {
+            set_waiter(|| state.clone());
         }
-        set_waiter(|| state.clone());
-        Poll::Pending
+        poll.map_ok(|_| ())
     }
 }
 

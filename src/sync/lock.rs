@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use anyloop_api::{Cancellable, Cancelled, Error, Result, clear_waiter, set_waiter};
 
-use crate::sync::wait_list::{Home, Stage, WaitList, polled_too_often};
+use crate::sync::wait_list::{Home, Stage, WaitList};
 
 /// A mutual exclusion for tasks of one loop. Clones name the same lock.
 ///
@@ -121,8 +121,12 @@ impl Lock {
 }
 
 impl State {
+    fn is_free(&self) -> bool {
+        !self.locked.get() && self.waiters.is_empty()
+    }
+
     fn take_free(&self) -> bool {
-        let free = !self.locked.get() && self.waiters.is_empty();
+        let free = self.is_free();
         if free {
             self.take(None);
         }
@@ -183,32 +187,14 @@ impl Future for Acquire {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let this = &mut *self;
         let state = &this.lock.state;
-        match this.stage {
-            Stage::New => {
-                if !state.locked.get() && state.waiters.is_empty() {
-                    state.take(this.turn);
-                    this.stage = Stage::Over;
-                    return Poll::Ready(Ok(()));
-                }
-                if let Err(error) = state.home.check("Lock::acquire") {
-                    this.stage = Stage::Over;
-                    return Poll::Ready(Err(error));
-                }
-                this.stage = Stage::Waiting(state.waiters.enqueue(cx));
-            }
-            Stage::Waiting(key) => {
-                if state.waiters.woken_with(key).is_some() {
-                    state.waiters.leave(key);
-                    state.take(this.turn);
-                    this.stage = Stage::Over;
-                    return Poll::Ready(Ok(()));
-                }
-                state.waiters.refresh(key, cx);
-            }
-            Stage::Over => return Poll::Ready(Err(polled_too_often())),
+        let free = || state.is_free();
+        let poll = this.stage.poll("Lock::acquire", &state.waiters, &state.home, cx, free);
+        match &poll {
+            Poll::Ready(Ok(_)) => state.take(this.turn),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => set_waiter(|| state.clone()),
         }
-        set_waiter(|| state.clone());
-        Poll::Pending
+        poll.map_ok(|_| ())
     }
 }
 

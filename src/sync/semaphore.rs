@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use anyloop_api::{Cancellable, Cancelled, Error, Result, clear_waiter, set_waiter};
 
-use crate::sync::wait_list::{Home, Stage, WaitList, polled_too_often};
+use crate::sync::wait_list::{Home, Stage, WaitList};
 
 /// A counter of permits for tasks of one loop. Clones name the same semaphore.
 ///
@@ -201,32 +201,15 @@ impl Future for SemaphoreAcquire {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let this = &mut *self;
         let state = &this.semaphore.state;
-        match this.stage {
-            Stage::New => {
-                if state.take_free() {
-                    this.stage = Stage::Over;
-                    return Poll::Ready(Ok(()));
-                }
-                if let Err(error) = state.home.check("Semaphore::acquire") {
-                    this.stage = Stage::Over;
-                    return Poll::Ready(Err(error));
-                }
-                this.stage = Stage::Waiting(state.waiters.enqueue(cx));
-            }
-            Stage::Waiting(key) => {
-                if state.waiters.woken_with(key).is_some() {
-                    state.waiters.leave(key);
-                    this.stage = Stage::Over;
-                    // Who came while this one was on its way had to queue, even for a free permit.
-                    state.hand_out();
-                    return Poll::Ready(Ok(()));
-                }
-                state.waiters.refresh(key, cx);
-            }
-            Stage::Over => return Poll::Ready(Err(polled_too_often())),
+        let free = || state.take_free();
+        let poll = this.stage.poll("Semaphore::acquire", &state.waiters, &state.home, cx, free);
+        match &poll {
+            // Who came while this one was on its way had to queue, even for a free permit.
+            Poll::Ready(Ok(Some(_))) => state.hand_out(),
+            Poll::Ready(_) => {}
+            Poll::Pending => set_waiter(|| state.clone()),
         }
-        set_waiter(|| state.clone());
-        Poll::Pending
+        poll.map_ok(|_| ())
     }
 }
 

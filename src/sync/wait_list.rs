@@ -12,7 +12,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::mem;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use anyloop_api::{Error, LoopRef, Result};
 use slab::Slab;
@@ -224,6 +224,37 @@ pub(crate) enum Stage {
     New,
     Waiting(Key),
     Over,
+}
+
+impl Stage {
+    /// Polls a wait that is over at once if `free` says so, and else by a wake-up: then with what it was told.
+    pub(crate) fn poll(
+        &mut self,
+        operation: &'static str,
+        list: &WaitList,
+        home: &Home,
+        cx: &Context<'_>,
+        free: impl FnOnce() -> bool,
+    ) -> Poll<Result<Option<usize>>> {
+        match mem::replace(self, Self::Over) {
+            Self::New => {
+                if free() {
+                    return Poll::Ready(Ok(None));
+                }
+                home.check(operation)?;
+                *self = Self::Waiting(list.enqueue(cx));
+            }
+            Self::Waiting(key) => {
+                if list.woken_with(key).is_some() {
+                    return Poll::Ready(Ok(list.leave(key)));
+                }
+                list.refresh(key, cx);
+                *self = Self::Waiting(key);
+            }
+            Self::Over => return Poll::Ready(Err(polled_too_often())),
+        }
+        Poll::Pending
+    }
 }
 
 /// What a future says that is polled after its end.
