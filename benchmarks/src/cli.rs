@@ -17,6 +17,7 @@ suites:
   syscalls   system calls and context switches per request
   cores      one loop per core against one loop alone
   files      CPU per read and write of a file, in memory or not
+  tls        echo and handshakes over TLS
   all        every suite
 
 options:
@@ -47,6 +48,8 @@ pub(crate) enum Command {
     Cores,
     /// Reads and writes of files.
     Files,
+    /// Echo and handshakes over TLS.
+    Tls,
     /// Every suite.
     All,
 }
@@ -119,6 +122,7 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Invocatio
         Some("syscalls") => Command::Syscalls,
         Some("cores") => Command::Cores,
         Some("files") => Command::Files,
+        Some("tls") => Command::Tls,
         Some("all") => Command::All,
         Some("serve") => {
             let name = words.next().ok_or("serve what?")?;

@@ -33,6 +33,7 @@ mod scenario;
 mod servers;
 mod stats;
 mod syscalls;
+mod tls;
 mod uring;
 
 use std::io;
@@ -94,6 +95,9 @@ fn measure(command: Command, options: &cli::Options) -> io::Result<()> {
     }
     if command.includes(Command::Files) {
         report.add(files::run(options)?);
+    }
+    if command.includes(Command::Tls) {
+        report.add(tls::run(options)?);
     }
     report.write(options)
 }

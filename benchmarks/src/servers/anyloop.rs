@@ -15,7 +15,7 @@ use anyloop::{
 use futures_io::{AsyncRead, AsyncWrite};
 
 /// Opens a loop of the backend and serves until killed.
-fn run<F>(backend: &'static str, serve: impl FnOnce(LoopRef) -> F) -> io::Result<()>
+pub(crate) fn run<F>(backend: &'static str, serve: impl FnOnce(LoopRef) -> F) -> io::Result<()>
 where
     F: Future<Output = anyloop::Result<Server>> + 'static,
 {
@@ -32,7 +32,7 @@ pub(crate) fn protocol(backend: &'static str, listener: TcpListener) -> io::Resu
 
 /// Answers from inside `data_received`.
 #[derive(Default)]
-struct Echo(RefCell<Option<Transport>>);
+pub(crate) struct Echo(RefCell<Option<Transport>>);
 
 impl Protocol for Echo {
     fn connection_made(&self, transport: Transport) {
@@ -109,7 +109,7 @@ pub(crate) fn streams(backend: &'static str, listener: TcpListener) -> io::Resul
     run(backend, |_| anyloop::start_server(Bind::socket(listener), echo))
 }
 
-async fn echo(reader: StreamReader, writer: StreamWriter) -> anyloop::Result<()> {
+pub(crate) async fn echo(reader: StreamReader, writer: StreamWriter) -> anyloop::Result<()> {
     loop {
         let received = reader.read(256 << 10).await?;
         if received.is_empty() {

@@ -17,11 +17,26 @@ use crate::pages::Pages;
 
 /// Serves the listener.
 pub(crate) fn serve(listener: TcpListener, buffer: usize) -> io::Result<()> {
+    serve_by(listener, buffer, |socket| Ok(Plain { socket, unsent: Vec::new() }))
+}
+
+/// What is behind an accepted socket.
+pub(crate) trait Connection {
+    /// Echoes what there is; an error or the end of the stream means: close it.
+    fn ready(&mut self, buffer: &mut [u8], closing: bool) -> io::Result<()>;
+}
+
+/// Serves the listener with connections that `make` makes.
+pub(crate) fn serve_by<C: Connection>(
+    listener: TcpListener,
+    buffer: usize,
+    mut make: impl FnMut(OwnedFd) -> io::Result<C>,
+) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let poller = epoll::create(CreateFlags::CLOEXEC)?;
     epoll::add(&poller, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
 
-    let mut connections: Vec<Option<Connection>> = Vec::new();
+    let mut connections: Vec<Option<C>> = Vec::new();
     let mut free: Vec<usize> = Vec::new();
     let mut buffer = Pages::new(buffer);
     let mut events = Vec::with_capacity(1024);
@@ -34,7 +49,7 @@ pub(crate) fn serve(listener: TcpListener, buffer: usize) -> io::Result<()> {
         for event in &events {
             let token = event.data.u64();
             if token == LISTENER {
-                accept_all(&listener, &poller, &mut connections, &mut free)?;
+                accept_all(&listener, &poller, &mut connections, &mut free, &mut make)?;
                 continue;
             }
             let flags = event.flags;
@@ -52,13 +67,12 @@ pub(crate) fn serve(listener: TcpListener, buffer: usize) -> io::Result<()> {
 
 /// The socket, and bytes its peer is too slow to take.
 #[derive(Debug)]
-struct Connection {
+struct Plain {
     socket: OwnedFd,
     unsent: Vec<u8>,
 }
 
-impl Connection {
-    /// Echoes what there is; an error or the end of the stream means: close it.
+impl Connection for Plain {
     fn ready(&mut self, buffer: &mut [u8], closing: bool) -> io::Result<()> {
         while !self.unsent.is_empty() {
             let Some(sent) = would_block(send(&self.socket, &self.unsent, SEND))? else {
@@ -94,11 +108,12 @@ impl Connection {
     }
 }
 
-fn accept_all(
+fn accept_all<C>(
     listener: &TcpListener,
     poller: &OwnedFd,
-    connections: &mut Vec<Option<Connection>>,
+    connections: &mut Vec<Option<C>>,
     free: &mut Vec<usize>,
+    make: &mut impl FnMut(OwnedFd) -> io::Result<C>,
 ) -> io::Result<()> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     while let Some(socket) = would_block(accept_with(listener, flags))? {
@@ -109,13 +124,13 @@ fn accept_all(
         });
         let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
         epoll::add(poller, socket.as_fd(), EventData::new_u64(slot as u64), interest)?;
-        connections[slot] = Some(Connection { socket, unsent: Vec::new() });
+        connections[slot] = Some(make(socket)?);
     }
     Ok(())
 }
 
 /// Turns "not now" into `None`.
-fn would_block<T>(result: rustix::io::Result<T>) -> io::Result<Option<T>> {
+pub(crate) fn would_block<T>(result: rustix::io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(Errno::AGAIN | Errno::INTR) => Ok(None),
@@ -124,4 +139,4 @@ fn would_block<T>(result: rustix::io::Result<T>) -> io::Result<Option<T>> {
 }
 
 const LISTENER: u64 = u64::MAX;
-const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
+pub(crate) const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);

@@ -21,7 +21,7 @@ mod uring;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, TcpListener};
 
-use crate::{cores, machine};
+use crate::{cores, machine, tls};
 
 /// Serves a blocking listener with a task, or whatever corresponds, per connection.
 ///
@@ -110,7 +110,8 @@ pub(crate) fn serve(name: &str, buffer: usize) -> io::Result<()> {
         return (server.serve)(listener, buffer);
     }
     let unknown = || Err(io::Error::other(format!("no server is called {name}")));
-    cores::serve(name, ready).unwrap_or_else(unknown)
+    let tls = || tls::serve(name, buffer, ready);
+    cores::serve(name, ready).or_else(tls).unwrap_or_else(unknown)
 }
 
 /// Tells whoever started this process where it listens.
