@@ -168,13 +168,18 @@ impl RawServer for ServerState {
         if self.closed.get() {
             return Err(Error::usage("start_serving: the server is closed"));
         }
-        if !self.serving.get() {
-            drop(self.context.replace(Snapshot::current()));
-            let listeners = self.listeners.borrow();
-            listeners.iter().try_for_each(|listener| listener.start(self.backlog))?;
-            self.serving.set(true);
+        if self.serving.get() {
+            return Ok(());
         }
-        Ok(())
+        drop(self.context.replace(Snapshot::current()));
+        let started =
+            self.listeners.borrow().iter().try_for_each(|listener| listener.start(self.backlog));
+        match started {
+            Ok(()) => self.serving.set(true),
+            // A socket cannot stop listening, and clients of one that does would wait for nobody.
+            Err(_) => self.close(),
+        }
+        started
     }
 
     fn serve_forever(&self) -> LocalBoxFuture<Result<()>> {

@@ -30,7 +30,8 @@ cases! {
     SRV_07 => one_failure_undoes_all_and_is_named;
     SRV_08 => a_missing_address_is_skipped, unless_it_is_the_only_one;
     SRV_09 => bound_but_not_listening, never_served_and_dropped;
-    SRV_10 => serving_on_return, starting_twice_is_starting_once, a_closed_server_does_not_start;
+    SRV_10 => serving_on_return, starting_twice_is_starting_once, all_addresses_or_none,
+        a_closed_server_does_not_start;
     SRV_11 => forever_serves_until_cancelled, forever_waits_for_the_connections,
         idle_clients_do_not_hold_up_its_end, dropped_it_may_begin_again,
         forever_is_for_one_at_a_time, forever_is_not_for_a_closed_server;

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::leaks::open_descriptors;
-use crate::tools::{Script, available, settle};
+use crate::tools::{Script, available, free_port, settle};
 
 fn is_refused(address: SocketAddr) -> bool {
     TcpStream::connect(address).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
@@ -74,6 +74,23 @@ pub(super) fn starting_twice_is_starting_once(cx: &Context) -> Outcome {
         ensure_eq!(record.count("made"), before + 1, "connections of one client");
         server.close();
     }
+    Ok(())
+}
+
+pub(super) fn all_addresses_or_none(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let port = free_port()?;
+    let hosts = ["127.0.0.1", "127.0.0.2"];
+    let at = Bind::hosts(hosts, port).start_serving(false);
+    let server = start(&lp, &Script::new().record(), at)?;
+    // Nobody listened there when the server was made, so sharing the address was allowed.
+    let _rival = TcpListener::bind((hosts[1], port))?;
+    let starting = server.clone();
+    let started = lp.run_until_complete(async move { starting.start_serving().await })?;
+    let taken = started.map_err(|error| error.io_kind());
+    ensure_eq!(taken, Err(ErrorKind::AddrInUse), "serving where somebody listens");
+    ensure!(!server.is_serving(), "serving, although it failed");
+    ensure!(is_refused(SocketAddr::from(([127, 0, 0, 1], port))), "the first address accepts");
     Ok(())
 }
 
