@@ -2,6 +2,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyloop_core::driver::{Event, Key};
@@ -13,6 +14,9 @@ use crate::slot::OpId;
 
 /// Completions handled in one poll, so that a flood of them does not keep the loop from its timers.
 const MOST_PER_POLL: usize = 8192;
+
+/// How long a poll rests when the kernel has no memory for what is to go in, and no completion gave any back.
+const BREATHER: Duration = Duration::from_millis(1);
 
 /// What taking completions out brought.
 #[derive(Clone, Copy, Debug, Default)]
@@ -117,8 +121,13 @@ impl UringDriver {
             self.silent_confirm();
             match entered {
                 Ok(()) => {}
-                // Room was made just now; what did not go in goes in next time.
-                Err(error) if matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EAGAIN)) => {}
+                // What did not go in goes in next time: at once if room was made just now.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EAGAIN)) => {
+                    if may_wait && reaped.count == 0 {
+                        thread::sleep(timeout.map_or(BREATHER, |timeout| timeout.min(BREATHER)));
+                        ended = true;
+                    }
+                }
                 Err(error) => return Err(error),
             }
             self.check_health()?;

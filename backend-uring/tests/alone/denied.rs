@@ -4,7 +4,7 @@
 use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyloop_api::{BackendDescriptor, LoopConfig};
 use anyloop_core::driver::Driver;
@@ -69,6 +69,27 @@ fn what_could_not_be_submitted_reaches_nobody_else() {
     thread.join().expect("the test");
 }
 
+/// As if memory were short for ever: the loop goes on trying, and leaves the processor to others.
+fn what_cannot_be_submitted_is_tried_now_and_then() {
+    const POLLS: u32 = 20;
+    let thread = thread::spawn(|| {
+        let mut rig = Rig::words("");
+        let (ours, _peer) = pair();
+        rig.recv_start(&ours, key(1));
+        rig.poll(Duration::ZERO);
+        deny(Call::any(libc::SYS_io_uring_enter), libc::EAGAIN);
+        let begin = Instant::now();
+        for _ in 0..POLLS {
+            assert_eq!(rig.poll(MOMENT), 0);
+        }
+        // A rest is never shorter than it was to be.
+        let took = begin.elapsed();
+        assert!(took >= Duration::from_millis(1) * POLLS, "{POLLS} attempts within {took:?}");
+        rig.close(ours, key(1));
+    });
+    thread.join().expect("the test");
+}
+
 /// As for want of memory: whoever watches the driver's descriptor is not told of completions any more.
 fn a_foreign_loop_does_not_sleep_over_what_it_cannot_be_told() {
     const REGISTER_EVENTFD: u32 = 4;
@@ -93,6 +114,7 @@ fn a_foreign_loop_does_not_sleep_over_what_it_cannot_be_told() {
 trials! {
     a_foreign_loop_does_not_sleep_over_what_it_cannot_be_told,
     what_could_not_be_submitted_reaches_nobody_else,
+    what_cannot_be_submitted_is_tried_now_and_then,
     the_probe_says_who_denies,
     the_probe_tries_every_call_it_will_need,
     a_driver_and_a_loop_fail_with_the_same_words,
