@@ -39,6 +39,8 @@ struct State {
     parties: usize,
     /// Released ones who have not left yet; until they have, nobody counts for the next round.
     draining: Cell<usize>,
+    /// It was reset or aborted while it drained: whoever has not left fails all the same.
+    spoilt: Cell<bool>,
     broken: Cell<bool>,
     waiters: WaitList,
     home: Home,
@@ -56,6 +58,7 @@ impl Barrier {
         let state = State {
             parties,
             draining: Cell::new(0),
+            spoilt: Cell::new(false),
             broken: Cell::new(false),
             waiters: WaitList::default(),
             home: Home::default(),
@@ -76,17 +79,21 @@ impl Barrier {
         BarrierWait { state: self.state.clone(), stage: Stage::New }
     }
 
-    /// Makes those who wait now fail, and makes a broken barrier usable.
+    /// Makes those fail who wait now, also if they have been released and have not left; makes a broken
+    /// barrier usable. Who came while it drained is not concerned.
     pub fn reset(&self) {
         self.state.broken.set(false);
         if self.state.draining.get() == 0 {
             self.state.waiters.wake_all(BROKEN);
+        } else {
+            self.state.spoilt.set(true);
         }
     }
 
     /// Makes everybody fail who waits, now or later, until [`Barrier::reset`].
     pub fn abort(&self) {
         self.state.broken.set(true);
+        self.state.spoilt.set(self.state.draining.get() > 0);
         self.state.waiters.wake_all(BROKEN);
     }
 
@@ -124,7 +131,11 @@ impl State {
     /// A released one has left: after the last, those who came meanwhile make the next round.
     fn left(&self) {
         self.draining.set(self.draining.get() - 1);
-        if self.draining.get() == 0 && self.waiters.waiting() >= self.parties {
+        if self.draining.get() > 0 {
+            return;
+        }
+        self.spoilt.set(false);
+        if self.waiters.waiting() >= self.parties {
             self.release(self.parties);
         }
     }
@@ -191,11 +202,11 @@ impl Future for BarrierWait {
                 if let Some(told) = self.state.waiters.woken_with(key) {
                     self.state.waiters.leave(key);
                     self.stage = Stage::Over;
-                    if told == BROKEN {
-                        return Poll::Ready(Err(Error::BrokenBarrier));
+                    let broken = told == BROKEN || self.state.spoilt.get();
+                    if told != BROKEN {
+                        self.state.left();
                     }
-                    self.state.left();
-                    return Poll::Ready(Ok(told));
+                    return Poll::Ready(if broken { Err(Error::BrokenBarrier) } else { Ok(told) });
                 }
                 self.state.waiters.refresh(key, cx);
             }

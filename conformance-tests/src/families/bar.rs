@@ -10,8 +10,9 @@ cases! {
     BAR_02 => round_after_round, arrivals_while_draining_make_the_next_round,
         one_that_leaves_while_all_are_woken;
     BAR_03 => a_cancelled_waiter_just_leaves, cancelled_and_released_in_one_batch;
-    BAR_04 => reset_breaks_who_waits_now, reset_without_waiters_does_nothing;
-    BAR_05 => abort_breaks_it_until_reset;
+    BAR_04 => reset_breaks_who_waits_now, reset_breaks_who_has_not_left,
+        reset_without_waiters_does_nothing;
+    BAR_05 => abort_breaks_it_until_reset, abort_breaks_who_has_not_left;
     BAR_06 => nobody_counts_while_it_drains, at_least_one_party;
 }
 
@@ -207,6 +208,52 @@ fn reset_breaks_who_waits_now(cx: &Context) -> Outcome {
     })
 }
 
+/// As in asyncio; the round of those who came meanwhile is whole.
+fn reset_breaks_who_has_not_left(cx: &Context) -> Outcome {
+    main(cx, async {
+        let barrier = Barrier::new(3)?;
+        let early = [arrive(&barrier)?, arrive(&barrier)?];
+        settle_tasks().await;
+        ensure_eq!(barrier.wait().await?, 2, "the index of the last one");
+        let mut next = vec![arrive(&barrier)?];
+        barrier.reset();
+        settle_tasks().await;
+        for task in early {
+            ensure_is!(task.take_result()?, Err(Error::BrokenBarrier));
+        }
+        ensure!(!next[0].done() && !barrier.broken(), "who is not of the round is concerned by it");
+        next.extend([arrive(&barrier)?, arrive(&barrier)?]);
+        settle_tasks().await;
+        ensure_eq!(indices(&next)?, [0, 1, 2], "the indices of the next round");
+        Ok(())
+    })
+}
+
+fn abort_breaks_who_has_not_left(cx: &Context) -> Outcome {
+    main(cx, async {
+        let barrier = Barrier::new(2)?;
+        let early = arrive(&barrier)?;
+        settle_tasks().await;
+        barrier.wait().await?;
+        let next = arrive(&barrier)?;
+        yield_now().await;
+        ensure!(early.done() && !next.done(), "the first round has left, the second has begun");
+        early.take_result()??;
+        let last = barrier.wait().await?;
+        barrier.abort();
+        settle_tasks().await;
+        ensure_eq!(last, 1, "the index of the last one");
+        ensure_is!(next.take_result()?, Err(Error::BrokenBarrier));
+        barrier.reset();
+        let waiter = arrive(&barrier)?;
+        settle_tasks().await;
+        barrier.wait().await?;
+        settle_tasks().await;
+        indices(&[waiter])?;
+        Ok(())
+    })
+}
+
 fn reset_without_waiters_does_nothing(cx: &Context) -> Outcome {
     main(cx, async {
         let barrier = Barrier::new(2)?;
@@ -214,9 +261,8 @@ fn reset_without_waiters_does_nothing(cx: &Context) -> Outcome {
         let early = arrive(&barrier)?;
         yield_now().await;
         barrier.wait().await?;
-        // The other one has been released: nobody waits.
+        settle_tasks().await;
         barrier.reset();
-        yield_now().await;
         indices(&[early])?;
         Ok(())
     })
