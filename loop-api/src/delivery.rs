@@ -146,16 +146,17 @@ impl TaskCore {
         self.requests_outside(scope)
     }
 
-    /// CANCEL-16, -17.
+    /// CANCEL-16, -17. What scopes have asked for while the task was suspended is theirs to withdraw, as in asyncio
+    /// what has reached the future that a task waits for: else a deadline would be lost for good.
     pub(crate) fn uncancel(&self) -> usize {
         if !self.finished() && self.discount_request() == 0 {
             drop(self.take_must_cancel());
-            self.take_due(OWN);
-            for scope in self.scopes_within(0) {
-                *scope.own.borrow_mut() = None;
-                if scope.is_mask() {
-                    scope.release(|_| true);
-                }
+            let all = self.running();
+            if all {
+                drop(self.take_own());
+            }
+            for mask in self.scopes_within(0).filter(|scope| scope.is_mask()) {
+                mask.release(|held| all || held.origin == 0);
             }
         }
         self.cancelling()

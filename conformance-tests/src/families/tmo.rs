@@ -7,8 +7,8 @@ mod waiting_for;
 use std::future::{pending, poll_fn};
 use std::task::Poll;
 
-use anyloop::{TimeoutHandle, create_task, timeout, timeout_at, timeout_scope};
-use anyloop_api::{Cancelled, catch_cancel, sleep};
+use anyloop::{Barrier, TimeoutHandle, create_task, timeout, timeout_at, timeout_scope};
+use anyloop_api::{Cancelled, catch_cancel, sleep, uncancellable};
 
 use self::branches::*;
 use self::waiting_for::*;
@@ -18,7 +18,7 @@ use crate::tools::{settle_tasks, sleeps};
 cases! {
     TMO_01 => the_body_is_cancelled_once_and_it_is_late, it_goes_with_its_future_to_another_task;
     TMO_02 => every_order_of_the_deadline_and_a_request, a_cancellation_before_the_deadline,
-        a_request_is_not_taken_for_that_of_a_branch;
+        a_request_is_not_taken_for_that_of_a_branch, others_do_not_withdraw_its_request;
     TMO_03 => afterwards_the_task_is_healthy, two_branches_are_late_at_once,
         one_branch_is_late_while_another_cleans_up;
     TMO_04 => without_a_deadline_until_it_gets_one;
@@ -114,6 +114,40 @@ fn every_order_of_the_deadline_and_a_request(cx: &Context) -> Outcome {
                     }
                 }
             }
+        }
+        Ok(())
+    })
+}
+
+/// As in asyncio, whatever the body waits for.
+fn others_do_not_withdraw_its_request(cx: &Context) -> Outcome {
+    main(cx, async {
+        let lp = LoopRef::current()?;
+        for masked in [false, true] {
+            let scope = TimeoutHandle::after(None);
+            let (theirs, barrier) = (scope.clone(), Barrier::new(2)?);
+            let waits = barrier.clone();
+            let task = create_task(async move {
+                let body = async {
+                    if masked {
+                        uncancellable(yield_now()).await;
+                        uncancellable(yield_now()).await;
+                    }
+                    waits.wait().await
+                };
+                let late = matches!(theirs.run(body).await, Err(Error::TimedOut(_)));
+                (late, requests())
+            })?;
+            yield_now().await;
+            scope.reschedule(lp.time())?;
+            let mine = task.clone();
+            // Behind the deadline, before the next step of the task.
+            lp.call_soon(move || {
+                mine.uncancel();
+            })?;
+            settle_tasks().await;
+            ensure!(task.done(), "masked: {masked}: the deadline was lost");
+            ensure_eq!(task.take_result()?, (true, 0), "masked: {masked}: late, requests");
         }
         Ok(())
     })
