@@ -466,15 +466,15 @@ fn huge_delays_saturate(cx: &Context) -> Outcome {
 /// A loop that cuts timeouts to whole milliseconds polls without sleeping for the rest.
 fn fractions_of_a_millisecond_are_slept(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
-    let mut allowed = Duration::ZERO;
-    let busy = cpu_time();
-    for number in 0..100 {
-        let delay = Duration::from_micros(if number % 2 == 0 { 1700 } else { 900 });
-        allowed += delay;
-        run_for(&lp, delay)?;
+    let before = sleeps();
+    for _ in 0..100 {
+        run_for(&lp, Duration::from_micros(900))?;
     }
-    let busy = cpu_time() - busy;
-    ensure!(busy < allowed / 4, "sleeping {allowed:?} in pieces took {busy:?} of processor time");
+    let (Some(before), Some(after)) = (before, sleeps()) else {
+        return Err(Failure::skip("the system does not tell how often a thread sleeps"));
+    };
+    // On a busy machine some are due before there is time to sleep.
+    ensure!(after - before >= 50, "a hundred sleeps of 0.9 ms took {} naps", after - before);
     Ok(())
 }
 
