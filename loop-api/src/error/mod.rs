@@ -223,17 +223,40 @@ impl From<LimitOverrun> for Error {
     }
 }
 
+/// What was attempted, of an error that came without a word about it.
+const UNKNOWN: &str = "I/O";
+
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         match error.downcast::<Self>() {
             Ok(ours) => ours,
-            Err(error) => Self::os("I/O", error),
+            Err(error) => Self::os(UNKNOWN, error),
         }
     }
 }
 
+/// Keeps the kind. An [`io::Error`] has room for a code or for a text: if there is a text, the code is inside.
+///
+/// ```
+/// use anyloop_api::Error;
+/// use std::io;
+///
+/// let refused = Error::os("connecting to it", io::Error::from_raw_os_error(111));
+/// let seen = io::Error::from(refused);
+/// assert_eq!(seen.raw_os_error(), None);
+/// assert_eq!(Error::from(seen).raw_os_error(), Some(111));
+///
+/// let plain = Error::from(io::Error::from_raw_os_error(111));
+/// assert_eq!(io::Error::from(plain).raw_os_error(), Some(111));
+/// ```
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
+        if let Error::Os(refused) = &error
+            && refused.operation() == UNKNOWN
+            && let Some(code) = refused.io_error().raw_os_error()
+        {
+            return Self::from_raw_os_error(code);
+        }
         Self::new(error.io_kind(), error)
     }
 }
