@@ -112,20 +112,24 @@ fn kind(raw: i32) -> SocketKind {
 }
 
 fn refused(what: &str, error: dns_lookup::LookupError) -> Error {
-    let kind = match error.kind() {
-        // The operating system's error, not the resolver's.
-        Kind::System => return Error::os(what.to_owned(), error.into()),
-        Kind::NoName | Kind::NoData | Kind::Service => io::ErrorKind::NotFound,
-        Kind::Badflags | Kind::Family | Kind::Socktype => io::ErrorKind::InvalidInput,
-        Kind::Again => io::ErrorKind::TimedOut,
-        Kind::Memory => io::ErrorKind::OutOfMemory,
-        _ => io::ErrorKind::Other,
+    use io::ErrorKind as As;
+    let (kind, name) = match error.kind() {
+        Kind::NoName => (As::NotFound, "EAI_NONAME"),
+        Kind::NoData => (As::NotFound, "EAI_NODATA"),
+        Kind::Service => (As::NotFound, "EAI_SERVICE"),
+        Kind::Badflags => (As::InvalidInput, "EAI_BADFLAGS"),
+        Kind::Family => (As::InvalidInput, "EAI_FAMILY"),
+        Kind::Socktype => (As::InvalidInput, "EAI_SOCKTYPE"),
+        Kind::Again => (As::TimedOut, "EAI_AGAIN"),
+        Kind::Memory => (As::OutOfMemory, "EAI_MEMORY"),
+        Kind::Fail => (As::Other, "EAI_FAIL"),
+        // The operating system's error, not the resolver's; or an answer that is not text.
+        _ if matches!(error.kind(), Kind::System) || error.error_num() == 0 => {
+            return Error::os(what.to_owned(), error.into());
+        }
+        _ => (As::Other, "an unknown code"),
     };
-    if error.error_num() == 0 {
-        // An answer that is not text.
-        return Error::os(what.to_owned(), error.into());
-    }
-    let error = LookupError::new(error.error_num(), error.to_string());
+    let error = LookupError::new(error.error_num(), format!("{error} ({name})"));
     Error::os(what.to_owned(), io::Error::new(kind, error))
 }
 
@@ -153,4 +157,18 @@ fn name_flags(flags: NameInfoFlags) -> i32 {
 
 fn sum(flags: &[(bool, i32)]) -> i32 {
     flags.iter().filter(|(set, _)| *set).fold(0, |all, (_, flag)| all | flag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_has_code_and_name() {
+        let error =
+            refused("getaddrinfo(\"nowhere\")", dns_lookup::LookupError::new(libc::EAI_NONAME));
+        assert_eq!(error.lookup_code(), Some(libc::EAI_NONAME));
+        assert_eq!(error.io_kind(), io::ErrorKind::NotFound);
+        assert!(error.to_string().ends_with("(EAI_NONAME)"), "{error}");
+    }
 }
