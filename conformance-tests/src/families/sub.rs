@@ -43,7 +43,8 @@ cases! {
     SUB_21 => from_and_to_files, to_null_and_merged, directory_and_environment,
         another_executable, sessions_and_groups;
     SUB_22 => the_shell_is_asked_for_by_name, contradictions_are_refused;
-    SUB_23 => pipe_transports_by_number, pausing_one_pauses_only_that;
+    SUB_23 => pipe_transports_by_number, pausing_one_pauses_only_that,
+        a_pipe_with_another_protocol_still_is_the_childs;
     SUB_24 => spawning_beside_busy_threads, spawning_is_quick;
     SUB_25 => a_child_begins_with_default_signals;
     SUB_26 => closing_the_loop_does_not_wait, a_late_exit_is_ignored;

@@ -87,7 +87,11 @@ pub(crate) struct Pipe {
     out: RefCell<WriteBuffer>,
     flow: Flow,
     dead_writes: Cell<u8>,
+    /// Of a pipe to a child process: what the child has to know, whatever the protocol is by then.
+    on_lost: Cell<Option<OnLost>>,
 }
+
+type OnLost = Box<dyn FnOnce(Option<Error>)>;
 
 /// `connect_read_pipe` and `connect_write_pipe`.
 pub(crate) async fn connect(
@@ -133,16 +137,18 @@ fn set_nonblocking(fd: &OwnedFd) -> rustix::io::Result<()> {
 }
 
 impl Pipe {
-    /// One end of a pipe to a child process.
+    /// One end of a pipe to a child process. If it ever begins, `on_lost` follows `connection_lost`.
     pub(crate) fn adopt(
         base: &Rc<BaseLoop>,
         fd: OwnedFd,
         end: End,
         protocol: AnyProtocol,
+        on_lost: impl FnOnce(Option<Error>) + 'static,
     ) -> Result<Rc<Self>> {
         set_nonblocking(&fd).map_err(|error| Error::os("subprocess: O_NONBLOCK", error.into()))?;
         let pipe = Self::open(base, fd, Kind::Fifo, end, protocol)?;
         pipe.set(CHILDS);
+        pipe.on_lost.set(Some(Box::new(on_lost)));
         Ok(pipe)
     }
 
@@ -169,6 +175,7 @@ impl Pipe {
             out: RefCell::default(),
             flow: Flow::default(),
             dead_writes: Cell::new(0),
+            on_lost: Cell::new(None),
         });
         base.sources.fill(pipe.fd.key(), pipe.clone());
         Ok(pipe)
@@ -335,8 +342,13 @@ impl Pipe {
 
     /// `connection_lost`, once; then the descriptor is closed, whatever the protocol did.
     fn finish(&self, error: Option<Error>) {
+        let on_lost = self.on_lost.take();
         if self.has(MADE) {
-            self.tell("connection_lost panicked", |protocol| protocol.connection_lost(error));
+            let told = error.clone();
+            self.tell("connection_lost panicked", |protocol| protocol.connection_lost(told));
+            if let Some(on_lost) = on_lost {
+                on_lost(error);
+            }
         }
         self.fd.close(&self.base);
         self.voice.end();

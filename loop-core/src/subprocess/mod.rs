@@ -136,7 +136,13 @@ impl Process {
             let Some(fd) = fd else { continue };
             let end = if number == 0 { End::Write } else { End::Read };
             let relay = PipeRelay { process: self.this.clone(), number };
-            let pipe = Pipe::adopt(base, fd, end, AnyProtocol::plain(relay))?;
+            let this = self.this.clone();
+            let on_lost = move |error| {
+                if let Some(process) = this.upgrade() {
+                    process.on_pipe_lost(number, error);
+                }
+            };
+            let pipe = Pipe::adopt(base, fd, end, AnyProtocol::plain(relay), on_lost)?;
             self.pipes.borrow_mut()[number as usize] = Some(pipe);
             self.open_pipes.set(self.open_pipes.get() + 1);
         }

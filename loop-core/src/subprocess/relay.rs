@@ -2,11 +2,12 @@
 
 use std::rc::Weak;
 
-use anyloop_api::{Error, Protocol, SubprocessProtocol};
+use anyloop_api::{Protocol, SubprocessProtocol};
 
 use super::Process;
 
-/// The protocol of one pipe: hands everything on to the child's.
+/// The protocol of one pipe, unless it is given another: hands everything on to the child's but the end, which
+/// concerns the child in any case.
 pub(super) struct PipeRelay {
     pub(super) process: Weak<Process>,
     pub(super) number: i32,
@@ -25,12 +26,6 @@ impl PipeRelay {
 impl Protocol for PipeRelay {
     fn data_received(&self, data: &[u8]) {
         self.relay(|protocol| protocol.pipe_data_received(self.number, data));
-    }
-
-    fn connection_lost(&self, error: Option<Error>) {
-        if let Some(process) = self.process.upgrade() {
-            process.on_pipe_lost(self.number, error);
-        }
     }
 
     fn pause_writing(&self) {

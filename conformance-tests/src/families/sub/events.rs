@@ -4,6 +4,7 @@ use anyloop::timeout;
 use anyloop_api::Transport;
 
 use super::*;
+use crate::tools::Script;
 
 pub(super) fn events_come_in_order(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
@@ -249,5 +250,27 @@ pub(super) fn the_protocol_is_paused(cx: &Context) -> Outcome {
     lp.run_until_done(&recorder.over)?;
     ensure_eq!(recorder.output(1).trim(), "7", "bytes that the child counted");
     ensure_eq!(recorder.trace.count("resume"), 1, "resumes");
+    Ok(())
+}
+
+pub(super) fn a_pipe_with_another_protocol_still_is_the_childs(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let theirs = Script::new().record();
+    let factory = theirs.factory();
+    let recorder = Recorder::new(&lp);
+    let command = Command::shell("cat").stdin(Stdio::Pipe).stdout(Stdio::Pipe);
+    let started = lp.subprocess_shell(move || recorder, command);
+    let (transport, recorder) = lp.run_until_complete(started)??;
+    let pipe = |fd| transport.get_pipe_transport(fd).ok_or_else(|| Failure::new("no pipe"));
+    pipe(1)?.set_protocol(factory());
+    pipe(0)?.write(b"through the child")?;
+    theirs.until_received(&lp, 17)?;
+    pipe(0)?.close();
+    lp.run_until_done(&recorder.over)?;
+    theirs.expect(["data", "eof", "lost"])?;
+    let mut events = recorder.trace.take();
+    ensure_eq!(events.pop().as_deref(), Some("lost None"), "the last");
+    events.sort();
+    ensure_eq!(events, ["end 0", "end 1", "exited", "made"], "the others");
     Ok(())
 }
