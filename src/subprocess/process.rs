@@ -23,9 +23,24 @@ const PIECE: usize = 64 * 1024;
 /// pipes are closed once it has ended and nobody has a handle of it, or of the [`StreamReader`], any more.
 /// When the loop is closed, a child that still runs is killed.
 ///
-/// Signals reach the child, and not what it has started itself. Give it a group of its own,
-/// [`Command::process_group(0)`](fn@crate::Command::process_group), and signal that: its number is
-/// [`Process::pid`], and `kill_process_group` of the rustix crate, for instance, makes the call.
+/// Signals reach the child, and not what it has started itself. Give it a group of its own, and signal that: its
+/// number is [`Process::pid`]. There is no method for it, as there is none in asyncio: when the child has ended,
+/// nobody can tell whether the number still is that of the group.
+///
+/// ```
+/// use anyloop::{Command, create_subprocess_shell};
+/// use rustix::process::{Pid, Signal, kill_process_group};
+/// # fn main() -> anyloop::Result<()> {
+/// anyloop::run(async {
+///     let pipeline = Command::shell("sleep 1000 | sleep 1000").process_group(0);
+///     let child = create_subprocess_shell(pipeline).await?;
+///     let group = Pid::from_raw(child.pid() as i32).expect("a child has a number");
+///     kill_process_group(group, Signal::TERM).map_err(std::io::Error::from)?;
+///     assert_eq!(child.wait().await?, -15);
+///     Ok(())
+/// })?
+/// # }
+/// ```
 ///
 /// A child that writes more than a pipe holds waits for somebody to read: use
 /// [`Process::communicate`], or read before [`Process::wait`].
