@@ -1,6 +1,6 @@
 //! What all handles of one [`StreamWriter`](super::StreamWriter) share, and who waits until it may go on.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::io;
 use std::task::{Context, Poll};
@@ -15,8 +15,7 @@ use super::waiters::Waiters;
 pub(super) struct Outgoing {
     /// While there is a handle; another one after `start_tls`.
     transport: Cell<Option<Transport>>,
-    /// The first call that was not legal, for `drain` to tell.
-    misuse: Cell<Option<Box<Error>>>,
+    rare: OnceCell<Box<Rare>>,
     /// How the connection ended, if not well.
     error: Cell<Option<Box<Error>>>,
     resumed: Waiters,
@@ -27,6 +26,15 @@ pub(super) struct Outgoing {
     stage: Cell<Stage>,
     /// There is no half-close.
     pub(super) over_tls: Cell<bool>,
+}
+
+/// What few connections ever have.
+#[derive(Default)]
+struct Rare {
+    /// The first call that was not legal, for `drain` to tell.
+    misuse: Cell<Option<Error>>,
+    /// `(low, high)`, which the transport has again when everything is sent: somebody waits for that.
+    marks: Cell<Option<(usize, usize)>>,
 }
 
 /// Whether dropping it unclosed is worth a warning.
@@ -104,12 +112,16 @@ impl Outgoing {
 
     #[cold]
     fn keep_first(&self, error: Error) {
-        let first = self.misuse.take().unwrap_or_else(|| Box::new(error));
-        self.misuse.set(Some(first));
+        let misuse = &self.rare().misuse;
+        misuse.set(misuse.take().or(Some(error)));
     }
 
     pub(super) fn take_misuse(&self) -> Option<Error> {
-        self.misuse.take().map(|error| *error)
+        self.rare.get()?.misuse.take()
+    }
+
+    fn rare(&self) -> &Rare {
+        self.rare.get_or_init(Box::default)
     }
 
     /// We have half-closed.
@@ -130,6 +142,12 @@ impl Outgoing {
     }
 
     pub(super) fn resume(&self) {
+        if let Some((low, high)) = self.rare.get().and_then(|rare| rare.marks.take())
+            && let Some(transport) = self.transport()
+            && transport.get_write_buffer_limits() == (0, 0)
+        {
+            let _ = transport.set_write_buffer_limits(Some(high), Some(low));
+        }
         self.paused.set(false);
         self.resumed.release();
     }
@@ -169,6 +187,13 @@ impl Outgoing {
             return Poll::Pending;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Pauses writing until everything is sent.
+    pub(super) fn pause_until_sent(&self, transport: &Transport) -> Result<()> {
+        let marks = &self.rare().marks;
+        marks.set(marks.get().or_else(|| Some(transport.get_write_buffer_limits())));
+        transport.set_write_buffer_limits(Some(0), Some(0))
     }
 
     /// Waits for `connection_lost`.

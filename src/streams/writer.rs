@@ -244,8 +244,7 @@ impl StreamWriter {
             return Poll::Pending;
         }
         if transport.get_write_buffer_size() > 0 {
-            // Resumed only when nothing is left.
-            transport.set_write_buffer_limits(Some(0), Some(0))?;
+            outgoing.pause_until_sent(&transport)?;
             ready!(self.poll_drained("close", cx))?;
         }
         if transport.can_write_eof() {

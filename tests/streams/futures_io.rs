@@ -9,6 +9,9 @@ use super::support::{close as finish, read, write_all};
 use super::*;
 use anyloop::{TcpStream, create_task, start_server};
 
+/// More than the kernel takes.
+const MUCH: usize = 8 * 1024 * 1024;
+
 async fn echo(reader: StreamReader, writer: StreamWriter) -> Result<()> {
     let mut stream = TcpStream::from_split(reader, writer);
     let mut data = vec![0; 10_000];
@@ -111,6 +114,24 @@ on_every_backend! {
             stream.writer().wait_closed().await?;
             server.close();
             server.wait_closed().await
+        })?
+    }
+
+    fn a_close_that_is_given_up_leaves_the_marks_alone(backend) {
+        support::run(backend, async {
+            let (_server, mut client, accepted) = pair(1024).await?;
+            let transport = client.1.transport();
+            transport.set_write_buffer_limits(Some(3000), Some(200))?;
+            client.1.write(vec![0; MUCH]);
+            assert!(once(finish(&mut client.1)).await.is_none(), "nobody has read anything");
+            assert_eq!(accepted.0.read_exact(MUCH).await?.len(), MUCH);
+            client.1.drain().await?;
+            assert_eq!(transport.get_write_buffer_limits(), (200, 3000));
+            finish(&mut client.1).await?;
+            assert_eq!(accepted.0.read_to_end().await?, b"");
+            accepted.1.close();
+            client.1.close();
+            Ok(())
         })?
     }
 
