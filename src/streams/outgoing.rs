@@ -71,8 +71,10 @@ impl Outgoing {
         self.handles.set(self.handles.get() + 1);
     }
 
-    /// A handle is gone; with the last one the connection is closed.
-    pub(super) fn drop_handle(&self, home: Option<&WeakLoop>) {
+    /// The handle that polls as `id` is gone; with the last one the connection is closed.
+    pub(super) fn drop_handle(&self, id: u64, home: Option<&WeakLoop>) {
+        self.resumed.forget(id);
+        self.closed.forget(id);
         self.handles.set(self.handles.get() - 1);
         if self.handles.get() > 0 {
             return;
@@ -179,11 +181,11 @@ impl Outgoing {
         Ok(())
     }
 
-    /// The same for poll functions.
-    pub(super) fn poll_drained(&self, cx: &Context<'_>) -> Poll<Result<()>> {
+    /// The same for the poll functions of a handle.
+    pub(super) fn poll_drained(&self, id: u64, cx: &Context<'_>) -> Poll<Result<()>> {
         self.check_connected()?;
         if self.paused.get() {
-            self.resumed.register(cx);
+            self.resumed.register(id, cx);
             return Poll::Pending;
         }
         Poll::Ready(Ok(()))

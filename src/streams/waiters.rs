@@ -1,10 +1,20 @@
-//! Tasks that wait for one event, any number of them.
+//! Who waits for one event, any number of them, each with one waker.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::future::Future;
 use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+
+thread_local! {
+    static LAST_ID: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Who waits: an awaiting method, or a handle with poll functions. No other one of this thread has the number.
+pub(super) fn new_id() -> u64 {
+    LAST_ID.set(LAST_ID.get() + 1);
+    LAST_ID.get()
+}
 
 /// An event that may happen several times; each time releases everybody who waits. One word, until
 /// somebody waits for the first time.
@@ -14,7 +24,6 @@ pub(super) struct Waiters(OnceCell<Box<State>>);
 #[derive(Debug, Default)]
 struct State {
     happened: Cell<u64>,
-    next: Cell<u64>,
     wakers: RefCell<Vec<(u64, Waker)>>,
 }
 
@@ -36,22 +45,44 @@ impl Waiters {
     /// Completes at the next [`Waiters::release`]. Dropping it forgets the waiter.
     pub(super) fn wait(&self) -> Wait<'_> {
         let state = self.state();
-        Wait { state, id: state.new_id(), since: state.happened.get() }
+        Wait { state, id: new_id(), since: state.happened.get() }
     }
 
-    /// Wakes whoever polls with `cx`, once; for poll functions, which cannot say that they gave up.
-    pub(super) fn register(&self, cx: &Context<'_>) {
-        let state = self.state();
-        let mut wakers = state.wakers.borrow_mut();
-        if !wakers.iter().any(|(_, waker)| waker.will_wake(cx.waker())) {
-            wakers.push((state.new_id(), cx.waker().clone()));
+    /// Wakes the last one who polled as `id`, once; for poll functions, which cannot say that they gave up.
+    pub(super) fn register(&self, id: u64, cx: &Context<'_>) {
+        self.state().keep(id, cx);
+    }
+
+    /// Nobody polls as `id` any more.
+    pub(super) fn forget(&self, id: u64) {
+        if let Some(state) = self.0.get() {
+            state.forget(id);
         }
     }
 }
 
 impl State {
-    fn new_id(&self) -> u64 {
-        self.next.replace(self.next.get() + 1)
+    fn keep(&self, id: u64, cx: &Context<'_>) {
+        let waker = cx.waker().clone();
+        let mut wakers = self.wakers.borrow_mut();
+        let old = match wakers.iter_mut().find(|(mine, _)| *mine == id) {
+            Some((_, mine)) => Some(mem::replace(mine, waker)),
+            None => {
+                wakers.push((id, waker));
+                None
+            }
+        };
+        drop(wakers);
+        // Dropping the last waker of a task may run anything.
+        drop(old);
+    }
+
+    fn forget(&self, id: u64) {
+        let mut wakers = self.wakers.borrow_mut();
+        let at = wakers.iter().position(|(mine, _)| *mine == id);
+        let mine = at.map(|at| wakers.remove(at));
+        drop(wakers);
+        drop(mine);
     }
 }
 
@@ -69,11 +100,7 @@ impl Future for Wait<'_> {
         if self.state.happened.get() != self.since {
             return Poll::Ready(());
         }
-        let mut wakers = self.state.wakers.borrow_mut();
-        match wakers.iter_mut().find(|(id, _)| *id == self.id) {
-            Some((_, waker)) => waker.clone_from(cx.waker()),
-            None => wakers.push((self.id, cx.waker().clone())),
-        }
+        self.state.keep(self.id, cx);
         Poll::Pending
     }
 }
@@ -81,11 +108,7 @@ impl Future for Wait<'_> {
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
         if self.state.happened.get() == self.since {
-            let mut wakers = self.state.wakers.borrow_mut();
-            let at = wakers.iter().position(|(id, _)| *id == self.id);
-            let mine = at.map(|at| wakers.remove(at));
-            drop(wakers);
-            drop(mine);
+            self.state.forget(self.id);
         }
     }
 }

@@ -13,6 +13,7 @@ use futures_io::AsyncWrite;
 use super::buffer;
 use super::outgoing::{Outgoing, Warns};
 use super::protocol::StreamReaderProtocol;
+use super::waiters::new_id;
 
 /// How much one `poll_write` accepts: what one call may take past the high-water mark.
 const POLL_WRITE_MAX: usize = 128 * 1024;
@@ -34,7 +35,11 @@ const POLL_WRITE_MAX: usize = 128 * 1024;
 /// # Ok(())
 /// # }
 /// ```
-pub struct StreamWriter(Rc<StreamReaderProtocol>);
+pub struct StreamWriter {
+    stream: Rc<StreamReaderProtocol>,
+    /// As which its poll functions wait: the contract of `AsyncWrite` is for each handle by itself.
+    id: u64,
+}
 
 impl StreamWriter {
     /// Writes to `transport`, whose protocol is `protocol`. A protocol has one writer: another call names
@@ -51,11 +56,11 @@ impl StreamWriter {
     fn build(transport: Transport, protocol: Rc<StreamReaderProtocol>, warns: Warns) -> Self {
         protocol.settle();
         protocol.outgoing.open(transport, warns);
-        Self(protocol)
+        Self { stream: protocol, id: new_id() }
     }
 
     fn outgoing(&self) -> &Outgoing {
-        &self.0.outgoing
+        &self.stream.outgoing
     }
 
     /// Queues bytes and sends what the operating system takes at once. Never waits and never fails:
@@ -111,7 +116,7 @@ impl StreamWriter {
         if let Some(error) = self.outgoing().take_misuse() {
             return Err(error);
         }
-        self.0.incoming.check()?;
+        self.stream.incoming.check()?;
         if self.outgoing().flows() && !self.is_closing() {
             return Ok(());
         }
@@ -120,7 +125,7 @@ impl StreamWriter {
     }
 
     async fn drain_slowly(&self) -> Result<()> {
-        self.0.check_loop("drain")?;
+        self.stream.check_loop("drain")?;
         if self.is_closing() {
             // Lets `connection_lost` come, so that a loop around write and drain ends (STREAM-16).
             yield_now().await;
@@ -170,7 +175,7 @@ impl StreamWriter {
     /// Dropping it changes nothing.
     pub async fn wait_closed(&self) -> Result<()> {
         if self.outgoing().ending().is_none() {
-            self.0.check_loop("wait_closed")?;
+            self.stream.check_loop("wait_closed")?;
         }
         self.outgoing().ended().await
     }
@@ -202,7 +207,7 @@ impl StreamWriter {
 
     #[cfg(feature = "tls")]
     pub(super) fn protocol(&self) -> &Rc<StreamReaderProtocol> {
-        &self.0
+        &self.stream
     }
 
     /// From now on dropping it unclosed is in order: for types that own the connection.
@@ -225,9 +230,9 @@ impl StreamWriter {
     }
 
     fn poll_drained(&self, operation: &'static str, cx: &Context<'_>) -> Poll<Result<()>> {
-        let drained = self.outgoing().poll_drained(cx);
+        let drained = self.outgoing().poll_drained(self.id, cx);
         if drained.is_pending() {
-            self.0.check_loop(operation)?;
+            self.stream.check_loop(operation)?;
         }
         drained
     }
@@ -239,8 +244,8 @@ impl StreamWriter {
             return Poll::Ready(ending);
         }
         if transport.is_closing() {
-            self.0.check_loop("close")?;
-            outgoing.closed.register(cx);
+            self.stream.check_loop("close")?;
+            outgoing.closed.register(self.id, cx);
             return Poll::Pending;
         }
         if transport.get_write_buffer_size() > 0 {
@@ -258,13 +263,13 @@ impl StreamWriter {
 impl Clone for StreamWriter {
     fn clone(&self) -> Self {
         self.outgoing().add_handle();
-        Self(self.0.clone())
+        Self { stream: self.stream.clone(), id: new_id() }
     }
 }
 
 impl Drop for StreamWriter {
     fn drop(&mut self) {
-        self.outgoing().drop_handle(self.0.home());
+        self.outgoing().drop_handle(self.id, self.stream.home());
     }
 }
 

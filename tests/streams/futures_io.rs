@@ -2,6 +2,9 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Wake, Waker};
 
 use futures_io::AsyncWrite;
 
@@ -11,6 +14,14 @@ use anyloop::{TcpStream, create_task, start_server};
 
 /// More than the kernel takes.
 const MUCH: usize = 8 * 1024 * 1024;
+
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 async fn echo(reader: StreamReader, writer: StreamWriter) -> Result<()> {
     let mut stream = TcpStream::from_split(reader, writer);
@@ -129,6 +140,32 @@ on_every_backend! {
             assert_eq!(transport.get_write_buffer_limits(), (200, 3000));
             finish(&mut client.1).await?;
             assert_eq!(accepted.0.read_to_end().await?, b"");
+            accepted.1.close();
+            client.1.close();
+            Ok(())
+        })?
+    }
+
+    fn the_last_waker_of_each_handle_is_kept(backend) {
+        support::run(backend, async {
+            let (_server, mut client, accepted) = pair(1024).await?;
+            client.1.write(vec![0; MUCH]);
+            let flush = |writer: &mut StreamWriter| {
+                let woken = Arc::new(Woken(AtomicBool::new(false)));
+                let waker = Waker::from(woken.clone());
+                let polled = Pin::new(writer).poll_flush(&mut Context::from_waker(&waker));
+                assert!(polled.is_pending(), "nobody has read anything");
+                woken
+            };
+            let mut other = client.1.clone();
+            let wakers: Vec<_> =
+                (0..100).flat_map(|_| [flush(&mut client.1), flush(&mut other)]).collect();
+            let kept: Vec<_> = wakers.iter().filter(|woken| Arc::strong_count(woken) > 1).collect();
+            assert_eq!(kept.len(), 2, "wakers of two handles");
+            accepted.0.read_exact(MUCH).await?;
+            client.1.drain().await?;
+            let woken = wakers.iter().filter(|woken| woken.0.load(Ordering::Relaxed)).count();
+            assert_eq!(woken, 2, "of two handles");
             accepted.1.close();
             client.1.close();
             Ok(())
