@@ -42,6 +42,10 @@ pub fn catch_cancel<F: Future>(future: F) -> CatchCancel<F> {
 }
 
 /// Runs `future` to its end; requests to cancel the task meanwhile are delivered afterwards.
+///
+/// # Cancel safety
+/// Dropping it drops `future`. So does a cancellation that another branch of the task (`join!`) had caught before
+/// and now lets through with [`Cancelled::resume`]: have a task of its own run what must not be cut short.
 pub fn uncancellable<F: Future>(future: F) -> Uncancellable<F> {
     Uncancellable { inner: future, entry: Entry::new(ScopeKind::Mask) }
 }

@@ -54,7 +54,7 @@ impl<T: 'static> Task<T> {
     }
 
     /// Takes one request back; returns how many remain. At zero a request that has not been
-    /// delivered is withdrawn.
+    /// delivered is withdrawn, but none that a timeout or a group has made while the task was suspended.
     pub fn uncancel(&self) -> usize {
         self.cell.uncancel()
     }
