@@ -1,10 +1,15 @@
 //! Signals.
 
+mod floods;
+mod loops;
+
 use std::io::{Read, Write};
 use std::process::Command;
 
+use self::floods::*;
+use self::loops::*;
 use super::prelude::*;
-use crate::tools::{Dispositions, SIGCHLD, SIGTERM, SIGUSR1, SIGUSR2, raise, socket_pair};
+use crate::tools::{Dispositions, SIGCHLD, SIGUSR1, SIGUSR2, raise, socket_pair};
 
 cases! {
     SIG_01 => the_handler_waits_for_its_turn, it_runs_in_the_context_of_its_registration,
@@ -113,37 +118,6 @@ fn a_signal_ends_the_sleep(cx: &Context) -> Outcome {
     ensure_eq!(sent.get(), 1, "signals sent when the run ended");
     ensure!(busy < ms(50), "200 ms with nothing to do took {busy:?} of processor time");
     join(thread)??;
-    Ok(())
-}
-
-fn another_threads_loop_gets_its_signals_or_is_refused(cx: &Context) -> Outcome {
-    // That a loop is asked only on its own thread is the compiler's business.
-    assert_not_impl!(LoopRef: Send);
-    let before = Dispositions::now()?;
-    let factory = cx.factory();
-    let work = move || -> Outcome {
-        let lp = factory.new_loop()?;
-        let home = thread::current().id();
-        let here = Rc::new(Cell::new(false));
-        let (inner, theirs) = (lp.clone(), here.clone());
-        let added = lp.add_signal_handler(SIGUSR1, move || {
-            theirs.set(thread::current().id() == home);
-            inner.stop();
-        });
-        match added {
-            Ok(()) => {
-                raise(SIGUSR1)?;
-                lp.run_forever()?;
-                ensure!(here.get(), "the handler ran on a foreign thread");
-            }
-            Err(Error::Usage(_)) => {}
-            Err(error) => return Err(Failure::new(format!("neither accepted nor Usage: {error}"))),
-        }
-        lp.close()?;
-        Ok(())
-    };
-    join(thread::spawn(work))??;
-    ensure_eq!(Dispositions::now()?, before, "dispositions when that thread is done");
     Ok(())
 }
 
@@ -259,84 +233,6 @@ fn the_default_is_back(cx: &Context) -> Outcome {
         ensure_eq!(Dispositions::now()?, before, "dispositions after round {round}");
     }
     Ok(())
-}
-
-const FLOOD: usize = 100_000;
-
-fn called_after_the_last_of_a_flood(cx: &Context) -> Outcome {
-    let lp = cx.new_loop()?;
-    let (sent, calls) = (Counter::new(), Counter::new());
-    let last = Rc::new(Cell::new(0));
-    let (inner, so_far, theirs, seen) = (lp.clone(), sent.clone(), calls.clone(), last.clone());
-    lp.add_signal_handler(SIGUSR1, move || {
-        theirs.add();
-        seen.set(so_far.get());
-        if so_far.get() == FLOOD {
-            inner.stop();
-        }
-    })?;
-    let flood = thread::spawn(move || {
-        for _ in 0..FLOOD {
-            // Counted first: a call that follows the delivery sees at least this count.
-            sent.add();
-            raise(SIGUSR1)?;
-        }
-        Ok::<_, std::io::Error>(())
-    });
-    // Ends only if a call comes after the last delivery.
-    lp.run_forever()?;
-    join(flood)??;
-    ensure_eq!(last.get(), FLOOD, "signals sent before the last call");
-    ensure!(calls.get() <= FLOOD, "{} calls for {FLOOD} signals", calls.get());
-    Ok(())
-}
-
-fn a_flood_loses_no_other_signal(cx: &Context) -> Outcome {
-    const OTHERS: usize = 200;
-    let lp = cx.new_loop()?;
-    let (floods, others) = (Counter::new(), Counter::new());
-    lp.add_signal_handler(SIGUSR1, floods.each())?;
-    lp.add_signal_handler(SIGUSR2, others.each())?;
-    let (inner, seen) = (lp.remote(), others.clone());
-    let flood = thread::spawn(move || -> Outcome {
-        for round in 1..=OTHERS {
-            for _ in 0..FLOOD / OTHERS / 2 {
-                raise(SIGUSR1)?;
-            }
-            // The next one is sent only when this one was handled, so that none may merge.
-            raise(SIGUSR2)?;
-            for _ in 0..FLOOD / OTHERS / 2 {
-                raise(SIGUSR1)?;
-            }
-            wait_until("a call for each of the other signals", || seen.get() == round)?;
-        }
-        inner.stop();
-        Ok(())
-    });
-    lp.run_forever()?;
-    join(flood)??;
-    ensure_eq!(others.get(), OTHERS, "calls for the other signal");
-    ensure!(floods.get() > 0, "no call at all for the flood");
-    Ok(())
-}
-
-fn every_signal_of_a_burst_is_seen(cx: &Context) -> Outcome {
-    let lp = cx.new_loop()?;
-    let trace = cx.trace();
-    for (signal, name) in [(SIGUSR1, "usr1"), (SIGUSR2, "usr2"), (SIGTERM, "term")] {
-        let log = trace.clone();
-        lp.add_signal_handler(signal, move || log.push(name))?;
-    }
-    // The loop does not look meanwhile: whatever wakes it is full long before the end.
-    lp.call_soon(|| {
-        for _ in 0..FLOOD {
-            let _ = raise(SIGUSR1);
-        }
-        let _ = raise(SIGUSR2);
-        let _ = raise(SIGTERM);
-    })?;
-    run_times(&lp, 2 * SOON)?;
-    trace.expect_in_any_order(["usr1", "usr2", "term"])
 }
 
 fn a_signal_between_runs_waits_for_the_next(cx: &Context) -> Outcome {
@@ -472,86 +368,5 @@ fn sigchld_is_refused_or_harmless(cx: &Context) -> Outcome {
     ensure!(calls.get() > 0, "SIGCHLD was not handled");
     // The loop has not waited for a child that is not its own.
     ensure_eq!(child.wait()?.code(), Some(0), "the status of the child");
-    Ok(())
-}
-
-fn two_loops_have_their_own(cx: &Context) -> Outcome {
-    let (one, two) = (cx.new_loop()?, cx.new_loop()?);
-    let trace = cx.trace();
-    let log = trace.clone();
-    one.add_signal_handler(SIGUSR1, move || log.push("one"))?;
-    let log = trace.clone();
-    two.add_signal_handler(SIGUSR2, move || log.push("two"))?;
-    raise(SIGUSR1)?;
-    raise(SIGUSR2)?;
-    run_times(&two, SOON)?;
-    trace.expect(["two"])?;
-    run_times(&one, SOON)?;
-    trace.expect(["one"])?;
-    one.close()?;
-    raise(SIGUSR2)?;
-    run_times(&two, SOON)?;
-    trace.expect(["two"])
-}
-
-fn one_signal_for_two_loops(cx: &Context) -> Outcome {
-    let (one, two) = (cx.new_loop()?, cx.new_loop()?);
-    let trace = cx.trace();
-    let log = trace.clone();
-    one.add_signal_handler(SIGUSR1, move || log.push("one"))?;
-    let log = trace.clone();
-    match two.add_signal_handler(SIGUSR1, move || log.push("two")) {
-        // One owner per signal keeps them apart too.
-        Err(Error::Usage(_)) => {}
-        added => {
-            added?;
-            raise(SIGUSR1)?;
-            run_times(&one, SOON)?;
-            run_times(&two, SOON)?;
-            trace.expect(["one", "two"])?;
-            two.remove_signal_handler(SIGUSR1)?;
-        }
-    }
-    raise(SIGUSR1)?;
-    run_times(&two, SOON)?;
-    trace.expect([])?;
-    run_times(&one, SOON)?;
-    trace.expect(["one"])?;
-    one.close()?;
-    ensure!(Dispositions::now()?.leaves(SIGUSR1), "SIGUSR1 is still handled");
-    Ok(())
-}
-
-fn two_threads_have_their_own(cx: &Context) -> Outcome {
-    let lp = cx.new_loop()?;
-    let mine = Counter::new();
-    lp.add_signal_handler(SIGUSR1, mine.each())?;
-    let (factory, main) = (cx.factory(), lp.remote());
-    let other = thread::spawn(move || -> Outcome {
-        let lp = factory.new_loop()?;
-        let calls = Counter::new();
-        let (inner, theirs) = (lp.clone(), calls.clone());
-        let added = lp.add_signal_handler(SIGUSR2, move || {
-            theirs.add();
-            inner.stop();
-        });
-        if !matches!(added, Err(Error::Usage(_))) {
-            added?;
-            for round in 1..=50 {
-                raise(SIGUSR1)?;
-                raise(SIGUSR2)?;
-                lp.run_forever()?;
-                ensure_eq!(calls.get(), round, "calls of the second thread's handler");
-            }
-        }
-        lp.close()?;
-        raise(SIGUSR1)?;
-        main.stop();
-        Ok(())
-    });
-    lp.run_forever()?;
-    join(other)??;
-    run_times(&lp, SOON)?;
-    ensure!(mine.get() > 0, "the first thread's handler was not called");
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Task groups: their life here, failures and cancellations in `tg/ending`, cancellations from several
 //! sides in `tg/requests`.
 
+mod cancelling;
 mod ending;
 mod requests;
 
@@ -9,6 +10,7 @@ use std::future::pending;
 use anyloop::{TaskGroup, create_task, task_group};
 use anyloop_api::{ContextVar, catch_cancel, sleep};
 
+use self::cancelling::*;
 use self::ending::*;
 use self::requests::*;
 use super::prelude::*;

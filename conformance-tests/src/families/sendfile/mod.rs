@@ -2,6 +2,7 @@
 //! with its fallback forced.
 
 mod arguments;
+mod cut_short;
 mod sockets;
 mod transports;
 
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use anyloop_api::{SendFile, Transport};
 
 use self::arguments::*;
+use self::cut_short::*;
 use self::sockets::*;
 use self::transports::*;
 use super::prelude::*;
