@@ -123,7 +123,8 @@ impl StreamReader {
         Ok(bytes)
     }
 
-    /// Everything through the first separator; of several, the one that ends earliest.
+    /// Everything through the first separator; of several, the one that ends earliest. Of two that end
+    /// together the limit counts from the shorter.
     ///
     /// # Errors
     /// As [`StreamReader::read`]; `IncompleteRead` with the rest if the stream ends before a separator;

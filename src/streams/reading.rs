@@ -1,5 +1,6 @@
 //! The awaits of a [`StreamReader`](super::StreamReader).
 
+use std::cmp::Reverse;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -167,7 +168,8 @@ pub(super) async fn find_separator<S: AsRef<[u8]>>(
                 let start = find(data, separator, searched)?;
                 Some((start + separator.len(), start))
             });
-            (ends.min(), data.len())
+            // Of two that end together the shorter counts: more may stand before it.
+            (ends.min_by_key(|&(end, start)| (end, Reverse(start))), data.len())
         });
         if let Some((end, start)) = found {
             let limit = incoming.limit();

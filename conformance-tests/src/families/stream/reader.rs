@@ -13,7 +13,7 @@ cases! {
     STREAM_03 => exactly_n_or_incomplete;
     STREAM_04 => the_separator_that_ends_first_wins, separators_span_chunks;
     STREAM_05 => the_rest_comes_with_the_error;
-    STREAM_06 => over_the_limit_the_data_stays;
+    STREAM_06 => over_the_limit_the_data_stays, of_two_that_end_together_the_shorter_counts;
     STREAM_07 => an_overlong_line_is_dropped, the_last_line_needs_no_newline;
     STREAM_08 => lines_until_the_end;
     STREAM_10 => a_second_reader_is_refused;
@@ -156,6 +156,20 @@ fn over_the_limit_the_data_stays(cx: &Context) -> Outcome {
         let found = reader.read_until(&["ab"]).await;
         ensure_is!(found, Err(Error::LimitOverrun(overrun)) if overrun.consumed == 5);
         ensure_eq!(reader.buffered(), 6, "bytes that stay without a separator");
+        Ok(())
+    })
+}
+
+fn of_two_that_end_together_the_shorter_counts(cx: &Context) -> Outcome {
+    on_a_loop(cx, async {
+        for separators in [["\n", "\r\n"], ["\r\n", "\n"]] {
+            let reader = StreamReader::new(4)?;
+            reader.feed_data(b"123\r\n1234\r\n")?;
+            ensure_eq!(reader.read_until(&separators).await?, b"123\r\n", "within the limit");
+            // Only the longer one begins within the limit.
+            let found = reader.read_until(&separators).await;
+            ensure_is!(found, Err(Error::LimitOverrun(overrun)) if overrun.consumed == 5);
+        }
         Ok(())
     })
 }
