@@ -37,6 +37,8 @@ pub(super) struct Incoming {
     /// cannot.
     waiter: Cell<u32>,
     last_id: Cell<u32>,
+    /// How often bytes were taken: what was found out about those in front holds until the next time.
+    takes: Cell<u32>,
     flags: Cell<u8>,
     /// The logarithm of the room to make for the next read: zero while little arrives at a time.
     pub(super) room: Cell<u8>,
@@ -53,6 +55,7 @@ impl Incoming {
             need: Cell::new(0),
             waiter: Cell::new(0),
             last_id: Cell::new(0),
+            takes: Cell::new(0),
             flags: Cell::new(0),
             room: Cell::new(0),
         }
@@ -256,7 +259,7 @@ impl Incoming {
         let count = if whole { at + 1 } else { buffer.len() };
         buffer.skip(count);
         drop(buffer);
-        self.maybe_resume();
+        self.took(count);
     }
 
     pub(super) fn take(&self, at_most: usize) -> Vec<u8> {
@@ -264,15 +267,29 @@ impl Incoming {
         let count = at_most.min(buffer.len());
         let bytes = if count == 0 { Vec::new() } else { buffer.take(count) };
         drop(buffer);
-        self.maybe_resume();
+        self.took(count);
         bytes
+    }
+
+    /// Bytes have left the buffer.
+    fn took(&self, count: usize) {
+        if count > 0 {
+            self.takes.set(self.takes.get().wrapping_add(1));
+            // Another task may be waiting, that counted these: the next bytes wake it, however few.
+            self.need.set(0);
+        }
+        self.maybe_resume();
+    }
+
+    pub(super) fn takes(&self) -> u32 {
+        self.takes.get()
     }
 
     /// Fills `into` with what is there; 0 at the end of the stream. `None`: there is nothing.
     pub(super) fn fill(&self, into: &mut [u8]) -> Option<usize> {
         if self.len() > 0 {
             let count = self.buffer.borrow_mut().copy(into);
-            self.maybe_resume();
+            self.took(count);
             return Some(count);
         }
         if self.has(OFFERED) && Self::fills_directly(into.len()) {

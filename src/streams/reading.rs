@@ -119,16 +119,19 @@ struct Wait<'a> {
     turn: Turn<'a>,
     operation: &'static str,
     need: usize,
+    /// Or until bytes are taken once more.
+    takes: Option<u32>,
 }
 
 impl Future for Wait<'_> {
     type Output = Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let Self { turn, operation, need } = &mut *self;
+        let Self { turn, operation, need, takes } = &mut *self;
         let incoming = turn.incoming();
         incoming.check()?;
-        if incoming.len() >= *need || incoming.ended() {
+        let taken = takes.is_some_and(|takes| takes != incoming.takes());
+        if taken || incoming.len() >= *need || incoming.ended() {
             return Poll::Ready(Ok(()));
         }
         turn.wait(operation, *need, false, cx)
@@ -141,7 +144,7 @@ pub(super) async fn wait(
     operation: &'static str,
     need: usize,
 ) -> Result<()> {
-    Wait { turn: Turn::new(stream), operation, need }.await
+    Wait { turn: Turn::new(stream), operation, need, takes: None }.await
 }
 
 /// How many bytes there are through the first separator.
@@ -159,8 +162,9 @@ pub(super) async fn find_separator<S: AsRef<[u8]>>(
     }
     let incoming = &stream.incoming;
     incoming.check()?;
-    // Before this no separator begins.
+    // Before this no separator begins, unless another task takes bytes away.
     let mut searched = 0;
+    let mut takes = incoming.takes();
     loop {
         let (found, len) = incoming.with_buffered(|data| {
             let ends = separators.iter().filter_map(|separator| {
@@ -189,7 +193,12 @@ pub(super) async fn find_separator<S: AsRef<[u8]>>(
             let partial = incoming.take(len);
             return Err(IncompleteRead::new(operation, partial, None).into());
         }
-        wait(stream, operation, len + 1).await?;
+        let (turn, need) = (Turn::new(stream), len + 1);
+        Wait { turn, operation, need, takes: Some(takes) }.await?;
+        if takes != incoming.takes() {
+            takes = incoming.takes();
+            searched = 0;
+        }
     }
 }
 

@@ -16,7 +16,7 @@ cases! {
     STREAM_06 => over_the_limit_the_data_stays, of_two_that_end_together_the_shorter_counts;
     STREAM_07 => an_overlong_line_is_dropped, the_last_line_needs_no_newline;
     STREAM_08 => lines_until_the_end;
-    STREAM_10 => a_second_reader_is_refused;
+    STREAM_10 => a_second_reader_is_refused, what_another_task_takes_keeps_nobody_waiting;
     STREAM_11 => a_cancelled_read_loses_nothing;
     STREAM_12 => an_error_beats_the_buffer, an_error_ends_a_waiting_read, a_clean_end_does_not;
     STREAM_13 => at_eof_only_when_all_is_read;
@@ -219,6 +219,50 @@ fn lines_until_the_end(cx: &Context) -> Outcome {
         }
         reader.feed_eof();
         ensure_eq!(task.await??, [&b"a\n"[..], b"bc\n", b"\n", b"last"], "the lines");
+        Ok(())
+    })
+}
+
+fn what_another_task_takes_keeps_nobody_waiting(cx: &Context) -> Outcome {
+    on_a_loop(cx, async {
+        let reader = StreamReader::new(64)?;
+        // Takes `count` bytes without a wait, then lets the others run.
+        let take = async |count| {
+            reader.read(count).await?;
+            yield_now().await;
+            Ok::<_, Failure>(())
+        };
+        let theirs = reader.clone();
+        let task = create_task(async move { theirs.read_until(&["\n"]).await })?;
+        yield_now().await;
+        reader.feed_data(b"12")?;
+        yield_now().await;
+        take(1).await?;
+        let refused = once(reader.read_exact(2)).await;
+        ensure!(matches!(refused, Some(Err(Error::Usage(_)))), "it lost its turn: {refused:?}");
+        // As much as there was before.
+        reader.feed_data(b"\n")?;
+        ensure_eq!(task.await??, b"2\n", "a line of which the beginning was taken");
+
+        let theirs = reader.clone();
+        let task = create_task(async move { theirs.read_until(&["\n"]).await })?;
+        yield_now().await;
+        reader.feed_data(b"12345")?;
+        yield_now().await;
+        // Where it has looked already, there is something else now.
+        reader.read(5).await?;
+        reader.feed_data(b"6\n7890")?;
+        ensure_eq!(task.await??, b"6\n", "a line in front of what was looked at");
+
+        let theirs = reader.clone();
+        let task = create_task(async move { theirs.read_exact(5).await })?;
+        yield_now().await;
+        take(2).await?;
+        reader.feed_data(b"ab")?;
+        yield_now().await;
+        ensure!(!task.done(), "too little was enough");
+        reader.feed_data(b"c")?;
+        ensure_eq!(task.await??, b"90abc", "as much as was asked for");
         Ok(())
     })
 }
