@@ -96,6 +96,7 @@ fn make(base: &Rc<BaseLoop>, factory: ProtocolFactory, plan: Plan) -> Result<Rc<
         file: plan.file.into(),
         listeners: Default::default(),
         clients: Default::default(),
+        beginning: Default::default(),
         serving: Default::default(),
         closed: Default::default(),
         waiters: Default::default(),

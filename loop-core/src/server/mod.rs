@@ -45,6 +45,8 @@ pub(crate) struct ServerState {
     file: RefCell<Option<SocketFile>>,
     listeners: RefCell<Vec<Rc<Listener>>>,
     clients: RefCell<Slab<Weak<Stream>>>,
+    /// Connections that wait for their protocol.
+    beginning: Cell<usize>,
     serving: Cell<bool>,
     closed: Cell<bool>,
     waiters: RefCell<Slab<LoopFuture<()>>>,
@@ -64,7 +66,7 @@ impl ServerState {
 
     /// Closed, and the last connection is lost.
     fn ended(&self) -> bool {
-        self.closed.get() && self.clients.borrow().is_empty()
+        self.closed.get() && self.beginning.get() == 0 && self.clients.borrow().is_empty()
     }
 
     fn maybe_wake(&self) {
@@ -101,6 +103,7 @@ impl ServerState {
         let (Some(base), Some(this)) = (self.base.upgrade(), self.this.upgrade()) else { return };
         let Some(factory) = self.factory.borrow().clone() else { return };
         let context = self.context.borrow().clone();
+        let _beginning = Beginning::of(self);
         let make = || context.clone().run(|| factory());
         let failed = |panic| {
             Report::new("the protocol factory of a server panicked")
@@ -223,6 +226,23 @@ impl RawServer for ServerState {
 
     fn get_loop(&self) -> Option<LoopRef> {
         self.base.upgrade().map(|base| base.handle())
+    }
+}
+
+/// One connection until it is among the clients: the factory may close the server.
+struct Beginning<'a>(&'a ServerState);
+
+impl<'a> Beginning<'a> {
+    fn of(server: &'a ServerState) -> Self {
+        server.beginning.set(server.beginning.get() + 1);
+        Self(server)
+    }
+}
+
+impl Drop for Beginning<'_> {
+    fn drop(&mut self) {
+        self.0.beginning.set(self.0.beginning.get() - 1);
+        self.0.maybe_wake();
     }
 }
 

@@ -40,7 +40,7 @@ cases! {
     SRV_13 => a_closed_server_shows_nothing;
     SRV_14 => waits_for_the_last_connection, waits_for_close, at_once_if_both_hold,
         everybody_who_waits_is_told, giving_up_the_wait_changes_nothing,
-        a_waiter_may_end_inside_close;
+        a_waiter_may_end_inside_close, a_factory_that_closes_is_waited_for;
     SRV_15 => clients_are_closed_gracefully, clients_are_aborted, idle_clients_take_two_iterations;
     SRV_16 => leaving_the_scope_closes_and_waits, also_when_cancelled, also_after_a_panic;
     SRV_17 => one_call_of_the_factory_each, a_failing_factory_costs_one_connection,

@@ -43,6 +43,43 @@ pub(super) fn waits_for_the_last_connection(cx: &Context) -> Outcome {
     trace.expect(["lost", "lost", "lost", "waited"])
 }
 
+pub(super) fn a_factory_that_closes_is_waited_for(cx: &Context) -> Outcome {
+    for fails in [false, true] {
+        let lp = cx.new_loop()?;
+        let reports = Reports::of(&lp);
+        let record = Script::new().record();
+        let (slot, protocol) = (Rc::new(RefCell::new(None::<Server>)), record.clone());
+        let theirs = slot.clone();
+        let factory = Rc::new(move || {
+            theirs.take().expect("the first connection").close();
+            assert!(!fails, "in the factory");
+            protocol.plain()
+        });
+        let server = lp.run_until_complete(lp.create_server(factory, local()))??;
+        let client = TcpStream::connect(address(&server)?)?;
+        let waiting = server.clone();
+        let task = lp.create_task(async move { waiting.wait_closed().await })?;
+        // The wait begins before anybody is accepted, or with it.
+        lp.call_soon(move || *slot.borrow_mut() = Some(server))?;
+        if fails {
+            lp.run_until_done(&task)??;
+            let seen = reports.one()?;
+            ensure!(seen.is_panic("in the factory"), "the report is {seen:?}");
+            ensure_eq!(record.count("made"), 0, "connections of a factory that failed");
+            continue;
+        }
+        record.until(&lp, |record| record.count("made") == 1)?;
+        settle(&lp)?;
+        // A server that closes itself with its first connection is one for that connection.
+        ensure_eq!(record.count("lost"), 0, "lost connections while the client is there");
+        ensure!(!task.done(), "waited before the only connection was lost");
+        drop(client);
+        lp.run_until_done(&task)??;
+        ensure_eq!(record.count("lost"), 1, "lost connections when it was waited for");
+    }
+    Ok(())
+}
+
 pub(super) fn waits_for_close(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
     let record = Script::new().record();
