@@ -1,4 +1,4 @@
-//! Task groups: their life here, failures and cancellations in `tg/ending`, cancellations from several
+//! Task groups: their life here, failures in `tg/ending`, cancellations in `tg/cancelling`, those from several
 //! sides in `tg/requests`.
 
 mod cancelling;
