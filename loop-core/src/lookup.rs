@@ -96,7 +96,9 @@ pub(crate) fn look_up(lookup: &Lookup, what: &str) -> Result<Vec<AddrInfo>> {
         .map(|entry| {
             let entry = entry.map_err(|error| Error::os(what.to_owned(), error))?;
             let mut info = AddrInfo::new(entry.sockaddr, kind(entry.socktype), entry.protocol);
-            info.canonical_name = entry.canonname;
+            // musl gives a name unasked.
+            let named = lookup.flags.contains(AddrInfoFlags::CANONICAL_NAME);
+            info.canonical_name = entry.canonname.filter(|_| named);
             Ok(info)
         })
         .collect()

@@ -153,6 +153,13 @@ fn errors_are_the_resolvers(cx: &Context) -> Outcome {
     ];
     for lookup in lookups {
         let found = lp.run_until_complete(lp.getaddrinfo(lookup.clone()))?;
+        // musl's resolver looks a service up whatever the protocol.
+        if lookup.protocol != 0
+            && let (Ok(found), Ok(theirs)) = (&found, expected(&lookup))
+        {
+            ensure_eq!(*found, theirs, "the answer to {lookup:?}");
+            continue;
+        }
         let Err(error) = found else {
             return Err(Failure::new(format!("{lookup:?} was found: {found:?}")));
         };
