@@ -20,7 +20,7 @@ impl BaseLoop {
         let begin = self.time();
         let deadline = timeout.map(|timeout| begin + timeout);
         // A sleep ends as much before the deadline as it may be late.
-        let end = deadline.filter(|deadline| *deadline <= begin + 2 * spin);
+        let end = deadline.filter(|deadline| *deadline <= begin + spin.saturating_mul(2));
         let end = end.unwrap_or(begin + spin);
         loop {
             self.poll_driver(Some(Duration::ZERO))?;
