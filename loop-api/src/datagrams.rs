@@ -40,6 +40,9 @@ impl Datagrams {
     const ALIGN: usize = 64;
 
     /// Room for `capacity` datagrams, at least one, of `size` bytes each; what is longer is cut.
+    ///
+    /// # Panics
+    /// As `Vec::with_capacity`, if that is more than there can be.
     #[must_use]
     pub fn new(capacity: usize, size: usize) -> Self {
         let capacity = capacity.max(1);
@@ -50,7 +53,7 @@ impl Datagrams {
     }
 
     fn stride(size: usize) -> usize {
-        size.next_multiple_of(Self::ALIGN).saturating_add(Self::GAP)
+        size.checked_next_multiple_of(Self::ALIGN).unwrap_or(usize::MAX).saturating_add(Self::GAP)
     }
 
     /// How many datagrams there is room for.
@@ -151,5 +154,10 @@ mod tests {
         none.push(7, None);
         assert_eq!(none.get(0), Some((&[][..], None)), "no longer than there is room");
         assert_eq!(none.get(1), None);
+    }
+    #[test]
+    #[should_panic(expected = "capacity overflow")]
+    fn more_than_there_can_be() {
+        let _ = Datagrams::new(1, usize::MAX);
     }
 }
