@@ -174,9 +174,17 @@ impl UringDriver {
         self.process == Process::current()
     }
 
+    /// Whether the kernel may be given anything. Nobody waits for what is begun after the end.
+    pub(crate) fn is_usable(&self) -> bool {
+        !self.finished && self.is_ours()
+    }
+
     fn check_process(&self) -> io::Result<()> {
-        if self.is_ours() {
+        if self.is_usable() {
             return Ok(());
+        }
+        if self.finished {
+            return Err(io::Error::other("this io_uring was shut down"));
         }
         Err(io::Error::other(
             "this io_uring belongs to the parent process: a child that was forked makes a loop of its \
@@ -270,7 +278,7 @@ impl Driver for UringDriver {
     }
 
     fn deregister(&mut self, _fd: Fd, key: Key) -> io::Result<()> {
-        if self.is_ours() {
+        if self.is_usable() {
             self.poll_deregister(key);
         }
         Ok(())
@@ -285,7 +293,7 @@ impl Driver for UringDriver {
     }
 
     fn accept_stop(&mut self, _fd: Fd, key: Key) {
-        if self.is_ours() {
+        if self.is_usable() {
             self.inward_stop(key);
         }
     }
@@ -299,7 +307,7 @@ impl Driver for UringDriver {
     }
 
     fn recv_stop(&mut self, _fd: Fd, key: Key) {
-        if self.is_ours() {
+        if self.is_usable() {
             self.inward_stop(key);
         }
     }
@@ -327,7 +335,7 @@ impl Driver for UringDriver {
     }
 
     fn close(&mut self, fd: OwnedFd, key: Key) {
-        if self.is_ours() {
+        if self.is_usable() {
             self.close_key(fd, key);
         }
     }

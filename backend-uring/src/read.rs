@@ -26,7 +26,7 @@ impl UringDriver {
     ) -> Result<(), Vec<u8>> {
         // Larger offsets mean something else.
         let fits = u32::try_from(buffer.len()).is_ok() && i64::try_from(offset).is_ok();
-        if !fits || !self.is_ours() || !self.caps.pread {
+        if !fits || !self.is_usable() || !self.caps.pread {
             return Err(buffer);
         }
         let fd = file.as_raw_fd();

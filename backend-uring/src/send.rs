@@ -25,7 +25,7 @@ impl UringDriver {
         buffer: Vec<u8>,
         offset: usize,
     ) -> Result<(), Vec<u8>> {
-        if !self.is_ours() || !self.caps.send {
+        if !self.is_usable() || !self.caps.send {
             return Err(buffer);
         }
         let busy = self.key_ops(key).is_some_and(|ops| !ops.send.is_none());

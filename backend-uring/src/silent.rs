@@ -49,7 +49,7 @@ impl UringDriver {
         offset: usize,
     ) -> Result<(), Vec<u8>> {
         let bytes = buffer.get(offset..).filter(|bytes| bytes.len() <= MOST);
-        let may = self.features.silent_send && self.is_ours() && self.ring.is_enabled();
+        let may = self.features.silent_send && self.is_usable() && self.ring.is_enabled();
         let (true, Some(bytes)) = (may, bytes) else { return Err(buffer) };
         let number = self.silent.first.wrapping_add(self.silent.queue.len() as u64) & NUMBER;
         let length = bytes.len();

@@ -1,7 +1,9 @@
 //! Closing, shutting down, reusing numbers; nothing leaks and nothing comes back.
 
+use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::common::{
@@ -112,6 +114,29 @@ fn a_driver_that_never_ran_gives_everything_back() {
     }
 }
 
+/// The kernel would have memory that nobody keeps until it is done.
+fn nothing_is_begun_after_the_end() {
+    for (_, config) in configs() {
+        let mut rig = Rig::new(&config);
+        let driver = &mut rig.driver;
+        let (ours, mut peer) = pair();
+        let (reader, _writer) = std::io::pipe().unwrap();
+        let reader = Arc::new(File::from(OwnedFd::from(reader)));
+        let held = Arc::downgrade(&reader);
+        driver.shutdown();
+        assert_eq!(driver.pread(reader, key(1), vec![1; 9], 0), Err(vec![1; 9]));
+        assert!(held.upgrade().is_none());
+        assert_eq!(driver.send(borrow(&ours), key(2), vec![2; 9], 0), Err(vec![2; 9]));
+        assert_eq!(driver.send_lazily(borrow(&ours), vec![3; 9], 0), Err(vec![3; 9]));
+        assert!(driver.recv_start(borrow(&ours), key(2)).is_err());
+        assert!(driver.register(borrow(&ours), key(3), Interest::BOTH).is_err());
+        let refused = driver.poll(Some(Duration::ZERO), &mut Vec::new()).unwrap_err();
+        assert_eq!(refused.to_string(), "this io_uring was shut down");
+        driver.close(ours.into(), key(2));
+        assert_eof(&mut peer);
+    }
+}
+
 fn what_is_begun_before_the_first_run_happens_in_it() {
     for (_, config) in configs() {
         let mut driver = UringDriver::new(&config).unwrap();
@@ -186,6 +211,7 @@ trials! {
     a_stuck_send_does_not_keep_the_connection_open,
     closing_under_way_spares_a_duplicate,
     a_driver_that_never_ran_gives_everything_back,
+    nothing_is_begun_after_the_end,
     what_is_begun_before_the_first_run_happens_in_it,
     stopping_a_starved_stream_ends_it,
     two_drivers_on_one_thread_do_not_meet,
