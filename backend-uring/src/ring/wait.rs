@@ -80,6 +80,8 @@ impl Ring {
                         .user_data(Kind::Ignore.alone());
                     // SAFETY: the request points to no memory.
                     unsafe { self.push(remove) };
+                    // Also if it cannot be submitted now: nobody may rely on it any more.
+                    self.timer_due = None;
                     // What the timer's box holds is read at submission: the next time goes in after.
                     self.submit()?;
                 }
