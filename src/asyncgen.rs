@@ -223,12 +223,12 @@ impl<T: 'static> State<T> {
         let (weak, tail) = (Rc::downgrade(self), self.shared.tail.clone());
         let key = lp.state().add_finaliser(move || {
             let stop = || weak.upgrade().into_iter().for_each(|state| state.stop());
-            let stopped = catch_unwind(AssertUnwindSafe(stop));
+            let stopped = catch_unwind(AssertUnwindSafe(stop)).map_err(Panic::new);
             // The loop has forgotten it by now.
             tail.registered.take();
             Box::pin(async move {
-                if let Err(payload) = stopped {
-                    report(Panic::new(payload).into());
+                if let Err(panic) = stopped {
+                    report(panic.into());
                 }
                 tail.run().await
             })

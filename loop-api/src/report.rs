@@ -206,7 +206,7 @@ impl LoopState {
         };
         let call = || {
             #[cfg(feature = "tracing")]
-            let _ = catch_unwind(AssertUnwindSafe(|| report.trace(lp)));
+            let _ = catch_unwind(AssertUnwindSafe(|| report.trace(lp))).map_err(Panic::new);
             self.report_here(lp, report);
         };
         match context {
@@ -229,7 +229,8 @@ impl LoopState {
     }
 
     fn default_report(lp: &LoopRef, report: &Report) {
-        if catch_unwind(AssertUnwindSafe(|| lp.default_exception_handler(report))).is_err() {
+        let reported = catch_unwind(AssertUnwindSafe(|| lp.default_exception_handler(report)));
+        if reported.map_err(Panic::new).is_err() {
             let _ = writeln!(io::stderr(), "anyloop: the default exception handler panicked");
         }
     }

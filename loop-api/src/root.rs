@@ -232,9 +232,8 @@ fn drop_future<F>(mut future: Pin<&mut Option<F>>, core: &TaskCore) {
 
 /// Runs destructors of the user; a panic is reported, not passed on.
 fn quietly(lp: &WeakLoop, message: &'static str, destroy: impl FnOnce()) {
-    let Err(payload) = catch_unwind(AssertUnwindSafe(destroy)) else { return };
+    let Err(panic) = catch_unwind(AssertUnwindSafe(destroy)).map_err(Panic::new) else { return };
     if let Some(lp) = lp.upgrade() {
-        let panic = Panic::new(payload);
         lp.call_exception_handler(Report::new(message).exception(panic).task(current_task()));
     }
 }

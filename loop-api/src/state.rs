@@ -430,12 +430,11 @@ impl LoopState {
 
 /// Drops what is the user's, in the middle of a close.
 fn drop_quietly(lp: Option<&LoopRef>, value: impl Sized) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value)))
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value))).map_err(Panic::new)
         && let Some(lp) = lp
     {
         lp.call_exception_handler(
-            Report::new("a destructor panicked while the event loop was closing")
-                .exception(Panic::new(payload)),
+            Report::new("a destructor panicked while the event loop was closing").exception(panic),
         );
     }
 }

@@ -16,7 +16,8 @@ cases! {
     EXC_02 => the_default_handler_writes_everything;
     EXC_03 => a_handler_gets_loop_and_report, it_may_delegate;
     EXC_04 => a_failing_handler_is_reported_with_the_original, the_loop_lives_on,
-        an_error_that_cannot_be_shown, a_log_that_cannot_be_written;
+        an_error_that_cannot_be_shown, a_log_that_cannot_be_written,
+        a_payload_that_cannot_be_dropped;
     EXC_05 => unsetting_restores_the_default;
     EXC_06 => it_runs_on_the_spot, it_may_do_what_a_callback_may, it_may_replace_itself;
     EXC_07 => callbacks_carry_their_handle, calls_of_others_carry_one, watchers_carry_one,
@@ -187,6 +188,51 @@ fn a_log_that_cannot_be_written(cx: &Context) -> Outcome {
     rustix::stdio::dup2_stderr(&before)?;
     ran?;
     trace.expect(["same batch"])
+}
+
+/// The payload of a panic; its destructor panics, too.
+struct Undroppable;
+
+impl Drop for Undroppable {
+    fn drop(&mut self) {
+        panic!("the destructor of a payload");
+    }
+}
+
+fn fail() {
+    std::panic::panic_any(Undroppable);
+}
+
+/// The loop is who drops it, for nobody else wants it.
+fn a_payload_that_cannot_be_dropped(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let trace = cx.trace();
+    lp.call_soon(fail)?;
+    lp.call_at(lp.time(), fail)?;
+    let remote = lp.remote();
+    join(thread::spawn(move || remote.call_soon_threadsafe(fail).map(drop)))??;
+    let future = lp.create_future();
+    future.add_done_callback(|_| fail());
+    future.set_result(())?;
+    lp.create_task(async { fail() })?;
+    lp.call_soon(trace.pusher("same batch"))?;
+    run_times(&lp, 2)?;
+    trace.expect(["same batch"])?;
+    // Of the handler itself, and of what it is told of.
+    lp.set_exception_handler(Some(Rc::new(|_, _| fail())));
+    lp.call_soon(fail)?;
+    lp.call_soon(trace.pusher("next batch"))?;
+    run_once(&lp)?;
+    trace.expect(["next batch"])?;
+    lp.set_exception_handler(None);
+    let inner = lp.clone();
+    let ran = lp.run_until_complete(async move { inner.run_in_executor(None, fail)?.await })?;
+    ensure!(matches!(ran, Err(Error::Panicked(_))), "in the executor: {ran:?}");
+    drop(ran);
+    let again = lp.clone();
+    let ran = lp.run_until_complete(async move { again.run_in_executor(None, || 1)?.await })??;
+    ensure_eq!(ran, 1, "the executor's next job");
+    Ok(())
 }
 
 fn unsetting_restores_the_default(cx: &Context) -> Outcome {

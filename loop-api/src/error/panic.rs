@@ -3,7 +3,9 @@
 use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A caught panic: its message, and the payload for whoever takes it first.
 #[derive(Clone)]
@@ -12,6 +14,17 @@ pub struct Panic(Arc<Caught>);
 struct Caught {
     message: Box<str>,
     payload: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+/// The payload is the user's, and whoever has caught the panic must not meet another one of its destructor.
+impl Drop for Caught {
+    fn drop(&mut self) {
+        let payload = self.payload.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            // That may have such a destructor as well, and so on.
+            mem::forget(again);
+        }
+    }
 }
 
 impl Panic {
@@ -54,3 +67,23 @@ impl fmt::Display for Panic {
 }
 
 impl StdError for Panic {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_that_panics_when_it_is_dropped_ends_there() {
+        struct Chain(u8);
+        impl Drop for Chain {
+            fn drop(&mut self) {
+                if self.0 > 0 {
+                    std::panic::panic_any(Self(self.0 - 1));
+                }
+            }
+        }
+        let panic = Panic::new(Box::new(Chain(3)));
+        drop(panic.clone());
+        assert!(catch_unwind(AssertUnwindSafe(|| drop(panic))).is_ok());
+    }
+}

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyloop_api::{
-    Error, EventLoopExt, LocalBoxFuture, LoopFuture, LoopRef, Report, Result, SharedExecutor, sleep,
+    Error, EventLoopExt, LocalBoxFuture, LoopFuture, LoopRef, Panic, Report, Result,
+    SharedExecutor, sleep,
 };
 
 use super::BaseLoop;
@@ -74,7 +75,7 @@ impl BaseLoop {
 
 /// The executor may be the user's; whoever waits for it is told in any case.
 fn join(executor: &SharedExecutor, timeout: Option<Duration>) -> bool {
-    catch_unwind(AssertUnwindSafe(|| executor.join(timeout))).unwrap_or(false)
+    catch_unwind(AssertUnwindSafe(|| executor.join(timeout))).map_err(Panic::new).unwrap_or(false)
 }
 
 /// The same without a thread that waits.
