@@ -16,8 +16,9 @@ thread_local! {
         const { ManuallyDrop::new(RefCell::new(None)) };
     /// Debug mode wants to know which task takes a step.
     static OBSERVED: Cell<bool> = const { Cell::new(false) };
-    /// The first task that took one since.
-    static STEPPED: RefCell<Option<Rc<DynTask>>> = const { RefCell::new(None) };
+    /// The first task that took one since; none between callbacks.
+    static STEPPED: ManuallyDrop<RefCell<Option<Rc<DynTask>>>> =
+        const { ManuallyDrop::new(RefCell::new(None)) };
 }
 
 /// Runs `f` with the current task, if a step is on the stack.
@@ -70,15 +71,15 @@ pub fn observe_step(run: impl FnOnce()) -> Option<AnyTask> {
     OBSERVED.set(true);
     run();
     drop(observed);
-    STEPPED.take().map(AnyTask::new)
+    STEPPED.with(|stepped| stepped.take()).map(AnyTask::new)
 }
 
 #[cold]
 fn step_begins(task: &Rc<DynTask>) {
-    let first = STEPPED.with_borrow_mut(|stepped| match stepped {
+    let first = STEPPED.with(|stepped| match &mut *stepped.borrow_mut() {
         // An eager task inside a step belongs to that step.
         Some(_) => false,
-        None => stepped.insert(task.clone()).core.id == task.core.id,
+        none => none.insert(task.clone()).core.id == task.core.id,
     });
     if let Some(lp) = task.core.lp.upgrade() {
         lp.state().activity().step(task.core.info(), first);

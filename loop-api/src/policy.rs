@@ -65,13 +65,15 @@ pub fn install_policy(policy: Option<Arc<dyn EventLoopPolicy>>) {
 /// # Errors
 /// `Usage` if there is neither.
 pub fn thread_event_loop() -> Result<LoopRef> {
-    running::current().or_else(|| THREAD_LOOP.with(|slot| slot.borrow().clone())).ok_or_else(|| {
+    // At the end of the thread nothing is set any more.
+    let set = || THREAD_LOOP.try_with(|slot| slot.borrow().clone()).ok().flatten();
+    running::current().or_else(set).ok_or_else(|| {
         Error::usage("get_event_loop: no event loop is set for this thread, and none is running")
     })
 }
 
 /// Sets what [`thread_event_loop`] returns outside a run.
 pub fn set_thread_event_loop(lp: Option<LoopRef>) {
-    let old = THREAD_LOOP.with(|slot| slot.replace(lp));
+    let old = THREAD_LOOP.try_with(|slot| slot.replace(lp));
     drop(old);
 }

@@ -4,6 +4,7 @@
 //! its parents' children, takes its turn later.
 
 use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
 use std::rc::Rc;
 
 use anyloop_api::Cancelled;
@@ -32,7 +33,8 @@ struct Walk {
 }
 
 thread_local! {
-    static WALK: RefCell<Walk> = RefCell::default();
+    /// Empty between walks, so that it needs no destructor: there may be one at the end of the thread.
+    static WALK: ManuallyDrop<RefCell<Walk>> = ManuallyDrop::default();
 }
 
 /// Cancels the children of `parent`, in the walk that is under way or in a new one; true if any accepts,
@@ -40,11 +42,13 @@ thread_local! {
 pub(crate) fn cancel_children(parent: Rc<dyn Parent>, reason: &Cancelled) -> bool {
     if let Some(met) = parent.met().get() {
         // On its way already, unless that way leads back here.
-        return WALK.with_borrow(|walk| !walk.is_on_the_way(met));
+        return WALK.with(|walk| !walk.borrow().is_on_the_way(met));
     }
-    let under_way = WALK.with_borrow_mut(|walk| {
+    let under_way = WALK.with(|walk| {
+        let mut walk = walk.borrow_mut();
         parent.met().set(Some(walk.steps.len()));
-        walk.steps.push(Step { parent, reason: reason.clone(), from: walk.at });
+        let from = walk.at;
+        walk.steps.push(Step { parent, reason: reason.clone(), from });
         walk.steps.len() > 1
     });
     // Not finished, so that some child is not, and will accept it.
@@ -56,7 +60,8 @@ fn walk() -> bool {
     let _end = End;
     let mut accepted = false;
     for at in 0.. {
-        let next = WALK.with_borrow_mut(|walk| {
+        let next = WALK.with(|walk| {
+            let mut walk = walk.borrow_mut();
             walk.at = at;
             walk.steps.get(at).map(|step| (step.parent.clone(), step.reason.clone()))
         });
@@ -83,7 +88,7 @@ struct End;
 
 impl Drop for End {
     fn drop(&mut self) {
-        let walk = WALK.take();
+        let walk = WALK.with(|walk| walk.take());
         for step in &walk.steps {
             step.parent.met().set(None);
         }

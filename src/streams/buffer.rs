@@ -23,32 +23,33 @@ thread_local! {
     static SPARE: RefCell<Spare> = RefCell::default();
 }
 
+/// Nothing at the end of the thread, where a loop that a thread-local holds may still be closed.
+fn spare<R>(f: impl FnOnce(&mut Spare) -> Option<R>) -> Option<R> {
+    SPARE.try_with(|spare| f(&mut spare.borrow_mut())).ok().flatten()
+}
+
 /// An emptied buffer, or one with room for `wanted` bytes.
 fn fresh(wanted: usize) -> Vec<u8> {
-    SPARE.with_borrow_mut(|spare| match spare.buffers.pop() {
-        Some(buffer) => {
-            spare.total -= buffer.capacity();
-            buffer
-        }
-        // Exact, so that the whole can be handed to the reader without wasting memory.
-        None => Vec::with_capacity(wanted),
-    })
+    let kept = spare(|spare| {
+        let buffer = spare.buffers.pop()?;
+        spare.total -= buffer.capacity();
+        Some(buffer)
+    });
+    // Exact, so that the whole can be handed to the reader without wasting memory.
+    kept.unwrap_or_else(|| Vec::with_capacity(wanted))
 }
 
 /// An empty buffer with room for at least `least` bytes and for at most `most`, `least` if it is new.
 pub(super) fn fitting(least: usize, most: usize) -> Vec<u8> {
-    SPARE.with_borrow_mut(|spare| {
+    let kept = spare(|spare| {
         // The last ones are the ones that are still in the cache.
         let fits = |buffer: &Vec<u8>| (least..=most).contains(&buffer.capacity());
-        match spare.buffers.iter().rev().take(LOOKED_AT).position(fits) {
-            Some(back) => {
-                let buffer = spare.buffers.swap_remove(spare.buffers.len() - 1 - back);
-                spare.total -= buffer.capacity();
-                buffer
-            }
-            None => well_placed(least),
-        }
-    })
+        let back = spare.buffers.iter().rev().take(LOOKED_AT).position(fits)?;
+        let buffer = spare.buffers.swap_remove(spare.buffers.len() - 1 - back);
+        spare.total -= buffer.capacity();
+        Some(buffer)
+    });
+    kept.unwrap_or_else(|| well_placed(least))
 }
 
 /// An empty buffer that does not begin 1 to 31 bytes into a page, if that can be had: the kernel's copy
@@ -71,12 +72,13 @@ pub(super) fn recyclable(buffer: &Vec<u8>) -> bool {
 /// Keeps the memory of `buffer` for the next bytes that arrive anywhere on this thread.
 pub(super) fn recycle(mut buffer: Vec<u8>) {
     if recyclable(&buffer) {
-        SPARE.with_borrow_mut(|spare| {
+        spare(|spare| {
             if spare.total + buffer.capacity() <= SPARE_TOTAL {
                 buffer.clear();
                 spare.total += buffer.capacity();
                 spare.buffers.push(buffer);
             }
+            Some(())
         });
     }
 }

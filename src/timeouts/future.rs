@@ -12,7 +12,7 @@ use anyloop_api::{
 };
 use pin_project_lite::pin_project;
 
-use super::{ACTIVE, Stage, State, TimeoutHandle};
+use super::{ACTIVE, CLEANUP, Stage, State, TimeoutHandle};
 
 /// What a scope is entered with.
 pub(super) enum Limit {
@@ -156,14 +156,20 @@ struct Polling;
 
 impl Polling {
     fn new(state: Rc<State>) -> Self {
-        ACTIVE.with_borrow_mut(|active| active.push(state));
+        ACTIVE.with(|active| {
+            let mut active = active.borrow_mut();
+            if active.capacity() == 0 {
+                let _ = CLEANUP.try_with(|_| ());
+            }
+            active.push(state);
+        });
         Self
     }
 }
 
 impl Drop for Polling {
     fn drop(&mut self) {
-        let state = ACTIVE.with_borrow_mut(Vec::pop);
+        let state = ACTIVE.with(|active| active.borrow_mut().pop());
         drop(state);
     }
 }

@@ -5,6 +5,7 @@ mod future;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future, IntoFuture};
+use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -131,7 +132,20 @@ enum Timer {
 
 thread_local! {
     /// The scopes that are being polled, the innermost last; of several tasks, if eager ones nest.
-    static ACTIVE: RefCell<Vec<Rc<State>>> = const { RefCell::new(Vec::new()) };
+    ///
+    /// Without a destructor, for there may be scopes at the end of the thread, too: `CLEANUP` frees its memory.
+    static ACTIVE: ManuallyDrop<RefCell<Vec<Rc<State>>>> =
+        const { ManuallyDrop::new(RefCell::new(Vec::new())) };
+    static CLEANUP: Cleanup = const { Cleanup };
+}
+
+struct Cleanup;
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        let left = ACTIVE.with(|active| active.take());
+        drop(left);
+    }
 }
 
 impl TimeoutHandle {
@@ -299,8 +313,9 @@ impl State {
     /// first, and they interrupt what comes next (TMO-09); with the same deadline it is theirs to raise
     /// (TMO-07).
     fn later_ones(&self) -> Vec<Rc<Self>> {
-        ACTIVE.with_borrow(|active| {
+        ACTIVE.with(|active| {
             active
+                .borrow()
                 .iter()
                 .filter(|other| other.task.get() == self.task.get())
                 .filter(|other| other.stage.get() == Stage::Expiring)

@@ -18,7 +18,8 @@ const GATHER: usize = 128 * 1024;
 const RECORD: usize = 16 * 1024;
 
 thread_local! {
-    /// Memory for plaintext, one for all connections of the thread.
+    /// Memory for plaintext, one for all connections of the thread; gone when the thread ends, where a loop that
+    /// a thread-local holds may still be closed.
     static PLAIN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -154,7 +155,7 @@ impl Layer {
     }
 
     fn deliver_plain(&self, protocol: &dyn Protocol, rest: &mut &[u8]) {
-        let mut plain = PLAIN.take();
+        let mut plain = PLAIN.try_with(RefCell::take).unwrap_or_default();
         loop {
             let mut session = self.session.borrow_mut();
             let mut reader = session.reader();
@@ -171,7 +172,7 @@ impl Layer {
         }
         self.call("data_received panicked", |_| protocol.data_received(&plain));
         plain.clear();
-        PLAIN.set(plain);
+        let _ = PLAIN.try_with(|kept| kept.replace(plain));
     }
 
     /// [`Layer::decrypt`], keeping a failure for the next one.

@@ -18,7 +18,7 @@ const BELOW_HIGH: usize = 64 * 1024;
 const DEAD_WRITES: u8 = 5;
 
 thread_local! {
-    /// Memory for ciphertext on its way to the transport below.
+    /// Memory for ciphertext on its way to the transport below; gone when the thread ends, as in `reading.rs`.
     static CIPHER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -76,7 +76,7 @@ impl Layer {
         if !self.session.borrow().wants_write() {
             return;
         }
-        let mut cipher = CIPHER.take();
+        let mut cipher = CIPHER.try_with(RefCell::take).unwrap_or_default();
         let mut session = self.session.borrow_mut();
         while session.wants_write() {
             if session.write_tls(&mut cipher).is_err() {
@@ -86,7 +86,7 @@ impl Layer {
         drop(session);
         let written = self.below.get().map_or(Ok(()), |below| below.write(&cipher));
         cipher.clear();
-        CIPHER.set(cipher);
+        let _ = CIPHER.try_with(|kept| kept.replace(cipher));
         if let Err(error) = written {
             // Somebody has half-closed the transport below, or sends a file over it.
             self.abort_with(Some(error));

@@ -25,7 +25,8 @@ pub struct HyperIo<T> {
 }
 
 thread_local! {
-    /// Empty while a read uses it.
+    /// Empty while a read uses it, and gone when the thread ends: a loop that a thread-local holds may still
+    /// be closed then.
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
@@ -56,7 +57,7 @@ impl<T: AsyncRead + Unpin> Read for HyperIo<T> {
         mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let room = buf.remaining().min(READ_SIZE);
-        let mut scratch = SCRATCH.take();
+        let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
         if scratch.len() < room {
             scratch.resize(room, 0);
         }
@@ -64,7 +65,7 @@ impl<T: AsyncRead + Unpin> Read for HyperIo<T> {
         if let Poll::Ready(Ok(count)) = read {
             buf.put_slice(&scratch[..count]);
         }
-        SCRATCH.set(scratch);
+        let _ = SCRATCH.try_with(|kept| kept.set(scratch));
         read.map_ok(drop)
     }
 }
