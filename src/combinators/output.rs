@@ -99,7 +99,7 @@ macro_rules! plain_generic {
 }
 
 plain!((), bool, char, u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize, f32, f64);
-plain!(String, &'static str, std::ffi::OsString, std::path::PathBuf, std::convert::Infallible);
+plain!(String, &'static str, std::ffi::OsString, std::path::PathBuf);
 plain!(std::time::Duration, std::time::Instant, std::time::SystemTime);
 plain!(std::net::SocketAddr, std::net::IpAddr, anyloop_api::LoopInstant, anyloop_api::LoopRef);
 plain!(std::borrow::Cow<'static, str>, anyloop_api::AnyTask);
@@ -125,7 +125,8 @@ plain_tuples!(A B C D);
 plain_tuples!(A B C D E);
 plain_tuples!(A B C D E F);
 
-/// `!`, which has no name of its own yet: what a body returns that never ends.
+/// `!`, which has no name of its own yet: what a body returns that never ends. `Infallible` is another type for now,
+/// but the same with newer compilers, which would refuse both.
 type Never = <fn() -> ! as Returns>::Output;
 
 trait Returns {
