@@ -209,13 +209,18 @@ fn not_on_another_thread(cx: &Context) -> Outcome {
     join(thread::spawn(work))?
 }
 
+/// The environment variable of a process that was begun with SIGINT ignored, so that it begins no other.
+const AGAIN: &str = "ANYLOOP_CONFORMANCE_AGAIN";
+
 /// In a process of its own: nothing else can be asked to ignore a signal from its beginning.
 fn an_ignored_signal_stays_ignored(cx: &Context) -> Outcome {
     let ignored = |now: Dispositions| !now.catches(SIGINT) && !now.leaves(SIGINT);
     if !ignored(Dispositions::now()?) {
+        ensure!(std::env::var_os(AGAIN).is_none(), "the shell was asked in vain to ignore SIGINT");
         let again = Command::new("sh")
             .args(["-c", "trap '' INT; exec \"$0\""])
             .arg(std::env::current_exe()?)
+            .env(AGAIN, "")
             .stdin(Stdio::null())
             .output()?;
         let said = String::from_utf8_lossy(&again.stdout);
