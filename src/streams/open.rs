@@ -152,7 +152,7 @@ where
         let Some(lp) = weak.upgrade() else { return };
         match outcome.start(&lp) {
             Ok(None) => {}
-            Ok(Some(task)) => watch(&task, &lp, transport),
+            Ok(Some(task)) => watch(&task, transport),
             Err(error) => fail(&lp, transport, error),
         }
     });
@@ -162,9 +162,8 @@ where
 }
 
 /// STREAM-19: what becomes of the connection when the callback's task is done.
-fn watch(task: &Task<()>, lp: &LoopRef, transport: Transport) {
-    let weak = lp.downgrade();
-    task.add_done_callback(move |task| match (task.take_result(), weak.upgrade()) {
+fn watch(task: &Task<()>, transport: Transport) {
+    task.add_done_callback(move |task| match (task.take_result(), task.get_loop()) {
         (Err(error), Some(lp)) if !error.is_cancelled() => fail(&lp, transport, error),
         (Err(_), _) => transport.close(),
         (Ok(()), _) => {}
