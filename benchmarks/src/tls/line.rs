@@ -1,11 +1,12 @@
 //! rustls on bare epoll: the line to compare with.
 
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead, IoSlice, Write};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use anyloop::tls::rustls::{ServerConfig, ServerConnection};
+use rustix::io::writev;
 use rustix::net::{RecvFlags, recv, send};
 
 use crate::servers::epoll::{self, Connection, SEND, would_block};
@@ -92,6 +93,10 @@ struct Socket<'a>(&'a OwnedFd);
 impl Write for Socket<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         Ok(send(self.0, bytes, SEND)?)
+    }
+
+    fn write_vectored(&mut self, records: &[IoSlice<'_>]) -> io::Result<usize> {
+        Ok(writev(self.0, records)?)
     }
 
     fn flush(&mut self) -> io::Result<()> {
