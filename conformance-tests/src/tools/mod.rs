@@ -45,7 +45,9 @@ pub use self::running::{
 };
 pub use self::scripts::{Step, one_of, random_scripts};
 pub use self::signals::{Dispositions, SIGCHLD, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, raise};
-pub use self::sockets::{Clogged, clogged_pair, on_readable, or_nothing, socket_pair, tcp_pair};
+pub use self::sockets::{
+    Clogged, clogged_pair, on_readable, or_nothing, pair_with_number, socket_pair, tcp_pair,
+};
 pub use self::temporary::TempDir;
 pub use self::tls::{Authority, Blocking, BlockingClient, BlockingServer, SERVER};
 pub use self::trace::Trace;

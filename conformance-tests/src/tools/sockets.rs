@@ -2,10 +2,12 @@
 
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use anyloop_api::{EventLoopExt, LoopRef, Result};
+
+use crate::case::Failure;
 
 /// Two ends of a local stream, non-blocking.
 ///
@@ -16,6 +18,28 @@ pub fn socket_pair() -> io::Result<(UnixStream, UnixStream)> {
     left.set_nonblocking(true)?;
     right.set_nonblocking(true)?;
     Ok((left, right))
+}
+
+/// A pair whose first end has this number, which was given back just now.
+///
+/// # Errors
+/// What `pair` says; the number is not used again.
+pub fn pair_with_number<S: AsRawFd, E: Into<Failure>>(
+    number: RawFd,
+    pair: impl Fn() -> std::result::Result<(S, S), E>,
+) -> std::result::Result<(S, S), Failure> {
+    let mut others = Vec::new();
+    loop {
+        let (near, far) = pair().map_err(Into::into)?;
+        if near.as_raw_fd() == number {
+            return Ok((near, far));
+        }
+        if far.as_raw_fd() == number {
+            return Ok((far, near));
+        }
+        ensure!(others.len() < 100, "descriptor {number} is not used again");
+        others.push((near, far));
+    }
 }
 
 /// Two ends of a TCP connection over loopback, non-blocking; the accepted end is the second.

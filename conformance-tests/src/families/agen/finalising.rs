@@ -1,12 +1,14 @@
 //! Generators that are dropped before their end.
 
+use std::future::pending;
+use std::task::{Poll, Waker};
+
+use anyloop::{Generator, create_task, generator, timeout};
+use anyloop_api::{Cancelled, sleep};
+
 use super::numbers;
 use crate::families::prelude::*;
 use crate::tools::{OnDrop, settle_tasks};
-use anyloop::{Generator, create_task, generator, timeout};
-use anyloop_api::{Cancelled, sleep};
-use std::future::pending;
-use std::task::{Poll, Waker};
 
 pub(super) fn dropped_half_way_its_loop_finalises_it(cx: &Context) -> Outcome {
     // No other thread can drop it.

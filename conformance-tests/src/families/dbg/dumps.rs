@@ -1,12 +1,14 @@
 //! What a loop tells about itself when it is asked.
 
-use crate::families::prelude::*;
-use anyloop::gather_vec;
-use anyloop_api::{Dump, Protocol, Sock, TaskState, sleep};
 use std::io::Write as _;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
+
+use anyloop::gather_vec;
+use anyloop_api::{Dump, Protocol, Sock, TaskState, sleep};
+
+use crate::families::prelude::*;
 
 pub(super) fn tasks_and_who_awaits_whom(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;

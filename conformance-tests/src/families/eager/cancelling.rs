@@ -1,10 +1,12 @@
 //! Eager tasks that are cancelled.
 
+use std::future::{pending, ready};
+
+use anyloop_api::{catch_cancel, current_task};
+
 use super::eager;
 use crate::families::prelude::*;
 use crate::tools::Gate;
-use anyloop_api::{catch_cancel, current_task};
-use std::future::{pending, ready};
 
 pub(super) fn cancelled_after_the_eager_step(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;

@@ -1,11 +1,13 @@
 //! Eager tasks in gathers and groups.
 
+use std::future::pending;
+
+use anyloop::{TaskGroup, gather, task_group};
+use anyloop_api::{EagerTaskFactory, catch_cancel, current_task};
+
 use super::eager;
 use crate::families::prelude::*;
 use crate::tools::{Gate, Trace};
-use anyloop::{TaskGroup, gather, task_group};
-use anyloop_api::{EagerTaskFactory, catch_cancel, current_task};
-use std::future::pending;
 
 pub(super) fn gather_over_eager_results_is_done(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;

@@ -1,10 +1,12 @@
 //! Executors of the user's own.
 
-use super::Threads;
-use crate::families::prelude::*;
-use anyloop_api::{Executor, Job};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use anyloop_api::{Executor, Job};
+
+use super::Threads;
+use crate::families::prelude::*;
 
 pub(super) fn the_default_pool_refuses_after_shutdown(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;

@@ -1,11 +1,12 @@
 //! Numbers and the files behind them.
 
-use crate::families::prelude::*;
-use crate::tools::socket_pair;
 use std::fs::File;
 use std::io::{ErrorKind, Write};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+
+use crate::families::prelude::*;
+use crate::tools::{pair_with_number, socket_pair};
 
 pub(super) fn numbers_and_objects_are_the_same(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
@@ -65,22 +66,6 @@ pub(super) fn removed_and_closed_at_once(cx: &Context) -> Outcome {
     Ok(())
 }
 
-/// A pair whose first end has this number.
-fn pair_with_number(number: RawFd) -> Result<(UnixStream, UnixStream), Failure> {
-    let mut others = Vec::new();
-    loop {
-        let (near, far) = socket_pair()?;
-        if near.as_raw_fd() == number {
-            return Ok((near, far));
-        }
-        if far.as_raw_fd() == number {
-            return Ok((far, near));
-        }
-        ensure!(others.len() < 100, "descriptor {number} is not used again");
-        others.push((near, far));
-    }
-}
-
 pub(super) fn a_number_used_again_in_the_same_batch(cx: &Context) -> Outcome {
     type Ends = Rc<RefCell<Vec<Option<UnixStream>>>>;
     let lp = cx.new_loop()?;
@@ -102,7 +87,7 @@ pub(super) fn a_number_used_again_in_the_same_batch(cx: &Context) -> Outcome {
             let number = victim.as_raw_fd();
             let _ = lp.remove_reader(&victim);
             drop(victim);
-            let Ok(pair) = pair_with_number(number) else {
+            let Ok(pair) = pair_with_number(number, socket_pair) else {
                 trace.push("the number is not used again");
                 return;
             };
@@ -139,7 +124,7 @@ pub(super) fn a_number_used_again_while_watched(cx: &Context) -> Outcome {
     run_once(&lp)?;
     // Against the rules: closed without being removed.
     drop(near);
-    let (near, mut far) = pair_with_number(number)?;
+    let (near, mut far) = pair_with_number(number, socket_pair)?;
     let new = trace.clone();
     lp.add_writer(&near, move || new.push("writer"))?;
     far.write_all(b"for the new file")?;
@@ -177,7 +162,7 @@ pub(super) fn closing_a_watched_descriptor_is_survived(cx: &Context) -> Outcome 
     ensure!(used < ms(100), "the loop spins: {used:?} of processor time in 200 ms");
     ensure!(calls.get() < 10, "{} calls for descriptors that are closed", calls.get());
 
-    let (near, mut far) = pair_with_number(number)?;
+    let (near, mut far) = pair_with_number(number, socket_pair)?;
     let trace = cx.trace();
     let new = trace.clone();
     lp.add_reader(&near, move || new.push("new"))?;

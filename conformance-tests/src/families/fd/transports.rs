@@ -1,13 +1,15 @@
 //! Descriptors that belong to transports.
 
-use super::drain;
-use crate::families::prelude::*;
-use crate::tools::{Post, Script, pipe, socket_pair};
-use anyloop_api::{AnyProtocol, Bind, Connect, DatagramEndpoint, Protocol, Transport};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
+
+use anyloop_api::{AnyProtocol, Bind, Connect, DatagramEndpoint, Protocol, Transport};
+
+use super::drain;
+use crate::families::prelude::*;
+use crate::tools::{Post, Script, pipe, socket_pair};
 
 /// Records that its connection was lost.
 struct Quiet(Counter);

@@ -1,7 +1,8 @@
 //! `run_until_complete`.
 
-use crate::families::prelude::*;
 use anyloop_api::Interrupt;
+
+use crate::families::prelude::*;
 
 pub(super) fn a_coroutine_runs_as_a_task(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;

@@ -1,11 +1,13 @@
 //! What ends a run from inside: interrupts, panics that are let out.
 
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+
+use anyloop_api::{Interrupt, catch_cancel, raise_interrupt, uncancellable};
+
 use super::a_run_is_not_cut_short;
 use crate::families::prelude::*;
 use crate::tools::{one_in_each_run, socket_pair};
-use anyloop_api::{Interrupt, catch_cancel, raise_interrupt, uncancellable};
-use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
 
 pub(super) fn an_interrupt_leaves_at_once(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;

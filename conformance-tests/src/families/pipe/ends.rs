@@ -1,9 +1,10 @@
 //! How pipes and terminals end, and what each side learns of it.
 
+use anyloop_api::Transport;
+
 use super::{reader, writer};
 use crate::families::prelude::*;
 use crate::tools::{Script, clog, drain, pattern, pipe, settle, socket_pair, terminal};
-use anyloop_api::Transport;
 
 pub(super) fn the_end_of_a_pipe(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;

@@ -1,9 +1,10 @@
 //! Waits that are cancelled or dropped: no item is lost, and nobody is forgotten.
 
+use anyloop::{Queue, create_task};
+
 use super::{Got, Put, drain, getter, got, putter};
 use crate::families::prelude::*;
 use crate::tools::{Gate, first, interleavings, settle_tasks};
-use anyloop::{Queue, create_task};
 
 /// Cancelled before, in the same batch as, and after the wake-up.
 pub(super) fn a_cancelled_get_loses_no_item(cx: &Context) -> Outcome {

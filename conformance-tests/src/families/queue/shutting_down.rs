@@ -1,11 +1,13 @@
 //! The end of a queue.
 
+use std::future::poll_fn;
+
+use anyloop::queue::Rejected;
+use anyloop::{Queue, create_task};
+
 use super::{drain, getter, got, putter};
 use crate::families::prelude::*;
 use crate::tools::{interleavings, settle_tasks};
-use anyloop::queue::Rejected;
-use anyloop::{Queue, create_task};
-use std::future::poll_fn;
 
 pub(super) fn after_shutdown_puts_fail_and_gets_drain(cx: &Context) -> Outcome {
     main(cx, async {

@@ -1,11 +1,12 @@
 //! Transfers that stall, or end before the file does.
 
+use std::io::{ErrorKind, Read, Write};
+
 use super::*;
 use crate::tools::{
     CloggedTcp, Script, available, clogged_tcp_pair, collect, pipe, poll_inside, reset,
     resident_memory, settle, tcp_pair,
 };
-use std::io::{ErrorKind, Read, Write};
 
 pub(super) fn a_peer_that_does_not_read_fills_no_memory(cx: &Context) -> Outcome {
     const HUGE: u64 = 1 << 30;

@@ -2,13 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 
 use anyloop::timeout;
 use anyloop_api::{Datagrams, Task};
 
 use super::*;
-use crate::tools::{pattern, socket_pair};
+use crate::tools::{pair_with_number, pattern, socket_pair};
 
 /// When something happens, relative to the cancellation.
 const MOMENTS: [Moment; 4] = [Moment::LongBefore, Moment::Before, Moment::After, Moment::LongAfter];
@@ -348,22 +348,6 @@ pub(super) fn a_freed_buffer_is_not_sent(cx: &Context) -> Outcome {
     })
 }
 
-/// A pair of which this number is one end.
-fn pair_with_number(number: RawFd) -> Result<(Sock, Sock), Failure> {
-    let mut others = Vec::new();
-    loop {
-        let (near, far) = pair()?;
-        if near.as_raw_fd() == number {
-            return Ok((near, far));
-        }
-        if far.as_raw_fd() == number {
-            return Ok((far, near));
-        }
-        ensure!(others.len() < 100, "descriptor {number} is not used again");
-        others.push((near, far));
-    }
-}
-
 pub(super) fn closed_and_used_again_after_a_cancellation(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
     let inner = lp.clone();
@@ -385,7 +369,7 @@ pub(super) fn closed_and_used_again_after_a_cancellation(cx: &Context) -> Outcom
             let mut buffer = vec![0; 1 << 20];
             while far.read(&mut buffer)? > 0 {}
 
-            let (near, peer) = pair_with_number(number)?;
+            let (near, peer) = pair_with_number(number, pair)?;
             let receiving = lp.create_task(lp.sock_recv(&near, 9))?;
             let _ = far.write(b"for the old one");
             idle().await;

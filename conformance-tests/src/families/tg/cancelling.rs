@@ -1,12 +1,14 @@
 //! Groups that are cancelled, from wherever.
 
+use std::future::pending;
+
+use anyloop::{TaskGroup, create_task, task_group};
+use anyloop_api::{catch_cancel, sleep};
+
 use super::ending::{Done, endless};
 use super::{errors, requests};
 use crate::families::prelude::*;
 use crate::tools::{Gate, settle_tasks};
-use anyloop::{TaskGroup, create_task, task_group};
-use anyloop_api::{catch_cancel, sleep};
-use std::future::pending;
 
 pub(super) fn cancelled_from_outside(cx: &Context) -> Outcome {
     let trace = cx.trace();

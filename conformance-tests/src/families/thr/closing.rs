@@ -1,8 +1,9 @@
 //! Calls from other threads while the loop closes, and afterwards.
 
+use std::io::Read;
+
 use crate::families::prelude::*;
 use crate::tools::socket_pair;
-use std::io::Read;
 
 pub(super) fn refused_after_close(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;

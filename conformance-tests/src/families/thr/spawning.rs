@@ -1,10 +1,12 @@
 //! Tasks that other threads begin, and wait for.
 
-use crate::families::prelude::*;
+use std::sync::mpsc;
+
 use anyloop_api::{
     Cancelled, Interrupt, JoinHandle, Runnable, Scheduler, TaskFactory, TaskOptions,
 };
-use std::sync::mpsc;
+
+use crate::families::prelude::*;
 
 /// Runs `lp` while `body` runs on another thread, and gives what that returns.
 fn beside<T: Send + 'static>(

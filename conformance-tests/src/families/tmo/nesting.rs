@@ -1,10 +1,12 @@
 //! Timeouts inside of timeouts.
 
-use super::{ensure_counts, requests};
-use crate::families::prelude::*;
+use std::future::pending;
+
 use anyloop::{TimeoutHandle, create_task, timeout};
 use anyloop_api::{Cancelled, catch_cancel, sleep};
-use std::future::pending;
+
+use super::{ensure_counts, requests};
+use crate::families::prelude::*;
 
 pub(super) fn nested_with_the_same_deadline(cx: &Context) -> Outcome {
     main(cx, async {
