@@ -47,6 +47,7 @@ on_every_backend! {
         assert!(task.cancelled(), "{task:?}");
         lp.close()
     }
+
     /// The runner's close runs the loop once more, when the thread has no thread-locals of ours any more.
     fn a_runner_in_a_thread_local_ends_as_any_other(backend) {
         thread_local! {

@@ -155,6 +155,7 @@ mod tests {
         assert_eq!(none.get(0), Some((&[][..], None)), "no longer than there is room");
         assert_eq!(none.get(1), None);
     }
+
     #[test]
     #[should_panic(expected = "capacity overflow")]
     fn more_than_there_can_be() {
