@@ -15,7 +15,7 @@ mod mio;
 mod monoio;
 #[cfg(feature = "peers")]
 mod smol;
-mod tokio;
+pub(crate) mod tokio;
 mod uring;
 
 use std::io::{self, Write};

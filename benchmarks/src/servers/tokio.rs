@@ -8,6 +8,14 @@ use tokio::net::TcpStream;
 
 /// Serves the listener.
 pub(crate) fn serve(listener: TcpListener, buffer: usize) -> io::Result<()> {
+    serve_by(listener, |stream| echo(stream, buffer))
+}
+
+/// Serves the listener by a task of `echo` for each connection.
+pub(crate) fn serve_by<F>(listener: TcpListener, echo: impl Fn(TcpStream) -> F) -> io::Result<()>
+where
+    F: Future<Output = io::Result<()>> + Send + 'static,
+{
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -15,7 +23,7 @@ pub(crate) fn serve(listener: TcpListener, buffer: usize) -> io::Result<()> {
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            tokio::spawn(echo(stream, buffer));
+            tokio::spawn(echo(stream));
         }
     })
 }

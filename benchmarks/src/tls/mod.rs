@@ -29,7 +29,7 @@ const WORK: [Work; 4] = [
 
 /// Runs the suite and says what it found.
 pub(crate) fn run(options: &Options) -> io::Result<Section> {
-    let subjects = options.select(servers::NAMES.to_vec(), |name| name);
+    let subjects = options.select(servers::ALL.map(|(name, _)| name).to_vec(), |name| name);
     let works = options.select(WORK.to_vec(), |work| work.name);
     let mut columns = Vec::new();
     for work in &works {

@@ -5,27 +5,31 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use ::tokio::io::{AsyncReadExt, AsyncWriteExt};
+use ::tokio::net::TcpStream;
 use anyloop::tls::rustls::pki_types::PrivateKeyDer;
 use anyloop::tls::rustls::{ServerConfig, crypto::ring};
 use anyloop::tls::{self, ServerTls};
 use anyloop::{AnyProtocol, Bind};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::line;
 use crate::servers::anyloop::{Echo, echo, run};
+use crate::servers::tokio;
+
+/// Serves a listener until killed, with the buffer of a connection where it has one of its own.
+type Serve = fn(TcpListener, Arc<ServerConfig>, usize) -> io::Result<()>;
 
 /// Every server, the line first.
-pub(super) const NAMES: [&str; 8] = [
-    "rustls on epoll",
-    "tokio-rustls",
-    "anyloop-uring, TLS",
-    "anyloop-uring-streams, TLS",
-    "anyloop-mio, TLS",
-    "anyloop-mio-streams, TLS",
-    "anyloop-polling, TLS",
-    "anyloop-polling-streams, TLS",
+pub(super) const ALL: [(&str, Serve); 8] = [
+    ("rustls on epoll", line::serve),
+    ("tokio-rustls", tokio_rustls),
+    ("anyloop-uring, TLS", |l, c, _| protocol("uring", l, c)),
+    ("anyloop-uring-streams, TLS", |l, c, _| streams("uring", l, c)),
+    ("anyloop-mio, TLS", |l, c, _| protocol("mio", l, c)),
+    ("anyloop-mio-streams, TLS", |l, c, _| streams("mio", l, c)),
+    ("anyloop-polling, TLS", |l, c, _| protocol("polling", l, c)),
+    ("anyloop-polling-streams, TLS", |l, c, _| streams("polling", l, c)),
 ];
 
 /// Is the server `name`, if that is one of this suite.
@@ -34,29 +38,19 @@ pub(crate) fn serve(
     buffer: usize,
     ready: impl FnOnce(u16) -> io::Result<()>,
 ) -> Option<io::Result<()>> {
-    let name = NAMES.into_iter().find(|known| *known == name)?;
-    Some(serve_by(name, buffer, ready))
+    let (_, serve) = ALL.into_iter().find(|(known, _)| *known == name)?;
+    Some(serve_by(serve, buffer, ready))
 }
 
 fn serve_by(
-    name: &'static str,
+    serve: Serve,
     buffer: usize,
     ready: impl FnOnce(u16) -> io::Result<()>,
 ) -> io::Result<()> {
     let config = config()?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     ready(listener.local_addr()?.port())?;
-    match name {
-        "rustls on epoll" => line::serve(listener, config, buffer),
-        "tokio-rustls" => tokio_rustls(listener, config, buffer),
-        ours => {
-            let ours = ours.trim_start_matches("anyloop-").trim_end_matches(", TLS");
-            match ours.strip_suffix("-streams") {
-                Some(backend) => streams(backend, listener, config),
-                None => protocol(ours, listener, config),
-            }
-        }
-    }
+    serve(listener, config, buffer)
 }
 
 /// With a key and a certificate that are made for this process.
@@ -95,17 +89,8 @@ fn streams(
 
 /// tokio, current-thread runtime, a task per connection.
 fn tokio_rustls(listener: TcpListener, config: Arc<ServerConfig>, buffer: usize) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
     let acceptor = TlsAcceptor::from(config);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        loop {
-            let (stream, _) = listener.accept().await?;
-            stream.set_nodelay(true)?;
-            tokio::spawn(echo_by_tokio(acceptor.clone(), stream, buffer));
-        }
-    })
+    tokio::serve_by(listener, |stream| echo_by_tokio(acceptor.clone(), stream, buffer))
 }
 
 async fn echo_by_tokio(acceptor: TlsAcceptor, stream: TcpStream, buffer: usize) -> io::Result<()> {
