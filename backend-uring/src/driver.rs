@@ -179,7 +179,7 @@ impl UringDriver {
         !self.finished && self.is_ours()
     }
 
-    fn check_process(&self) -> io::Result<()> {
+    fn check_usable(&self) -> io::Result<()> {
         if self.is_usable() {
             return Ok(());
         }
@@ -193,7 +193,7 @@ impl UringDriver {
     }
 
     fn check_owner(&self) -> io::Result<()> {
-        self.check_process()?;
+        self.check_usable()?;
         if self.ring.is_owned_here() || !self.ring.is_enabled() {
             return Ok(());
         }
@@ -229,7 +229,7 @@ impl Driver for UringDriver {
     }
 
     fn attach(&mut self) -> io::Result<()> {
-        self.check_process()?;
+        self.check_usable()?;
         if self.ring.is_owned_here() {
             return Ok(());
         }
@@ -263,17 +263,17 @@ impl Driver for UringDriver {
     }
 
     fn as_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.check_process().ok()?;
+        self.check_usable().ok()?;
         self.waker.watch(&self.ring)
     }
 
     fn register(&mut self, fd: Fd, key: Key, interest: Interest) -> io::Result<()> {
-        self.check_process()?;
+        self.check_usable()?;
         self.poll_register(fd, key, interest)
     }
 
     fn modify(&mut self, fd: Fd, key: Key, interest: Interest) -> io::Result<()> {
-        self.check_process()?;
+        self.check_usable()?;
         self.poll_modify(fd, key, interest)
     }
 
@@ -288,7 +288,7 @@ impl Driver for UringDriver {
         if !self.caps.accept {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        self.check_process()?;
+        self.check_usable()?;
         self.accept_begin(fd, key)
     }
 
@@ -302,7 +302,7 @@ impl Driver for UringDriver {
         if !self.caps.recv {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        self.check_process()?;
+        self.check_usable()?;
         self.recv_begin(fd, key)
     }
 
