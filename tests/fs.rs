@@ -96,47 +96,6 @@ fn forget(file: &std::fs::File) {
     rustix::fs::fadvise(file.as_fd(), 0, None, rustix::fs::Advice::DontNeed).expect("advised");
 }
 
-/// Counts what the pool gets.
-#[derive(Debug, Default)]
-struct Counting(AtomicUsize);
-
-impl anyloop::Executor for Counting {
-    fn execute(&self, job: anyloop::Job) -> Result<()> {
-        self.0.fetch_add(1, Ordering::SeqCst);
-        std::thread::spawn(job);
-        Ok(())
-    }
-}
-
-/// Drops what it gets without running it, at once or later, unless it is told to be a pool.
-#[derive(Default)]
-struct Dropping {
-    /// `Some`: jobs are kept until they are to be dropped.
-    kept: Mutex<Option<Vec<anyloop::Job>>>,
-    runs: AtomicBool,
-}
-
-impl std::fmt::Debug for Dropping {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Dropping")
-    }
-}
-
-impl anyloop::Executor for Dropping {
-    fn execute(&self, job: anyloop::Job) -> Result<()> {
-        if self.runs.load(Ordering::SeqCst) {
-            std::thread::spawn(job);
-            return Ok(());
-        }
-        let mut kept = self.kept.lock().expect("nobody panics with it");
-        match &mut *kept {
-            Some(kept) => kept.push(job),
-            None => drop(job),
-        }
-        Ok(())
-    }
-}
-
 /// What is open under this path in this process.
 fn open_descriptors(path: &Path) -> usize {
     let all = std::fs::read_dir("/proc/self/fd").expect("it is there");
@@ -172,15 +131,5 @@ fn kind<T>(result: Result<T>) -> Option<ErrorKind> {
     match result {
         Err(error @ Error::Os(_)) => Some(error.io_kind()),
         _ => None,
-    }
-}
-
-#[derive(Debug)]
-struct Threads;
-
-impl anyloop::Executor for Threads {
-    fn execute(&self, job: anyloop::Job) -> Result<()> {
-        std::thread::spawn(job);
-        Ok(())
     }
 }

@@ -2,6 +2,57 @@
 
 use super::*;
 
+/// Counts what the pool gets.
+#[derive(Debug, Default)]
+struct Counting(AtomicUsize);
+
+impl anyloop::Executor for Counting {
+    fn execute(&self, job: anyloop::Job) -> Result<()> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        std::thread::spawn(job);
+        Ok(())
+    }
+}
+
+/// Drops what it gets without running it, at once or later, unless it is told to be a pool.
+#[derive(Default)]
+struct Dropping {
+    /// `Some`: jobs are kept until they are to be dropped.
+    kept: Mutex<Option<Vec<anyloop::Job>>>,
+    runs: AtomicBool,
+}
+
+impl std::fmt::Debug for Dropping {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Dropping")
+    }
+}
+
+impl anyloop::Executor for Dropping {
+    fn execute(&self, job: anyloop::Job) -> Result<()> {
+        if self.runs.load(Ordering::SeqCst) {
+            std::thread::spawn(job);
+            return Ok(());
+        }
+        let mut kept = self.kept.lock().expect("nobody panics with it");
+        match &mut *kept {
+            Some(kept) => kept.push(job),
+            None => drop(job),
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct Threads;
+
+impl anyloop::Executor for Threads {
+    fn execute(&self, job: anyloop::Job) -> Result<()> {
+        std::thread::spawn(job);
+        Ok(())
+    }
+}
+
 on_every_backend! {
     fn a_call_that_the_pool_drops_is_an_error(backend) {
         everywhere(backend, async || {
