@@ -93,6 +93,13 @@ impl WeakLoop {
         Rc::ptr_eq(&self.0, &other.0)
     }
 
+    /// Whether it is the loop that is running on this thread.
+    #[must_use]
+    #[inline]
+    pub fn is_current(&self) -> bool {
+        running::is(self)
+    }
+
     pub(crate) fn is(&self, lp: &LoopRef) -> bool {
         Rc::ptr_eq(&self.0, &lp.state().tasks)
     }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::mem::ManuallyDrop;
 
 use crate::fork::fork_generation;
-use crate::loop_ref::LoopRef;
+use crate::loop_ref::{LoopRef, WeakLoop};
 use crate::runnable::Runnable;
 use crate::state::LoopState;
 
@@ -17,6 +17,7 @@ thread_local! {
 /// The running loop, and what of its state would cost a virtual call to ask for.
 struct Running {
     lp: LoopRef,
+    weak: WeakLoop,
     id: u64,
     born: u64,
 }
@@ -28,6 +29,15 @@ pub(crate) fn current() -> Option<LoopRef> {
         let running = running.borrow();
         let running = running.as_ref().filter(|running| running.born == fork_generation());
         running.map(|running| running.lp.clone())
+    })
+}
+
+/// Whether it is this one.
+#[inline]
+pub(crate) fn is(lp: &WeakLoop) -> bool {
+    RUNNING.with(|running| match &*running.borrow() {
+        Some(running) => running.weak.same(lp) && running.born == fork_generation(),
+        None => false,
     })
 }
 
@@ -51,8 +61,9 @@ pub struct RunGuard<'a> {
 
 impl<'a> RunGuard<'a> {
     pub(crate) fn enter(state: &'a LoopState) -> Self {
-        let this = state.weak().upgrade();
-        let this = this.map(|lp| Running { lp, id: state.id(), born: state.born });
+        let weak = state.weak();
+        let this = weak.upgrade();
+        let this = this.map(|lp| Running { lp, weak, id: state.id(), born: state.born });
         RUNNING.with(|running| running.replace(this));
         state.running.set(true);
         Self { state }

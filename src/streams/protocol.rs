@@ -85,7 +85,6 @@ impl StreamReaderProtocol {
         self.incoming.own_transport();
     }
 
-    /// The connection goes on over TLS.
     /// The running loop is the stream's.
     pub(super) fn settle(&self) {
         if let Ok(lp) = LoopRef::current() {
@@ -101,21 +100,26 @@ impl StreamReaderProtocol {
     ///
     /// # Errors
     /// `Closed` if that loop is; `Usage` if another one is running on this thread.
+    #[inline]
     pub(super) fn check_loop(&self, operation: &'static str) -> Result<()> {
-        let Some(home) = self.home.get() else { return Ok(()) };
-        let here = LoopRef::current();
-        if here.as_ref().is_ok_and(|here| here.downgrade().same(home)) {
-            return Ok(());
+        match self.home.get() {
+            Some(home) if !home.is_current() => Self::check_elsewhere(home, operation),
+            _ => Ok(()),
         }
+    }
+
+    #[cold]
+    fn check_elsewhere(home: &WeakLoop, operation: &'static str) -> Result<()> {
         if home.upgrade().is_none_or(|home| home.is_closed()) {
             return Err(Error::closed(format!("{operation}: the stream's event loop is closed")));
         }
         // Without a loop here, somebody else's executor polls while ours is driven by hand.
-        here.map_or(Ok(()), |_| {
+        LoopRef::current().map_or(Ok(()), |_| {
             Err(Error::usage(format!("{operation}: the stream belongs to another event loop")))
         })
     }
 
+    /// The connection goes on over TLS.
     #[cfg(feature = "tls")]
     pub(super) fn upgrade(&self, transport: Transport) {
         self.outgoing.over_tls.set(true);
