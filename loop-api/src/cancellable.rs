@@ -62,7 +62,16 @@ pub fn passes_outwards<C: Cancellable + ?Sized>(waiter: &Rc<C>, reason: &Cancell
 }
 
 /// [`clear_waiter`] for whatever is at `waiter`.
+#[inline]
 pub(crate) fn give_up(waiter: *const ()) {
+    // Mostly the step has begun because the wait is over, and knows of none.
+    if current::look(|task| task.core.has_waiter() || task.core.is_due(FORWARDED)).unwrap_or(false)
+    {
+        give_up_known(waiter);
+    }
+}
+
+fn give_up_known(waiter: *const ()) {
     let given_up = current::look(|task| {
         let old = task.core.take_waiter_if(|mine| requests::is_at(mine, waiter));
         (old, task.core.is_due(FORWARDED))

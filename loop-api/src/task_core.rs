@@ -185,6 +185,14 @@ impl TaskCore {
     }
 
     #[inline]
+    pub(crate) fn has_waiter(&self) -> bool {
+        let waiter = self.waiter.take();
+        let has = waiter.is_some();
+        self.waiter.set(waiter);
+        has
+    }
+
+    #[inline]
     pub(crate) fn set_waiter(&self, waiter: Waiter) -> Option<Rc<dyn Cancellable>> {
         if waiter.scope != 0 || self.has_requests() {
             self.rare(|rare| rare.waiter_scope = waiter.scope);
