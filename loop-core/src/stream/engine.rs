@@ -10,6 +10,7 @@ use crate::base::BaseLoop;
 use crate::driver::{Event, LazySend};
 
 impl Stream {
+    #[inline]
     pub(super) fn mark_dirty(&self, base: &BaseLoop) {
         if !self.has(DIRTY)
             && self.in_flight.get() == 0

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, Shutdown, send, sendmsg, shutdown};
 
 use super::{CLOSING, ENGINE, EOF_SENT, EOF_WANTED, FULL, LOST, Stream, TRANSFER};
+use crate::base::BaseLoop;
 use crate::returns::retry_on_intr;
 use crate::sockets::SEND_FLAGS;
 
@@ -111,9 +112,9 @@ impl Stream {
 
     /// Sends or queues bytes, without the checks of a write.
     pub(super) fn put(&self, data: &[u8]) {
-        if !self.defers(data.len())
-            && let Some(sent) = self.write_at_once(data)
-        {
+        if self.defers(data.len()) {
+            self.defer(data);
+        } else if let Some(sent) = self.write_at_once(data) {
             if sent < data.len() {
                 self.queue(|out| out.push(&data[sent..]));
             }
@@ -181,15 +182,27 @@ impl Stream {
         attempt(|| sendmsg(socket, &parts, &mut SendAncillaryBuffer::default(), SEND_FLAGS))
     }
 
+    fn buffer(&self, base: &BaseLoop, push: impl FnOnce(&mut WriteBuffer)) {
+        let mut out = self.out.borrow_mut();
+        if out.bytes.capacity() == 0 {
+            out.bytes = base.take_buffer();
+        }
+        push(&mut out);
+    }
+
+    /// What waits is below the high-water mark.
+    fn defer(&self, data: &[u8]) {
+        if !self.has(CLOSING)
+            && let Some(base) = self.voice.base().upgrade()
+        {
+            self.buffer(&base, |out| out.push(data));
+            self.mark_dirty(&base);
+        }
+    }
+
     fn queue(&self, push: impl FnOnce(&mut WriteBuffer)) {
         let Some(base) = self.voice.base().upgrade() else { return };
-        {
-            let mut out = self.out.borrow_mut();
-            if out.bytes.capacity() == 0 {
-                out.bytes = base.take_buffer();
-            }
-            push(&mut out);
-        }
+        self.buffer(&base, push);
         if self.has(ENGINE) {
             self.mark_dirty(&base);
         } else {
