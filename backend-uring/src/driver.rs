@@ -316,7 +316,7 @@ impl Driver for UringDriver {
         self.send_begin(fd, key, buffer, offset)
     }
 
-    fn send_lazily(&mut self, fd: Fd, buffer: Vec<u8>, offset: usize) -> Result<(), Vec<u8>> {
+    fn send_lazily(&mut self, fd: Fd, buffer: &mut Vec<u8>, offset: usize) -> bool {
         self.silent_begin(fd, buffer, offset)
     }
 

@@ -8,6 +8,7 @@
 //! request says where.
 
 use std::io;
+use std::iter;
 use std::mem;
 use std::os::fd::AsRawFd;
 
@@ -42,15 +43,10 @@ impl Silent {
 }
 
 impl UringDriver {
-    pub(crate) fn silent_begin(
-        &mut self,
-        fd: Fd,
-        buffer: Vec<u8>,
-        offset: usize,
-    ) -> Result<(), Vec<u8>> {
+    pub(crate) fn silent_begin(&mut self, fd: Fd, buffer: &mut Vec<u8>, offset: usize) -> bool {
         let bytes = buffer.get(offset..).filter(|bytes| bytes.len() <= MOST);
         let may = self.features.silent_send && self.is_usable() && self.ring.is_enabled();
-        let (true, Some(bytes)) = (may, bytes) else { return Err(buffer) };
+        let (true, Some(bytes)) = (may, bytes) else { return false };
         let number = self.silent.first.wrapping_add(self.silent.queue.len() as u64) & NUMBER;
         let length = bytes.len();
         let entry = opcode::Send::new(types::Fd(fd.as_raw_fd()), bytes.as_ptr(), length as u32)
@@ -59,12 +55,14 @@ impl UringDriver {
             .build()
             .flags(squeue::Flags::SKIP_SUCCESS)
             .user_data(Kind::Silent.alone() | number);
-        // SAFETY: the bytes are the heap memory of `buffer`, which nobody touches until the request is over
-        // and it leaves the queue; if that is never known, the queue is leaked (see `close.rs`).
+        // SAFETY: the bytes are the heap memory of `buffer`, which goes into the queue. Nobody touches it until
+        // the request is over and it leaves the queue; if that is never known, the queue is leaked (see `close.rs`).
         unsafe { self.ring.push(entry) };
         self.silent.queued = self.ring.queued();
-        self.silent.queue.push(LazySend { buffer, result: Ok(length) });
-        Ok(())
+        // Made where it stays: put together on the stack and copied at once it would be waited for.
+        let send = || LazySend { buffer: mem::take(buffer), result: Ok(length) };
+        self.silent.queue.extend(iter::once_with(send));
+        true
     }
 
     /// One did not send everything.

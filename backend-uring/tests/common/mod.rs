@@ -214,10 +214,17 @@ impl Rig {
     }
 
     /// As the core does it: what the driver does not take lazily is sent all the same.
-    pub(crate) fn send_lazily(&mut self, fd: &impl AsFd, key: Key, buffer: Vec<u8>, offset: usize) {
-        match self.driver.send_lazily(borrow(fd), buffer, offset) {
-            Ok(()) => self.lazy.push_back(Some(key)),
-            Err(buffer) => self.driver.send(borrow(fd), key, buffer, offset).unwrap(),
+    pub(crate) fn send_lazily(
+        &mut self,
+        fd: &impl AsFd,
+        key: Key,
+        mut buffer: Vec<u8>,
+        offset: usize,
+    ) {
+        if self.driver.send_lazily(borrow(fd), &mut buffer, offset) {
+            self.lazy.push_back(Some(key));
+        } else {
+            self.driver.send(borrow(fd), key, buffer, offset).unwrap();
         }
     }
 

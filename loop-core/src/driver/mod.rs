@@ -280,11 +280,11 @@ pub trait Driver: fmt::Debug + 'static {
     /// As [`Driver::send`], for bytes whose end nobody waits for: there is no `Sent`. What became of them
     /// is told by `lazily_sent`, as late as after the next poll that returns for something else.
     ///
-    /// # Errors
-    /// The buffer comes back if the driver has no such thing, or cannot take it now; it then goes to `send`.
-    fn send_lazily(&mut self, fd: Fd, buffer: Vec<u8>, offset: usize) -> Result<(), Vec<u8>> {
-        let _ = (fd, offset);
-        Err(buffer)
+    /// Takes what is in `buffer`, and leaves it empty. False, and untouched, if the driver has no such
+    /// thing, or cannot take it now; it then goes to `send`.
+    fn send_lazily(&mut self, fd: Fd, buffer: &mut Vec<u8>, offset: usize) -> bool {
+        let _ = (fd, buffer, offset);
+        false
     }
 
     /// Appends what became of the sends by `send_lazily`: one for each that is over, in the order in which

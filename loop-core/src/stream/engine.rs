@@ -27,30 +27,28 @@ impl Stream {
         if self.in_flight.get() > 0 || self.has(LOST) {
             return false;
         }
-        let WriteBuffer { bytes, head } = std::mem::take(&mut *self.out.borrow_mut());
-        if head == bytes.len() {
+        let mut out = self.out.borrow_mut();
+        let len = out.len();
+        if len > 0 && !self.is_due() {
+            let Some(socket) = self.socket() else { return false };
+            let WriteBuffer { bytes, head } = &mut *out;
+            if base.with_driver(|driver| driver.send_lazily(socket, bytes, *head)) {
+                *head = 0;
+                self.clear(FULL);
+                self.in_flight.set(len);
+                return true;
+            }
+        }
+        let WriteBuffer { bytes, head } = std::mem::take(&mut *out);
+        drop(out);
+        if len > 0 {
+            self.lend_to_engine(base, bytes, head);
+        } else {
             // It was sent at the end of a run.
             base.give_buffer(bytes);
             self.after_progress();
-            return false;
         }
-        if self.is_due() {
-            self.lend_to_engine(base, bytes, head);
-            return false;
-        }
-        let Some(socket) = self.socket() else { return false };
-        let len = bytes.len() - head;
-        match base.with_driver(|driver| driver.send_lazily(socket, bytes, head)) {
-            Ok(()) => {
-                self.clear(FULL);
-                self.in_flight.set(len);
-                true
-            }
-            Err(bytes) => {
-                self.lend_to_engine(base, bytes, head);
-                false
-            }
-        }
+        false
     }
 
     /// Whether something is to follow when all is sent.

@@ -139,7 +139,7 @@ impl<D: Driver> Driver for Counted<D> {
         self.inner.send(fd, key, buffer, offset)
     }
 
-    fn send_lazily(&mut self, fd: Fd, buffer: Vec<u8>, offset: usize) -> Result<(), Vec<u8>> {
+    fn send_lazily(&mut self, fd: Fd, buffer: &mut Vec<u8>, offset: usize) -> bool {
         self.inner.send_lazily(fd, buffer, offset)
     }
 
