@@ -82,20 +82,20 @@ impl Drop for Memory {
 }
 
 /// Where one buffer stands.
-#[derive(Clone, Copy, Default)]
+#[derive(Default)]
 struct Lease {
     /// Bytes the kernel has filled since the buffer was put into the ring.
-    filled: u32,
+    filled: Cell<u32>,
     /// Chunks that point into it.
-    lent: u32,
+    lent: Cell<u32>,
     /// Whether it is in the ring.
-    in_ring: bool,
+    in_ring: Cell<bool>,
 }
 
 /// The buffers of one driver.
 pub(crate) struct Buffers {
     memory: Memory,
-    leases: Box<[Cell<Lease>]>,
+    leases: Box<[Lease]>,
     size: u32,
     incremental: bool,
     tail: Cell<u16>,
@@ -134,7 +134,7 @@ impl Buffers {
         let size = config.buffer_size.unwrap_or(size);
         let buffers = Self {
             memory: Memory::new(count.into(), size as usize)?,
-            leases: vec![Cell::new(Lease::default()); count.into()].into_boxed_slice(),
+            leases: (0..count).map(|_| Lease::default()).collect(),
             size,
             incremental,
             tail: Cell::new(0),
@@ -199,7 +199,9 @@ impl Buffers {
 
     /// Puts a buffer (back) into the ring.
     fn put(&self, buffer: u16) {
-        self.leases[usize::from(buffer)].set(Lease { in_ring: true, ..Lease::default() });
+        let lease = &self.leases[usize::from(buffer)];
+        lease.filled.set(0);
+        lease.in_ring.set(true);
         self.in_ring.set(self.in_ring.get() + 1);
         let tail = self.tail.get();
         let index = usize::from(tail) & (self.leases.len() - 1);
@@ -226,15 +228,14 @@ impl Buffers {
         length: u32,
         more: bool,
     ) -> Result<Option<Chunk>, Inconsistent> {
-        let cell = self.leases.get(usize::from(buffer)).ok_or(Inconsistent)?;
-        let mut lease = cell.get();
-        let begin = lease.filled;
-        if !lease.in_ring || length > self.size - begin {
+        let lease = self.leases.get(usize::from(buffer)).ok_or(Inconsistent)?;
+        let begin = lease.filled.get();
+        if !lease.in_ring.get() || length > self.size - begin {
             return Err(Inconsistent);
         }
-        lease.filled += length;
+        lease.filled.set(begin + length);
         if !(self.incremental && more) {
-            lease.in_ring = false;
+            lease.in_ring.set(false);
             self.in_ring.set(self.in_ring.get() - 1);
         }
         let bytes = NonNull::slice_from_raw_parts(self.address(buffer, begin), length as usize);
@@ -245,19 +246,17 @@ impl Buffers {
             // touch them again until the buffer is put back.
             Some(self.lend_others(unsafe { bytes.as_ref() }))
         } else {
-            lease.lent += 1;
+            lease.lent.set(lease.lent.get() + 1);
             // SAFETY: as above; the buffer is put back only when `lent` is zero, that is after
             // `release` was called for each chunk, and the mapping lives as long as the pool.
             Some(unsafe { Chunk::new(bytes, buffer.into(), Rc::clone(self) as _) })
         };
-        cell.set(lease);
-        self.put_if_done(buffer);
+        self.put_if_done(buffer, lease);
         Ok(chunk)
     }
 
-    fn put_if_done(&self, buffer: u16) {
-        let lease = self.leases[usize::from(buffer)].get();
-        if lease.lent == 0 && !lease.in_ring {
+    fn put_if_done(&self, buffer: u16, lease: &Lease) {
+        if lease.lent.get() == 0 && !lease.in_ring.get() {
             self.put(buffer);
         }
     }
@@ -266,11 +265,9 @@ impl Buffers {
 impl ChunkPool for Buffers {
     fn release(&self, token: u32) {
         let buffer = token as u16;
-        let cell = &self.leases[usize::from(buffer)];
-        let mut lease = cell.get();
-        lease.lent -= 1;
-        cell.set(lease);
-        self.put_if_done(buffer);
+        let lease = &self.leases[usize::from(buffer)];
+        lease.lent.set(lease.lent.get() - 1);
+        self.put_if_done(buffer, lease);
     }
 }
 
