@@ -145,7 +145,14 @@ pub trait EventLoop: fmt::Debug {
 
     // --- resolver; a loop may leave it out, and then it fails with `Usage` ---
 
-    /// Resolves a name (or none: all interfaces) and a port or service name, off the loop's thread.
+    /// Resolves a name (none, an empty one or `*`: all interfaces) and a port or service name for stream sockets,
+    /// off the loop's thread. A literal address with a number is its own answer.
+    ///
+    /// # Errors
+    /// As [`EventLoop::getaddrinfo`]; `InvalidArg` for a number that is none of a port.
+    ///
+    /// # Cancel safety
+    /// As [`EventLoop::getaddrinfo`].
     fn resolve(
         &self,
         host: Option<String>,

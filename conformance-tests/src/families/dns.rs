@@ -5,16 +5,18 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyloop_api::{
-    AddrInfo, AddrInfoFlags, Executor, Family, Job, Lookup, NameInfoFlags, SocketKind,
+    AddrInfo, AddrInfoFlags, Bind, Connect, Executor, Family, Job, Lookup, NameInfoFlags,
+    SocketKind,
 };
 use dns_lookup::AddrInfoHints;
 
 use super::prelude::*;
+use crate::tools::Script;
 
 cases! {
     DNS_01 => a_lookup_is_not_done_by_the_loop, many_lookups_at_a_time;
     DNS_02 => answers_are_the_resolvers, errors_are_the_resolvers, flags_are_the_resolvers,
-        names_of_addresses, a_zero_byte_is_refused;
+        names_of_addresses, a_zero_byte_is_refused, whoever_resolves_fails_in_the_same_way;
     DNS_03 => an_answer_after_close_is_ignored, a_cancelled_lookup_ends_at_once;
     DNS_04 => slow_lookups_are_logged, in_debug_mode_only;
 }
@@ -237,6 +239,34 @@ fn a_zero_byte_is_refused(cx: &Context) -> Outcome {
     for lookup in [Lookup::to("local\0host", 80), Lookup::to("localhost", "8\u{0}0")] {
         let found = lp.run_until_complete(lp.getaddrinfo(lookup))?;
         ensure_is!(found, Err(Error::InvalidArg(_)));
+    }
+    Ok(())
+}
+
+/// Calls that are given a name look it up as `getaddrinfo` does.
+fn whoever_resolves_fails_in_the_same_way(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let fail = |host: &str, port: &str| -> Result<_, Failure> {
+        let record = Script::new().record();
+        let connecting = lp.create_connection(record.factory(), Connect::to(host, port));
+        let listening = lp.create_server(record.factory(), Bind::to(host, port));
+        let resolving = lp.resolve(Some(host.into()), Some(port.into()), Family::Unspecified);
+        Ok([
+            lp.run_until_complete(connecting)?.err(),
+            lp.run_until_complete(listening)?.err(),
+            lp.run_until_complete(resolving)?.err(),
+        ])
+    };
+    let service = "no-such-service-here";
+    let theirs = expected(&Lookup::to("127.0.0.1", service).kind(SocketKind::Stream)).err();
+    for error in fail("127.0.0.1", service)? {
+        let code = error.as_ref().and_then(Error::lookup_code);
+        ensure_eq!(code, theirs, "the code in {error:?}");
+    }
+    for (host, port) in [("local\0host", "80"), ("localhost", "8\0")] {
+        for error in fail(host, port)? {
+            ensure_is!(error, Some(Error::InvalidArg(_)));
+        }
     }
     Ok(())
 }

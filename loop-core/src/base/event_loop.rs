@@ -13,11 +13,10 @@ use anyloop_api::{
     DatagramProtocol, DatagramTransport, Datagrams, Direction, Dump, Endpoint, Error, EventLoop,
     EventLoopExt, Family, Handle, Job, LocalBoxFuture, Lookup, LoopFuture, LoopInstant, LoopState,
     NameInfoFlags, ProtocolFactory, Received, Rejected, RemoteHandle, Result, Runnable, Scheduler,
-    SendFile, Server, SharedExecutor, Sock, SockAddr, SubprocessFactory, SubprocessProtocol,
-    SubprocessTransport, TimerHandle, TimerKey, Transport, UnixBind, UnixConnect,
+    SendFile, Server, SharedExecutor, Sock, SockAddr, SocketKind, SubprocessFactory,
+    SubprocessProtocol, SubprocessTransport, TimerHandle, TimerKey, Transport, UnixBind,
+    UnixConnect,
 };
-
-use dns_lookup::SockType;
 
 use super::BaseLoop;
 use crate::pipe::{self, End};
@@ -130,7 +129,7 @@ impl EventLoop for BaseLoop {
         port: Option<String>,
         family: Family,
     ) -> LocalBoxFuture<Result<Vec<SocketAddr>>> {
-        Box::pin(resolve::resolve(self.handle(), host, port, family, SockType::Stream))
+        Box::pin(resolve::resolve(self.handle(), host, port, family, SocketKind::Stream))
     }
 
     fn getaddrinfo(&self, lookup: Lookup) -> LocalBoxFuture<Result<Vec<AddrInfo>>> {

@@ -6,9 +6,8 @@ use std::rc::{Rc, Weak};
 
 use anyloop_api::{
     DatagramEndpoint, DatagramFactory, DatagramProtocol, DatagramTransport, Domain, Endpoint,
-    Error, EventLoopExt, Family, Result, SockAddr, Type,
+    Error, EventLoopExt, Family, Result, SockAddr, SocketKind, Type,
 };
-use dns_lookup::SockType;
 use socket2::Socket;
 
 use super::Datagram;
@@ -150,7 +149,7 @@ async fn addresses(
         }
     };
     let lp = open(base, NAME)?.handle();
-    let found = resolve(lp, Some(host), Some(port), family, SockType::DGram).await?;
+    let found = resolve(lp, Some(host), Some(port), family, SocketKind::Datagram).await?;
     Ok(Some(found.into_iter().map(SockAddr::from).collect()))
 }
 

@@ -5,9 +5,9 @@ use std::os::fd::AsFd;
 use std::rc::Weak;
 
 use anyloop_api::{
-    Direction, Domain, Endpoint, Error, EventLoopExt, Family, Result, Sock, SockAddr, Type,
+    Direction, Domain, Endpoint, Error, EventLoopExt, Family, Result, Sock, SockAddr, SocketKind,
+    Type,
 };
-use dns_lookup::SockType;
 use rustix::io::Errno;
 use socket2::Socket;
 
@@ -74,8 +74,8 @@ async fn address(operation: &Operation, to: Endpoint) -> Result<SockAddr> {
         }
     };
     let kind = match socket.r#type().map_err(|error| operation.fail(error))? {
-        Type::DGRAM => SockType::DGram,
-        _ => SockType::Stream,
+        Type::DGRAM => SocketKind::Datagram,
+        _ => SocketKind::Stream,
     };
     let lp = operation.base()?.handle();
     // Without a host Python means this one.
