@@ -34,15 +34,14 @@ impl Family {
 /// # Errors
 /// `InvalidArg` naming the text.
 pub fn split_host_port(text: &str) -> Result<(String, String)> {
-    let bad = || Error::invalid_arg(format!("address {text:?} does not parse: want HOST:PORT"));
-    if let Some(rest) = text.strip_prefix('[') {
-        let (host, port) = rest.split_once("]:").ok_or_else(bad)?;
-        return Ok((host.into(), port.into()));
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => rest.split_once("]:"),
+        None => text.rsplit_once(':').filter(|(host, _)| !host.contains(':')),
     }
-    let (host, port) = text.rsplit_once(':').ok_or_else(bad)?;
-    if host.contains(':') || port.is_empty() {
-        return Err(bad());
-    }
+    .filter(|(_, port)| !port.is_empty())
+    .ok_or_else(|| {
+        Error::invalid_arg(format!("address {text:?} does not parse: want HOST:PORT"))
+    })?;
     Ok((host.into(), port.into()))
 }
 
@@ -197,11 +196,11 @@ fn host_of(address: SocketAddr) -> String {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Bind {
-    /// Hosts to bind; none means all interfaces.
+    /// Hosts to bind; none, or an empty one, means all interfaces.
     pub hosts: Vec<String>,
     /// Port number or service name; `None` or `0` picks a free one.
     pub port: Option<String>,
-    /// A text that did not parse.
+    /// A text that did not parse, or a list without a host, for the binding call to refuse.
     pub malformed: Option<Error>,
     /// Whether an address was given at all.
     pub has_address: bool,
@@ -250,10 +249,14 @@ impl Bind {
         Self { port: Some(port.to_string()), has_address: true, ..Self::default() }
     }
 
-    /// Several hosts, one port.
+    /// Several hosts, one port. An empty host, or `*`, means all interfaces; a list without a host is refused.
     pub fn hosts<H: Into<String>>(hosts: impl IntoIterator<Item = H>, port: impl ToString) -> Self {
-        let hosts = hosts.into_iter().map(Into::into).filter(|host| !host.is_empty()).collect();
-        Self { hosts, port: Some(port.to_string()), has_address: true, ..Self::default() }
+        let hosts: Vec<String> = hosts.into_iter().map(Into::into).collect();
+        let malformed = hosts.is_empty().then(|| {
+            Error::invalid_arg("a list without a host is given; Bind::any means all interfaces")
+        });
+        let port = Some(port.to_string());
+        Self { hosts, port, malformed, has_address: true, ..Self::default() }
     }
 
     /// A socket that exists already.

@@ -80,12 +80,11 @@ pub(crate) fn open(base: &Weak<BaseLoop>, operation: &'static str) -> Result<Rc<
 /// Makes a stream socket of the user's fit for the loop.
 pub(crate) fn adopt(fd: OwnedFd, operation: &'static str) -> Result<Socket> {
     let socket = Socket::from(fd);
-    let fail = |call: &str, error| Error::os(format!("{operation}: {call}"), error);
-    let kind = socket.r#type().map_err(|error| fail("getsockopt(SO_TYPE)", error))?;
-    if kind != Type::STREAM {
+    if !socket.r#type().is_ok_and(|kind| kind == Type::STREAM) {
         return Err(Error::invalid_arg(format!("{operation}: a stream socket was expected")));
     }
-    socket.set_nonblocking(true).map_err(|error| fail("O_NONBLOCK", error))?;
+    let fail = |error| Error::os(format!("{operation}: O_NONBLOCK"), error);
+    socket.set_nonblocking(true).map_err(fail)?;
     if socket.local_addr().is_ok_and(|address| address.as_socket().is_some()) {
         // Whoever refuses is not TCP, and has no Nagle's algorithm to switch off (TR-38).
         let _ = socket.set_tcp_nodelay(true);

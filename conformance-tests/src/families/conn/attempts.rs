@@ -1,5 +1,6 @@
 //! Where to, where from, and what is said if it does not work.
 
+use std::fs::File;
 use std::io::ErrorKind;
 use std::net::{Ipv6Addr, TcpStream, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,7 +29,10 @@ pub(super) fn contradictions_are_refused(cx: &Context) -> Outcome {
     ensure_is!(attempt(Connect::default())?, Error::InvalidArg(_));
     let datagrams = UdpSocket::bind("127.0.0.1:0")?;
     ensure_is!(attempt(Connect::socket(datagrams))?, Error::InvalidArg(_));
-    ensure_is!(attempt(Connect::from("no port here"))?, Error::InvalidArg(_));
+    ensure_is!(attempt(Connect::socket(File::open("/dev/null")?))?, Error::InvalidArg(_));
+    for text in ["no port here", "127.0.0.1:", "[::1]", "[::1]:", "[::1]80", "::1:80"] {
+        ensure_is!(attempt(Connect::from(text))?, Error::InvalidArg(_));
+    }
     record.expect([])
 }
 

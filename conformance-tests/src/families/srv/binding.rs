@@ -1,5 +1,6 @@
 //! Where a server listens.
 
+use std::fs::File;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 
@@ -19,7 +20,10 @@ pub(super) fn contradictions_are_refused(cx: &Context) -> Outcome {
     ensure_is!(attempt(Bind::default())?, Err(Error::InvalidArg(_)));
     let datagrams = UdpSocket::bind("127.0.0.1:0")?;
     ensure_is!(attempt(Bind::socket(datagrams))?, Err(Error::InvalidArg(_)));
+    ensure_is!(attempt(Bind::socket(File::open("/dev/null")?))?, Err(Error::InvalidArg(_)));
     ensure_is!(attempt(Bind::from("no port here"))?, Err(Error::InvalidArg(_)));
+    // A list that turned out empty is not the wish to be seen by everybody.
+    ensure_is!(attempt(Bind::hosts(Vec::<String>::new(), 0))?, Err(Error::InvalidArg(_)));
     record.expect([])
 }
 
@@ -47,6 +51,15 @@ pub(super) fn no_host_means_every_interface(cx: &Context) -> Outcome {
 
 pub(super) fn an_empty_host_means_every_interface(cx: &Context) -> Outcome {
     every_interface(cx, Bind::to("", free_port()?))
+}
+
+pub(super) fn also_beside_another_host(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let server = start(&lp, &Script::new().record(), Bind::hosts(["127.0.0.5", ""], 0))?;
+    let hosts: Vec<_> = addresses(&server)?.iter().map(SocketAddr::ip).collect();
+    ensure!(hosts.contains(&Ipv4Addr::UNSPECIFIED.into()), "{hosts:?}");
+    ensure!(hosts.contains(&Ipv4Addr::new(127, 0, 0, 5).into()), "{hosts:?}");
+    Ok(())
 }
 
 pub(super) fn an_asterisk_means_every_interface(cx: &Context) -> Outcome {

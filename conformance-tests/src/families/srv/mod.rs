@@ -21,6 +21,7 @@ use crate::tools::Record;
 cases! {
     SRV_01 => contradictions_are_refused, before_any_socket_exists;
     SRV_02 => no_host_means_every_interface, an_empty_host_means_every_interface,
+        also_beside_another_host,
         an_asterisk_means_every_interface, also_with_the_name_of_a_service;
     SRV_03 => each_host_is_bound, an_address_given_twice_is_bound_once;
     SRV_04 => both_families_share_a_port;
