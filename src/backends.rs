@@ -101,6 +101,12 @@ impl From<&str> for Backend {
     }
 }
 
+impl From<&String> for Backend {
+    fn from(name: &String) -> Self {
+        Self::from(name.as_str())
+    }
+}
+
 impl From<String> for Backend {
     fn from(name: String) -> Self {
         Self::Named(name)

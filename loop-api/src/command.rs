@@ -237,6 +237,18 @@ impl From<&str> for Command {
     }
 }
 
+impl From<&String> for Command {
+    fn from(program: &String) -> Self {
+        Self::new(program)
+    }
+}
+
+impl From<String> for Command {
+    fn from(program: String) -> Self {
+        Self::new(program)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

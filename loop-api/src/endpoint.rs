@@ -105,6 +105,12 @@ impl From<&str> for Endpoint {
     }
 }
 
+impl From<&String> for Endpoint {
+    fn from(text: &String) -> Self {
+        Self::from(text.as_str())
+    }
+}
+
 impl From<String> for Endpoint {
     fn from(text: String) -> Self {
         Self::from(text.as_str())

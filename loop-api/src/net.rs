@@ -161,6 +161,12 @@ impl From<&str> for Connect {
     }
 }
 
+impl From<&String> for Connect {
+    fn from(text: &String) -> Self {
+        Self::from(text.as_str())
+    }
+}
+
 impl From<String> for Connect {
     fn from(text: String) -> Self {
         Self::from(text.as_str())
@@ -323,6 +329,12 @@ impl From<&str> for Bind {
     }
 }
 
+impl From<&String> for Bind {
+    fn from(text: &String) -> Self {
+        Self::from(text.as_str())
+    }
+}
+
 impl From<String> for Bind {
     fn from(text: String) -> Self {
         Self::from(text.as_str())
@@ -338,5 +350,21 @@ impl From<SocketAddr> for Bind {
 impl<H: Into<String>> From<(H, u16)> for Bind {
     fn from((host, port): (H, u16)) -> Self {
         Self::to(host, port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_of_any_kind() {
+        let text = "[::1]:http".to_owned();
+        for to in [Connect::from(&text), Connect::from(&*text), Connect::from(text.clone())] {
+            assert_eq!((to.host.as_deref(), to.port.as_deref()), (Some("::1"), Some("http")));
+        }
+        for at in [Bind::from(&text), Bind::from(&*text), Bind::from(text.clone())] {
+            assert_eq!((at.hosts.len(), at.port.as_deref()), (1, Some("http")));
+        }
     }
 }

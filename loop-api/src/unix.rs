@@ -129,8 +129,8 @@ macro_rules! from_paths {
     };
 }
 
-from_paths!(UnixConnect: &str, String, &Path, PathBuf, &PathBuf);
-from_paths!(UnixBind: &str, String, &Path, PathBuf, &PathBuf);
+from_paths!(UnixConnect: &str, String, &String, &Path, PathBuf, &PathBuf);
+from_paths!(UnixBind: &str, String, &String, &Path, PathBuf, &PathBuf);
 
 /// Who is at the other end of a local connection, as the kernel saw it when they connected; the extra
 /// info named `"peercred"`.
