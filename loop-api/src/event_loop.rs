@@ -594,8 +594,8 @@ pub trait EventLoop: fmt::Debug {
 
     // --- files ---
 
-    /// Reads at most `size` bytes of a regular file from `offset` on, and none at its end; the file's
-    /// position stays where it is. May read fewer than there are. The loop does not wait for the disk: the
+    /// Reads at most `size` bytes (and 16 MiB) of a regular file from `offset` on, and none at its end; the
+    /// file's position stays where it is. May read fewer than there are. The loop does not wait for the disk: the
     /// kernel reads by itself where it can, a thread of the pool where it cannot, which is what this method
     /// does if a loop leaves it out.
     ///

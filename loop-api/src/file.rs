@@ -10,6 +10,9 @@ use crate::event_loop::EventLoop;
 use crate::event_loop_ext::EventLoopExt;
 use crate::future::LoopFuture;
 
+/// The largest buffer that is made on the user's word.
+const LARGEST: usize = 16 * 1024 * 1024;
+
 /// [`EventLoop::pread`] by a thread of the loop's pool: for loops whose kernel interface reads some files by
 /// itself, and others not.
 ///
@@ -22,7 +25,7 @@ pub fn pread_in_executor<L: EventLoop + ?Sized>(
     offset: u64,
 ) -> Result<LoopFuture<io::Result<Vec<u8>>>> {
     lp.run_in_executor(None, move || {
-        let mut bytes = vec![0; size];
+        let mut bytes = vec![0; size.min(LARGEST)];
         let count = loop {
             match file.read_at(&mut bytes, offset) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -7,6 +7,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use anyloop_api::{Dump, EventLoopExt, LoopFuture, Result, pread_in_executor};
+use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use crate::base::BaseLoop;
@@ -34,11 +35,11 @@ pub(crate) fn pread(
     size: usize,
     offset: u64,
 ) -> Result<LoopFuture<Outcome>> {
-    // What has no positions is not a matter of the disk: the pool's call says so.
+    // What is no regular file is not a matter of the disk: the pool's call says so.
     let engine = base.caps().pread
         && (1..=MOST).contains(&size)
         && !base.config().files_fallback
-        && rustix::fs::tell(&*file).is_ok();
+        && is_regular(&file);
     if !engine {
         return pread_in_executor(base, file, size, offset);
     }
@@ -58,6 +59,11 @@ pub(crate) fn pread(
         return pread_in_executor(base, file, size, offset);
     }
     Ok(future)
+}
+
+/// Descriptors without positions may let one seek all the same (eventfd, epoll), and a read of them waits.
+fn is_regular(file: &File) -> bool {
+    rustix::fs::fstat(file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file())
 }
 
 impl Reading {

@@ -20,6 +20,12 @@ on_every_backend! {
             let pipe = Arc::new(std::fs::File::from(std::os::fd::OwnedFd::from(pipe)));
             let refused = lp.pread(pipe, 10, 0)?.await?.expect_err("no positions");
             assert_eq!(refused.kind(), ErrorKind::NotSeekable);
+            // Seeking is allowed in this one, and reading it would wait for a write.
+            let event = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC);
+            let event = Arc::new(std::fs::File::from(event.expect("an eventfd")));
+            let refused = lp.pread(event, 10, 0)?.await?.expect_err("no positions");
+            assert_eq!(refused.kind(), ErrorKind::NotSeekable);
+            assert!(pread(usize::MAX, 0)?.await?.map_err(error)? == bytes, "all that is asked for");
             let refused = pread(10, u64::MAX)?.await?.expect_err("no offset");
             assert_eq!(refused.kind(), ErrorKind::InvalidInput);
             // Nobody waits for these, and none is lost by it.
