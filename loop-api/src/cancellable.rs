@@ -83,8 +83,11 @@ fn give_up_known(waiter: *const ()) {
     }
 }
 
-/// A task may only wait for things of its own loop (FUT-15).
-pub(crate) fn check_same_loop(lp: &WeakLoop) -> Result<()> {
+/// A task may only wait for things of its own loop (FUT-15). For the polls of awaits.
+///
+/// # Errors
+/// `Usage` if the current task belongs to another loop than `lp`.
+pub fn check_same_loop(lp: &WeakLoop) -> Result<()> {
     let same = current::look(|task| task.core.lp.same(lp)).unwrap_or(true);
     if same {
         Ok(())

@@ -75,7 +75,7 @@ pub use cancel::{
     CancelScope, CatchCancel, CatchPanic, Ending, Shield, Shieldable, Uncancellable, catch_cancel,
     catch_panic, on_cancel, raise_interrupt, shield, uncancellable, with_cleanup,
 };
-pub use cancellable::{Cancellable, clear_waiter, passes_outwards, set_waiter};
+pub use cancellable::{Cancellable, check_same_loop, clear_waiter, passes_outwards, set_waiter};
 pub use command::{Command, Program, Stdio};
 pub use completion::Completion;
 pub use context::{Context, ContextVar, Snapshot};

@@ -10,8 +10,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use anyloop_api::{
-    Cancellable, Cancelled, Error, LoopRef, Observer, Result, clear_waiter, passes_outwards,
-    set_waiter,
+    Cancellable, Cancelled, Error, LoopRef, Observer, Result, WeakLoop, check_same_loop,
+    clear_waiter, passes_outwards, set_waiter,
 };
 
 use crate::combinators::cancel_walk::{Parent, cancel_children};
@@ -28,7 +28,8 @@ use crate::sync::wait_list::polled_too_often;
 ///
 /// # Errors
 /// The first failure of a child, also a `Cancelled` of a child that somebody else cancelled; `InvalidArg` if
-/// the children belong to several loops; `Usage` if there is no loop.
+/// the children belong to several loops; `Usage` if there is no loop, or the task that awaits it belongs to
+/// another one.
 ///
 /// # Cancel safety
 /// Cancelling the task (or [`Gather::cancel`]) cancels the children, and the gather ends as cancelled when
@@ -72,8 +73,8 @@ where
 /// `return_exceptions=True`).
 ///
 /// # Errors
-/// `InvalidArg` if the children belong to several loops; `Usage` if there is no loop; `Cancelled` if the
-/// gather itself was cancelled.
+/// `InvalidArg` if the children belong to several loops; `Usage` if there is no loop, or the task that awaits
+/// it belongs to another one; `Cancelled` if the gather itself was cancelled.
 ///
 /// # Cancel safety
 /// As [`gather`].
@@ -130,6 +131,8 @@ struct State<G> {
     /// Gone when the outcome was given.
     group: RefCell<Option<G>>,
     pending: Cell<usize>,
+    /// The loop of the children; none if there are none.
+    home: Option<WeakLoop>,
     /// The first child that failed, in time.
     failed: Cell<Option<usize>>,
     stop_at_failure: bool,
@@ -144,7 +147,10 @@ impl<C: Children, M: Collect<C>> Gather<C, M> {
     #[track_caller]
     fn new(children: C) -> Self {
         let mut group = children.into_group();
-        let refused = start(&mut group, Location::caller()).err();
+        let (home, refused) = match start(&mut group, Location::caller()) {
+            Ok(home) => (home.map(|lp| lp.downgrade()), None),
+            Err(error) => (None, Some(error)),
+        };
         if refused.is_some() {
             // Nothing has happened to what was passed in.
             let started = (0..group.len()).map(|number| group.child(number));
@@ -155,6 +161,7 @@ impl<C: Children, M: Collect<C>> Gather<C, M> {
         let state = State {
             pending: Cell::new(if refused.is_some() { 0 } else { group.len() }),
             group: RefCell::new(Some(group).filter(|_| refused.is_none())),
+            home,
             failed: Cell::new(None),
             stop_at_failure: M::STOP_AT_FAILURE,
             cancelled: RefCell::new(None),
@@ -182,7 +189,7 @@ impl<C: Children, M: Collect<C>> Gather<C, M> {
 }
 
 /// Makes tasks of the children that are none, on the loop to which the others belong.
-fn start<G: Group>(group: &mut G, created: &'static Location<'static>) -> Result<()> {
+fn start<G: Group>(group: &mut G, created: &'static Location<'static>) -> Result<Option<LoopRef>> {
     let mut home: Option<LoopRef> = None;
     for lp in (0..group.len()).filter_map(|number| group.child(number).home()) {
         if home.as_ref().is_some_and(|home| !home.same(&lp)) {
@@ -197,7 +204,7 @@ fn start<G: Group>(group: &mut G, created: &'static Location<'static>) -> Result
         };
         group.child_mut(number).start(lp, created)?;
     }
-    Ok(())
+    Ok(home)
 }
 
 impl<G: Group> State<G> {
@@ -313,6 +320,9 @@ impl<C: Children, M: Collect<C>> Future for Gather<C, M> {
         }
         let state = &self.state;
         if !state.over() {
+            if let Err(error) = state.home.as_ref().map_or(Ok(()), check_same_loop) {
+                return Poll::Ready(Err(error));
+            }
             let old = state.waker.borrow_mut().replace(cx.waker().clone());
             drop(old);
             set_waiter(|| state.clone());

@@ -26,7 +26,7 @@ cases! {
     COMB_08 => a_cancelled_gather_is_cancelled_whatever_its_children_say,
         every_order_of_cancel_and_completion;
     COMB_09 => too_late_to_cancel_it;
-    COMB_10 => children_of_two_loops_are_refused;
+    COMB_10 => children_of_two_loops_are_refused, awaited_on_another_loop_it_is_refused;
     COMB_11 => wait_takes_tasks_and_futures_each_once, wait_for_nothing_is_refused,
         what_belongs_to_another_loop_is_refused;
     COMB_12 => wait_only_divides_its_input;

@@ -446,3 +446,13 @@ pub(super) fn children_of_two_loops_are_refused(cx: &Context) -> Outcome {
         Ok(())
     })?
 }
+
+/// As any future of another loop (FUT-15).
+pub(super) fn awaited_on_another_loop_it_is_refused(cx: &Context) -> Outcome {
+    let (lp, other) = (cx.new_loop()?, cx.new_loop()?);
+    let (values, results) =
+        (gather((other.create_future::<u8>(),)), gather_results((other.create_future::<u8>(),)));
+    ensure_is!(lp.run_until_complete(values)?, Err(Error::Usage(_)));
+    ensure_is!(lp.run_until_complete(results)?, Err(Error::Usage(_)));
+    Ok(())
+}
