@@ -157,20 +157,30 @@ impl<T> Drop for Finish<T> {
 }
 
 impl<T: Send + 'static> JoinHandle<T> {
-    /// Blocks the calling thread until the task has ended. Never call it on the loop's own thread.
+    /// Blocks the calling thread until the task has ended.
     ///
     /// # Errors
-    /// How the task failed; `Cancelled`.
+    /// How the task failed; `Cancelled`; `Usage` if it has not ended, and this thread runs the loop, which would
+    /// not get on meanwhile: a task awaits the handle instead.
     pub fn wait(&self) -> Result<T> {
+        self.check_elsewhere()?;
         self.shared.wait(None)
     }
 
     /// The same with a limit; the task goes on after it.
     ///
     /// # Errors
-    /// `TimedOut`; how the task failed; `Cancelled`.
+    /// `TimedOut`; those of [`JoinHandle::wait`].
     pub fn wait_timeout(&self, timeout: Duration) -> Result<T> {
+        self.check_elsewhere()?;
         self.shared.wait(Some(timeout))
+    }
+
+    fn check_elsewhere(&self) -> Result<()> {
+        if self.remote.here().is_none() || self.done() {
+            return Ok(());
+        }
+        Err(Error::usage("wait: this thread runs the loop, which gets on only if nobody blocks it"))
     }
 
     /// Whether the outcome is there.

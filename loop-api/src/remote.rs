@@ -133,20 +133,29 @@ impl RemoteHandle {
         self.0.is_closed()
     }
 
+    /// The loop, if this thread runs it.
+    pub(crate) fn here(&self) -> Option<LoopRef> {
+        let lp = LoopRef::current().ok()?;
+        // The same object; which table of methods it is seen through does not matter.
+        let same = Arc::as_ptr(&lp.remote().0).cast::<()>() == Arc::as_ptr(&self.0).cast();
+        same.then_some(lp)
+    }
+
     /// The names and states of the unfinished tasks, from any thread: asks the loop and waits for its
     /// answer (TASK-10).
     ///
     /// # Errors
     /// `Closed`; `TimedOut` if the loop does not answer in time (it is not running, or stuck).
     pub fn all_tasks(&self, timeout: Duration) -> Result<Vec<String>> {
+        let list = |lp: LoopRef| -> Vec<String> {
+            lp.all_tasks().iter().map(|task| format!("{task:?}")).collect()
+        };
+        if let Some(lp) = self.here() {
+            return Ok(list(lp));
+        }
         let joint = Arc::new(Joint::<Vec<String>>::default());
         let theirs = Finish(joint.clone());
-        self.call_soon_threadsafe(move || {
-            let tasks = LoopRef::current().map(|lp| {
-                lp.all_tasks().iter().map(|task| format!("{task:?}")).collect::<Vec<_>>()
-            });
-            theirs.0.finish(tasks);
-        })?;
+        self.call_soon_threadsafe(move || theirs.0.finish(LoopRef::current().map(list)))?;
         joint.wait(Some(timeout))
     }
 
@@ -159,6 +168,9 @@ impl RemoteHandle {
     /// # Errors
     /// `Closed`; `TimedOut` if the loop does not answer in time, and is not running or not observed.
     pub fn dump(&self, timeout: Duration) -> Result<Dump> {
+        if let Some(lp) = self.here() {
+            return Ok(lp.dump());
+        }
         let joint = Arc::new(Joint::<Dump>::default());
         let theirs = Finish(joint.clone());
         let call = self.call_soon_threadsafe(move || {

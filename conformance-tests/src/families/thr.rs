@@ -15,7 +15,7 @@ cases! {
     THR_02 => wakes_a_sleeping_loop;
     THR_03 => no_wake_up_is_lost;
     THR_04 => order_per_thread_and_exactly_once;
-    THR_05 => from_the_loop_thread_it_is_call_soon;
+    THR_05 => from_the_loop_thread_it_is_call_soon, from_the_loop_thread_nobody_waits;
     THR_06 => the_caller_never_blocks;
     THR_07 => refused_after_close, refused_while_it_closes, close_may_race_with_callers,
         no_recycled_descriptor_is_written_to;
@@ -167,6 +167,26 @@ fn from_the_loop_thread_it_is_call_soon(cx: &Context) -> Outcome {
     trace.expect(["end"])?;
     run_once(&lp)?;
     trace.expect(["a", "b", "c"])
+}
+
+/// What waits for the loop would wait for ever on the thread that runs it.
+fn from_the_loop_thread_nobody_waits(cx: &Context) -> Outcome {
+    const EVER: Duration = Duration::from_secs(3600);
+    let lp = cx.new_loop()?;
+    let inner = lp.clone();
+    lp.run_until_complete(async move {
+        let remote = inner.remote();
+        let joined = remote.spawn(async { 1 })?;
+        ensure_is!(joined.wait(), Err(Error::Usage(_)));
+        ensure_is!(joined.wait_timeout(EVER), Err(Error::Usage(_)));
+        ensure_eq!(remote.all_tasks(EVER)?.len(), 1, "tasks");
+        ensure_eq!(remote.dump(EVER)?.tasks.len(), 1, "tasks in the dump");
+        while !joined.done() {
+            yield_now().await;
+        }
+        ensure_eq!(joined.wait()?, 1, "the outcome that is there");
+        Ok(())
+    })?
 }
 
 fn the_caller_never_blocks(cx: &Context) -> Outcome {
