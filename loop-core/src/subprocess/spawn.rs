@@ -7,6 +7,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::process;
 
@@ -58,6 +59,10 @@ fn prepare(command: Command) -> Result<Prepared> {
         child.env_clear();
     }
     for (name, value) in &command.env {
+        // One with a `=` would be another variable, with another value.
+        if name.is_empty() || name.as_bytes().iter().any(|byte| matches!(byte, b'=' | 0)) {
+            return Err(refused(&format!("{name:?} is not the name of a variable")));
+        }
         match value {
             Some(value) => child.env(name, value),
             None => child.env_remove(name),

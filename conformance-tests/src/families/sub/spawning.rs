@@ -218,6 +218,9 @@ pub(super) fn contradictions_are_refused(cx: &Context) -> Outcome {
         Command::new("tr\0ue").stdout(Stdio::Pipe),
         Command::new("true").arg("a\0b").stdin(Stdio::Pipe),
         Command::new("true").env("A\0B", "x").stdin(null()?),
+        Command::new("true").env("A=B", "x"),
+        Command::new("true").env("", "x"),
+        Command::new("true").env_remove("A\0B"),
         Command::shell("true").arg("more"),
     ];
     for command in commands {
