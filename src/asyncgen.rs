@@ -223,7 +223,7 @@ impl<T: 'static> State<T> {
         let (weak, tail) = (Rc::downgrade(self), self.shared.tail.clone());
         let key = lp.state().add_finaliser(move || {
             let stop = || weak.upgrade().into_iter().for_each(|state| state.stop());
-            let stopped = catch_unwind(AssertUnwindSafe(stop)).map_err(Panic::new);
+            let stopped = Panic::catch(stop);
             // The loop has forgotten it by now.
             tail.registered.take();
             Box::pin(async move {

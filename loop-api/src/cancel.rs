@@ -178,8 +178,8 @@ impl<F: Future> Future for CatchCancel<F> {
             Polled::Ready(value) => Ok(value),
             Polled::Cancelled(cancelled) => Err(cancelled),
         };
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| this.inner.set(None))) {
-            report_destructor(Panic::new(payload));
+        if let Err(panic) = Panic::catch(|| this.inner.set(None)) {
+            report_destructor(panic);
         }
         Poll::Ready(outcome)
     }

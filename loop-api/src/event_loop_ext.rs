@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::os::fd::AsRawFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -176,8 +175,7 @@ pub trait EventLoopExt: EventLoop {
         let queued = Queued { slot: slot.clone(), remote, dropped };
         let job = move || {
             let Some(function) = lock(&queued.slot).take() else { return };
-            let result = catch_unwind(AssertUnwindSafe(function));
-            let result = result.map_err(|payload| Panic::new(payload).into());
+            let result = Panic::catch(function).map_err(Error::from);
             // A loop that closed meanwhile does not want it any more (THR-15).
             let _ = queued.remote.call_soon_threadsafe(move || deliver::<T>(key, result));
         };

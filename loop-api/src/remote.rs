@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::mem;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -96,8 +96,7 @@ impl RemoteHandle {
         self.call_soon_threadsafe(move || {
             // Both `make` and a task factory are code of the user.
             let create = || LoopRef::current()?.create_task(make());
-            let created = catch_unwind(AssertUnwindSafe(create));
-            let task = match created.unwrap_or_else(|payload| Err(Panic::new(payload).into())) {
+            let task = match Panic::catch(create).unwrap_or_else(|panic| Err(panic.into())) {
                 Ok(task) => task,
                 Err(error) => {
                     // The loop is told as well as the thread (THR-12).
@@ -242,12 +241,12 @@ impl<F: FnOnce() + Send> RemoteSlot for Mutex<Content<F>> {
         let (callback, context) = lock(self).take();
         let Some(callback) = callback else { return Ok(()) };
         let inside = context.clone();
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| inside.run(callback))) {
+        if let Err(panic) = Panic::catch(|| inside.run(callback)) {
             lock(self).context = context;
-            return Err(Panic::new(payload));
+            return Err(panic);
         }
         // It may be the last to hold the values in it, which are the user's.
-        catch_unwind(AssertUnwindSafe(|| drop(context))).map_err(Panic::new)
+        Panic::catch(|| drop(context))
     }
 
     fn clear(&self) -> bool {

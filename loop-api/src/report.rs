@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Write as _};
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::Location;
 use std::rc::Rc;
 
 use crate::any_task::AnyTask;
@@ -206,7 +206,7 @@ impl LoopState {
         };
         let call = || {
             #[cfg(feature = "tracing")]
-            let _ = catch_unwind(AssertUnwindSafe(|| report.trace(lp))).map_err(Panic::new);
+            let _ = Panic::catch(|| report.trace(lp));
             self.report_here(lp, report);
         };
         match context {
@@ -220,17 +220,16 @@ impl LoopState {
             Self::default_report(lp, &report);
             return;
         };
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| handler(lp, &report))) {
+        if let Err(panic) = Panic::catch(|| handler(lp, &report)) {
             let mut failure = Report::new("the exception handler itself panicked");
-            failure.exception = Some(Panic::new(payload).into());
+            failure.exception = Some(panic.into());
             failure.original = Some(Rc::new(report));
             Self::default_report(lp, &failure);
         }
     }
 
     fn default_report(lp: &LoopRef, report: &Report) {
-        let reported = catch_unwind(AssertUnwindSafe(|| lp.default_exception_handler(report)));
-        if reported.map_err(Panic::new).is_err() {
+        if Panic::catch(|| lp.default_exception_handler(report)).is_err() {
             let _ = writeln!(io::stderr(), "anyloop: the default exception handler panicked");
         }
     }

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -138,9 +138,9 @@ where
                         outcome = ended;
                     }
                 };
-                if let Err(payload) = catch_unwind(AssertUnwindSafe(step)) {
+                if let Err(panic) = Panic::catch(step) {
                     drop_future(this.future.as_mut(), &cell.core);
-                    outcome = Some(Err(Panic::new(payload).into()));
+                    outcome = Some(Err(panic.into()));
                 }
             });
         }
@@ -232,7 +232,7 @@ fn drop_future<F>(mut future: Pin<&mut Option<F>>, core: &TaskCore) {
 
 /// Runs destructors of the user; a panic is reported, not passed on.
 fn quietly(lp: &WeakLoop, message: &'static str, destroy: impl FnOnce()) {
-    let Err(panic) = catch_unwind(AssertUnwindSafe(destroy)).map_err(Panic::new) else { return };
+    let Err(panic) = Panic::catch(destroy) else { return };
     if let Some(lp) = lp.upgrade() {
         lp.call_exception_handler(Report::new(message).exception(panic).task(current_task()));
     }

@@ -8,7 +8,6 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::ready;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -381,8 +380,7 @@ impl LoopState {
     pub fn take_finalisers(&self) -> Vec<LocalBoxFuture<Result<()>>> {
         let all: Vec<Finaliser> = self.finalisers.borrow_mut().drain().collect();
         let begin = |finaliser: Finaliser| {
-            catch_unwind(AssertUnwindSafe(finaliser))
-                .unwrap_or_else(|payload| Box::pin(ready(Err(Panic::new(payload).into()))))
+            Panic::catch(finaliser).unwrap_or_else(|panic| Box::pin(ready(Err(panic.into()))))
         };
         all.into_iter().map(begin).collect()
     }
@@ -430,7 +428,7 @@ impl LoopState {
 
 /// Drops what is the user's, in the middle of a close.
 fn drop_quietly(lp: Option<&LoopRef>, value: impl Sized) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value))).map_err(Panic::new)
+    if let Err(panic) = Panic::catch(|| drop(value))
         && let Some(lp) = lp
     {
         lp.call_exception_handler(

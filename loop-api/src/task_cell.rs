@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::ops::Deref;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::task::Waker;
 
@@ -107,8 +106,8 @@ impl<O: ?Sized + AnyOutcome> TaskCell<O> {
     #[cold]
     fn report_unseen(&self) {
         // The text of an error is code of the user.
-        let lost = catch_unwind(AssertUnwindSafe(|| self.outcome.lost_error()));
-        let error = lost.unwrap_or_else(|payload| Some(Panic::new(payload).into()));
+        let lost = Panic::catch(|| self.outcome.lost_error());
+        let error = lost.unwrap_or_else(|panic| Some(panic.into()));
         let Some(error) = error else { return };
         if let Some(lp) = self.core.lp.upgrade() {
             lp.call_exception_handler(

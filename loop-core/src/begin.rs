@@ -1,7 +1,6 @@
 //! How every transport begins: the protocol is made, and the creating call returns after
 //! `connection_made` (TR-01, CONN-11), or takes everything back if it is cancelled before.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 
 use anyloop_api::{Error, EventLoopExt, Panic, Result};
@@ -25,7 +24,7 @@ pub(crate) trait Begin: 'static {
 
 /// Calls a protocol factory. A panic is the caller's, and the caller learns of it; nobody else needs to.
 pub(crate) fn make<P>(factory: impl FnOnce() -> P) -> Result<P> {
-    catch_unwind(AssertUnwindSafe(factory)).map_err(|payload| Error::Panicked(Panic::new(payload)))
+    Panic::catch(factory).map_err(Error::from)
 }
 
 /// Begins in the next iteration, and returns the user's handle when that is done.

@@ -13,7 +13,6 @@
 
 use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 
 use anyloop_api::{
@@ -234,13 +233,11 @@ impl Layer {
     ) -> Option<Result<R, Panic>> {
         let protocol = self.protocol()?;
         let context = self.context.borrow().clone();
-        let called = catch_unwind(AssertUnwindSafe(|| context.run(|| f(&protocol))));
-        Some(called.map_err(|payload| {
-            let panic = Panic::new(payload);
-            if !self.get_loop().is_some_and(|lp| lp.state().resume_panic(&panic)) {
+        let called = Panic::catch(|| context.run(|| f(&protocol)));
+        Some(called.inspect_err(|panic| {
+            if !self.get_loop().is_some_and(|lp| lp.state().resume_panic(panic)) {
                 self.report(what, panic.clone());
             }
-            panic
         }))
     }
 }

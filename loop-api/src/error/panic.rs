@@ -41,6 +41,21 @@ impl Panic {
         Self(Arc::new(Caught { message, payload: Mutex::new(Some(payload)) }))
     }
 
+    /// Calls `f`, which is other people's code, and catches its panic. What it was changing may be half done.
+    ///
+    /// ```
+    /// use anyloop_api::Panic;
+    /// assert_eq!(Panic::catch(|| 6 * 7).unwrap(), 42);
+    /// assert_eq!(Panic::catch(|| panic!("oh no")).unwrap_err().message(), "oh no");
+    /// ```
+    ///
+    /// # Errors
+    /// The panic.
+    #[inline]
+    pub fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Self> {
+        catch_unwind(AssertUnwindSafe(f)).map_err(Self::new)
+    }
+
     /// What the panic said.
     #[must_use]
     pub fn message(&self) -> &str {

@@ -1,6 +1,5 @@
 //! The pool that `run_in_executor` uses by default: made when it is first needed.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,7 +74,7 @@ impl BaseLoop {
 
 /// The executor may be the user's; whoever waits for it is told in any case.
 fn join(executor: &SharedExecutor, timeout: Option<Duration>) -> bool {
-    catch_unwind(AssertUnwindSafe(|| executor.join(timeout))).map_err(Panic::new).unwrap_or(false)
+    Panic::catch(|| executor.join(timeout)).unwrap_or(false)
 }
 
 /// The same without a thread that waits.
