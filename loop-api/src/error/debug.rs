@@ -93,6 +93,10 @@ mod tests {
             (Interrupt::new("now").into(), "Interrupt: now".to_owned()),
             (Panic::new(Box::new("text")).into(), "Panicked: text".to_owned()),
             (
+                ErrorGroup::new("alone", vec![Error::QueueFull]).into(),
+                "Group: alone (1 error: the queue is full)".to_owned(),
+            ),
+            (
                 ErrorGroup::new("both", vec![Error::QueueFull, os]).into(),
                 format!("Group: both (2 errors: the queue is full; {said})"),
             ),

@@ -42,7 +42,8 @@ impl ErrorGroup {
 
 impl fmt::Display for ErrorGroup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({} errors", self.0.message, self.0.errors.len())?;
+        let count = self.0.errors.len();
+        write!(f, "{} ({count} error{}", self.0.message, if count == 1 { "" } else { "s" })?;
         for (i, error) in self.0.errors.iter().enumerate() {
             write!(f, "{} {error}", if i == 0 { ":" } else { ";" })?;
         }
