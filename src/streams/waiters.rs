@@ -63,6 +63,10 @@ impl Waiters {
 
 impl State {
     fn keep(&self, id: u64, cx: &Context<'_>) {
+        let kept = |(mine, waker): &(u64, Waker)| *mine == id && waker.will_wake(cx.waker());
+        if self.wakers.borrow().iter().any(kept) {
+            return;
+        }
         let waker = cx.waker().clone();
         let mut wakers = self.wakers.borrow_mut();
         let old = match wakers.iter_mut().find(|(mine, _)| *mine == id) {
