@@ -81,14 +81,7 @@ impl Connection for Plain {
             self.unsent.drain(..sent);
         }
         loop {
-            let Some((received, _)) =
-                would_block(recv(&self.socket, &mut *buffer, RecvFlags::DONTWAIT))?
-            else {
-                return Ok(());
-            };
-            if received == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
+            let Some(received) = receive(&self.socket, buffer)? else { return Ok(()) };
             let mut rest = &buffer[..received];
             while !rest.is_empty() {
                 match would_block(send(&self.socket, rest, SEND))? {
@@ -129,8 +122,16 @@ fn accept_all<C>(
     Ok(())
 }
 
+/// How much has come, if anything; the end of the stream is an error.
+pub(crate) fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    match would_block(recv(socket, buffer, RecvFlags::DONTWAIT))? {
+        Some((0, _)) => Err(io::ErrorKind::UnexpectedEof.into()),
+        received => Ok(received.map(|(received, _)| received)),
+    }
+}
+
 /// Turns "not now" into `None`.
-pub(crate) fn would_block<T>(result: rustix::io::Result<T>) -> io::Result<Option<T>> {
+fn would_block<T>(result: rustix::io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(Errno::AGAIN | Errno::INTR) => Ok(None),

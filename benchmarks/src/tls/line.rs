@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use anyloop::tls::rustls::{ServerConfig, ServerConnection};
 use rustix::io::writev;
-use rustix::net::{RecvFlags, recv, send};
+use rustix::net::send;
 
-use crate::servers::epoll::{self, Connection, SEND, would_block};
+use crate::servers::epoll::{self, Connection, SEND, receive};
 
 /// Serves the listener.
 pub(super) fn serve(
@@ -34,14 +34,7 @@ impl Connection for Encrypted {
     fn ready(&mut self, buffer: &mut [u8], closing: bool) -> io::Result<()> {
         self.flush()?;
         loop {
-            let Some((received, _)) =
-                would_block(recv(&self.socket, &mut *buffer, RecvFlags::DONTWAIT))?
-            else {
-                return Ok(());
-            };
-            if received == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
+            let Some(received) = receive(&self.socket, buffer)? else { return Ok(()) };
             self.answer(&buffer[..received])?;
             if received < buffer.len() && !closing {
                 return Ok(());
