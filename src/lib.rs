@@ -50,8 +50,8 @@
 //! # Ok::<(), anyloop::Error>(())
 //! ```
 //!
-//! Longer explanations, tables for those who come from asyncio or tokio, and how to debug a stuck loop are
-//! in the [`guide`].
+//! Longer explanations, tables for those who come from asyncio or tokio, how to embed a loop in another one, and how
+//! to debug a stuck loop are in the [`guide`].
 //!
 //! # Which backend?
 //!
@@ -89,8 +89,8 @@
 //!
 //! A panic in a callback, task, protocol method or destructor is caught and reported to the loop's
 //! exception handler ([`EventLoop::set_exception_handler`]; the default writes to standard error), and
-//! the loop lives on. Misuse of this crate is an [`Error`], not a panic. All of this presupposes
-//! `panic = "unwind"`.
+//! the loop lives on. Misuse of this crate is an [`Error`], not a panic; the few functions without a result to say so in
+//! ([`sleep`](sleep()) outside a loop) have a section *Panics*. All of this presupposes `panic = "unwind"`.
 //!
 //! # Feature flags
 //!
@@ -114,7 +114,8 @@
 //!
 //! # Minimum supported Rust version
 //!
-//! 1.88 is declared; built and tested with 1.95, on Linux x86-64 only.
+//! 1.88 is declared, and all tests were run with it once; every change is tested with 1.95, on Linux x86-64. The README
+//! says what is known of other systems.
 #![forbid(unsafe_code)]
 
 mod asyncgen;

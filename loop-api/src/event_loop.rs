@@ -194,7 +194,15 @@ pub trait EventLoop: fmt::Debug {
 
     // --- network; a loop may leave it out, and then it fails with `Usage` ---
 
-    /// Connects a stream socket and attaches a protocol.
+    /// Connects a stream socket and attaches a protocol; returns after its `connection_made`.
+    ///
+    /// # Errors
+    /// Contradictory options, what does not parse, and sockets of another kind: `InvalidArg`; resolving: as
+    /// [`EventLoop::getaddrinfo`]; connecting: `Os`, with each address if they failed for different reasons, or a
+    /// `Group` ([`Connect::all_errors`]); `Closed`; `Panicked` from the factory.
+    ///
+    /// # Cancel safety
+    /// What was opened so far is closed.
     fn create_connection(
         &self,
         factory: ProtocolFactory,
@@ -205,12 +213,26 @@ pub trait EventLoop: fmt::Debug {
     }
 
     /// Listens; each connection gets a protocol of its own.
+    ///
+    /// # Errors
+    /// Contradictory options, what does not parse, and sockets of another kind: `InvalidArg`; resolving: as
+    /// [`EventLoop::getaddrinfo`]; binding: `Os` with the address, and nothing stays bound; `Closed`.
+    ///
+    /// # Cancel safety
+    /// What was bound so far is closed.
     fn create_server(&self, factory: ProtocolFactory, at: Bind) -> LocalBoxFuture<Result<Server>> {
         let _ = (factory, at);
         unsupported(self.state(), "create_server")
     }
 
-    /// Attaches a protocol to a connection that was accepted elsewhere.
+    /// Attaches a protocol to a connection that was accepted elsewhere; returns after its `connection_made`.
+    ///
+    /// # Errors
+    /// `InvalidArg` if it is no stream socket; `Closed`; `Panicked` from the factory; `Os`. The socket is closed
+    /// then.
+    ///
+    /// # Cancel safety
+    /// The socket is closed.
     fn connect_accepted_socket(
         &self,
         factory: ProtocolFactory,

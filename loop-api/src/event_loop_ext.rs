@@ -208,7 +208,10 @@ pub trait EventLoopExt: EventLoop {
     /// [`EventLoop::create_connection`] for a protocol of a known type.
     ///
     /// # Errors
-    /// Contradictory options: `InvalidArg`; resolving or connecting: `Os`.
+    /// As there.
+    ///
+    /// # Cancel safety
+    /// As there.
     fn connect<P: Protocol>(
         &self,
         factory: impl FnOnce() -> P + 'static,
@@ -278,7 +281,10 @@ pub trait EventLoopExt: EventLoop {
     /// [`EventLoop::create_server`] for protocols of a known type.
     ///
     /// # Errors
-    /// Contradictory options: `InvalidArg`; resolving or binding: `Os`.
+    /// As there.
+    ///
+    /// # Cancel safety
+    /// As there.
     fn serve<P: Protocol>(
         &self,
         factory: impl Fn() -> P + 'static,

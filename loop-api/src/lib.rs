@@ -1,14 +1,43 @@
 //! The contract of anyloop: what an event loop is, whoever made it.
 //!
 //! Library authors depend on this crate and nothing else: it has the object-safe [`EventLoop`] trait
-//! with its generic half [`EventLoopExt`], and the things that loops hand out. Applications depend on
-//! the facade `anyloop`, loop authors on `anyloop-core` or on this crate.
+//! with its generic half [`EventLoopExt`], and the things that loops hand out: futures, tasks and their
+//! cancellation, [`sleep`](sleep()), transports and protocols. A library that wants streams, locks, queues, timeouts or
+//! groups as well depends on the facade `anyloop` without its default features, which are the backends.
+//! Applications depend on the facade, loop authors on `anyloop-core` or on this crate.
 //!
 //! ```text
 //!   your code ──▶ LoopRef ──▶ dyn EventLoop ◀── anyloop-mio, anyloop-uring, anyloop-polling, yours
 //!                    ▲
 //!   other threads ───┘ RemoteHandle (the only Send + Sync door)
 //! ```
+//!
+//! # A library
+//!
+//! It finds the loop that runs it, whichever that is, and never makes one:
+//!
+//! ```
+//! use std::time::Duration;
+//! use anyloop_api::{EventLoopExt, LoopRef, Result, Task, sleep};
+//!
+//! /// Calls `beat` every `period`, until the task that it returns is cancelled.
+//! ///
+//! /// # Errors
+//! /// `Usage` outside a running loop.
+//! pub fn heartbeat(period: Duration, beat: impl Fn() + 'static) -> Result<Task<()>> {
+//!     let lp = LoopRef::current()?;
+//!     lp.task().name("heartbeat").spawn(async move {
+//!         loop {
+//!             sleep(period).await;
+//!             beat();
+//!         }
+//!     })
+//! }
+//! assert!(heartbeat(Duration::ZERO, || {}).is_err()); // no loop runs here
+//! ```
+//!
+//! Its tests need some loop: `anyloop` or one of the backends as a `dev-dependency`, and
+//! `ANYLOOP_BACKEND` runs them on each.
 #![forbid(unsafe_code)]
 
 mod any_task;

@@ -5,6 +5,7 @@
 //! | [`first_program`] | whoever begins: a server, a client, tasks, an error |
 //! | [`choosing_a_backend`] | mio, io_uring or polling, and who decides |
 //! | [`many_cores`] | servers on more than one core: a loop each, and who gets which connection |
+//! | [`embedding`] | programs that have a loop already: a GUI's, another runtime's |
 //! | [`from_asyncio`] | Python programmers: every name of asyncio and its name here |
 //! | [`from_tokio`] | tokio programmers: what is the same, what is not |
 //! | [`cancellation`] | what a cancelled task sees, and how to clean up |
@@ -19,6 +20,9 @@ pub mod choosing_a_backend {}
 
 #[doc = include_str!("many_cores.md")]
 pub mod many_cores {}
+
+#[doc = include_str!("embedding.md")]
+pub mod embedding {}
 
 #[doc = include_str!("from_asyncio.md")]
 pub mod from_asyncio {}

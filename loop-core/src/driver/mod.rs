@@ -1,7 +1,7 @@
 //! The contract between the loop core and the kernel interface under it.
 //!
-//! A backend is a [`Driver`]. Its first tier, readiness, is required and small: `poll`, `register`,
-//! `modify`, `deregister`, `waker`. The second tier, the *engine* (accepting, receiving, sending and
+//! A backend is a [`Driver`]. Its first tier, readiness, is required and small: `name`, `caps`, `waker`,
+//! `poll`, `register`, `modify`, `deregister`, `close`. The second tier, the *engine* (accepting, receiving, sending and
 //! reading files done by the kernel), is optional: it is advertised by [`Caps`], and what is not
 //! there the core does itself with readiness, plain system calls, and its pool of threads.
 //!
@@ -16,7 +16,11 @@
 //! * `poll` appends plain [`Event`]s and returns; it never calls user code.
 //! * Every event carries the [`Key`] given at registration. Keys are never reused by the core (they
 //!   hold a generation), so an event for a key that the core has forgotten is simply dropped. A
-//!   driver must keep two registrations of one descriptor *number* apart by their keys.
+//!   driver must keep two registrations of one descriptor *number* apart by their keys: the first
+//!   descriptor may have been closed behind our back. [`registrations`](crate::registrations) is a table
+//!   for that.
+//! * Nothing is reported of a registration that is silent ([`Interest::NONE`]), hang-ups and errors
+//!   included.
 //! * After `deregister` (or `close`) returns, the descriptor may be closed and its number reused at
 //!   once; nothing the driver does later may touch it.
 //! * Only [`Waker::wake`] may be called from another thread.
@@ -110,7 +114,9 @@ pub struct Interest {
 }
 
 impl Interest {
-    /// Neither direction: the registration stays, silent.
+    /// Neither direction: the registration stays, silent. `epoll` and `poll(2)` report hang-ups and errors
+    /// even so; a driver over them takes the descriptor out of the kernel's set until `modify` puts it back
+    /// ([`registrations`](crate::registrations)).
     pub const NONE: Self = Self { readable: false, writable: false };
     /// Reading only.
     pub const READ: Self = Self { readable: true, writable: false };
@@ -220,7 +226,8 @@ pub trait Driver: fmt::Debug + 'static {
     /// Starts watching `fd`. If a wanted condition already holds, an event follows.
     ///
     /// # Errors
-    /// `EPERM` for files that cannot be polled, `EBADF`, `ENOMEM`, `EEXIST`.
+    /// `EPERM` for files that cannot be polled, `EEXIST` for a descriptor that is registered already, `EBADF`,
+    /// `ENOMEM`.
     fn register(&mut self, fd: Fd, key: Key, interest: Interest) -> io::Result<()>;
 
     /// Changes what is wanted and re-arms: if the condition holds now, an event follows.
