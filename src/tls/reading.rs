@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::io::{BufRead, Read};
 
 use anyloop_api::{AnyProtocol, BufferedProtocol, Error, EventLoopExt, Panic, Protocol};
+use rustls::Connection;
 
 use super::layer::{Attachment, Layer, State};
 use crate::streams::buffer::Buffer;
@@ -130,7 +131,7 @@ impl Layer {
                 return Stop::Empty;
             }
             let processed = match session.read_tls(rest) {
-                Ok(_) => session.process_new_packets(),
+                Ok(_) => process(&mut session),
                 Err(error) => Err(rustls::Error::General(error.to_string())),
             };
             match processed {
@@ -270,6 +271,13 @@ impl Layer {
         self.reading_paused.set(false);
         self.pump_held();
     }
+}
+
+/// What was read, if it makes sense. With debug assertions rustls panics at nonsense that arrives after our
+/// close-notify (it would send an alert, too late): the peer's fault, and not for whoever calls us.
+fn process(session: &mut Connection) -> Result<(), rustls::Error> {
+    let processed = Panic::catch(|| session.process_new_packets().map(drop));
+    processed.unwrap_or_else(|panic| Err(rustls::Error::General(panic.to_string())))
 }
 
 /// While it lives, what arrives is left to whoever made it.

@@ -31,7 +31,7 @@ cases! {
     TLS_04 => a_peer_that_goes_away, a_peer_that_resets;
     TLS_05 => cancelled_in_the_handshake, cancelled_at_any_step, the_timer_is_freed;
     TLS_06 => close_sends_everything_and_waits, a_peer_that_does_not_answer,
-        a_peer_that_takes_nothing, a_peer_that_goes_on_sending;
+        a_peer_that_takes_nothing, a_peer_that_goes_on_sending, a_peer_that_answers_with_nonsense;
     TLS_07 => everything_before_the_close_notify, a_stream_without_close_notify,
         what_is_queued_is_still_sent;
     TLS_08 => a_true_answer_changes_nothing, there_is_no_half_close;

@@ -119,6 +119,31 @@ pub(super) fn a_peer_that_goes_on_sending(cx: &Context) -> Outcome {
     record.expect(["made", "lost"])
 }
 
+pub(super) fn a_peer_that_answers_with_nonsense(cx: &Context) -> Outcome {
+    // Also when it has come before, and is looked at only then.
+    for early in [false, true] {
+        let lp = cx.new_loop()?;
+        let reports = Reports::of(&lp);
+        let record = Script::new().record();
+        let (transport, peer) = with_server(&lp, &record, |stream| stream.sock.try_clone())?;
+        let mut socket = join(peer)??;
+        if early {
+            transport.pause_reading();
+        } else {
+            transport.close();
+        }
+        socket.write_all(b"this is no record of TLS")?;
+        settle(&lp)?;
+        transport.close();
+        record.until_lost(&lp)?;
+        let error = record.error();
+        let theirs = error.as_ref().and_then(tls::rustls_error);
+        ensure!(theirs.is_some(), "lost with {error:?}");
+        reports.none()?;
+    }
+    Ok(())
+}
+
 /// A loop's client whose blocking server does this after the handshake.
 fn with_server<T: Send + 'static>(
     lp: &LoopRef,
