@@ -226,7 +226,7 @@ impl Transport {
         self.raw().resume_reading();
     }
 
-    /// Whether data is being delivered: neither paused nor closing.
+    /// Whether data is being delivered: neither paused nor closing, nor at the end of the stream.
     #[must_use]
     pub fn is_reading(&self) -> bool {
         self.raw().is_reading()

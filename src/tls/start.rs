@@ -99,5 +99,10 @@ fn start(
         layer.receive(&early);
     }
     below.resume_reading();
+    if !below.is_reading() && !below.is_closing() {
+        // The end of the stream is told once, and somebody else has heard it.
+        layer.below_ended.set(true);
+        layer.pump_held();
+    }
     Ok(layer)
 }

@@ -3,7 +3,7 @@
 use anyloop_api::{AnyProtocol, ExtraInfo, RawTransport, Result, SocketView};
 
 use super::recv::{recv_behind, recv_into};
-use super::{ANNOUNCE, CLOSING, EOF_WANTED, LOST, PAUSED, Stream, TRANSFER};
+use super::{ANNOUNCE, CLOSING, EOF, EOF_WANTED, LOST, PAUSED, Stream, TRANSFER};
 use crate::sockaddr;
 
 impl RawTransport for Stream {
@@ -54,7 +54,7 @@ impl RawTransport for Stream {
     }
 
     fn is_reading(&self) -> bool {
-        !self.has(PAUSED | CLOSING)
+        !self.has(PAUSED | CLOSING | EOF)
     }
 
     fn await_readable(&self) -> bool {

@@ -5,10 +5,10 @@ use std::future::poll_fn;
 use std::io;
 use std::rc::{Rc, Weak};
 
-use anyloop_api::{Error, EventLoop, RawTransport, Result, Sock, Transport, Waiter};
+use anyloop_api::{Error, EventLoop, Result, Sock, Transport, Waiter};
 use socket2::Socket;
 
-use super::{CLOSING, EOF_WANTED, LOST, Stream, TRANSFER};
+use super::{CLOSING, EOF_WANTED, LOST, PAUSED, Stream, TRANSFER};
 use crate::base::BaseLoop;
 use crate::sock::Operation;
 
@@ -66,7 +66,7 @@ impl Transfer {
         });
         stream.set(TRANSFER);
         stream.rare(|rare| rare.transfer = Some(wait.clone()));
-        let was_reading = stream.is_reading();
+        let was_reading = !stream.has(PAUSED | CLOSING);
         stream.pause();
         Ok(Some(Self { stream, _transport: transport.clone(), wait, was_reading }))
     }

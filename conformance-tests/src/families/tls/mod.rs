@@ -28,7 +28,7 @@ cases! {
     TLS_02 => a_certificate_that_is_not_trusted, the_peer_is_told_why, a_peer_that_speaks_no_tls,
         a_server_goes_on;
     TLS_03 => no_time_is_refused, a_silent_server_is_given_up, a_silent_client_is_given_up;
-    TLS_04 => a_peer_that_goes_away, a_peer_that_resets;
+    TLS_04 => a_peer_that_goes_away, a_peer_that_resets, a_peer_that_had_ended_before;
     TLS_05 => cancelled_in_the_handshake, cancelled_at_any_step, the_timer_is_freed;
     TLS_06 => close_sends_everything_and_waits, a_peer_that_does_not_answer,
         a_peer_that_takes_nothing, a_peer_that_goes_on_sending, a_peer_that_answers_with_nonsense;

@@ -1,6 +1,7 @@
 //! `start_tls`: a connection that exists goes on over TLS; also one that is over TLS already.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
 
 use anyloop::tls::rustls::pki_types::ServerName;
 use anyloop::tls::rustls::{ClientConnection, StreamOwned};
@@ -341,5 +342,26 @@ pub(super) fn the_outer_layer_ends_first(cx: &Context) -> Outcome {
     client.until_lost(&lp)?;
     server.until_lost(&lp)?;
     client.expect(["made", "eof", "lost"])?;
+    reports.none()
+}
+
+pub(super) fn a_peer_that_had_ended_before(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let reports = Reports::of(&lp);
+    let authority = Authority::new()?;
+    let (near, far) = tcp_pair()?;
+    let record = Script::new().eof(|_| true).record();
+    let below = record.attach(&lp, near)?;
+    far.shutdown(Shutdown::Write)?;
+    record.until(&lp, |record| record.count("eof") == 1)?;
+    let starting = tls::start_tls(&lp, &below, record.plain(), authority.server()?);
+    let starting = lp.create_task(starting)?;
+    settle(&lp)?;
+    ensure!(starting.done(), "it waits for somebody who will say nothing more");
+    let error = lp.run_until_done(&starting)?.err();
+    let kind = error.as_ref().map(Error::io_kind);
+    ensure_eq!(kind, Some(ErrorKind::ConnectionReset), "the kind of {error:?}");
+    record.until_lost(&lp)?;
+    ensure_eq!(lp.dump().timers.len(), 0, "timers afterwards");
     reports.none()
 }

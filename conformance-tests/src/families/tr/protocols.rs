@@ -116,6 +116,7 @@ pub(super) fn a_true_answer_keeps_the_write_side(cx: &Context) -> Outcome {
     settle(&lp)?;
     record.expect(["made", "data", "eof"])?;
     ensure!(!transport.is_closing(), "closing although eof_received said true");
+    ensure!(!transport.is_reading(), "reading behind the end of the stream");
     transport.write("answer")?;
     run_times(&lp, 2)?;
     ensure_eq!(available(&mut far)?, (b"answer".to_vec(), false), "what the peer got");
