@@ -79,10 +79,6 @@ impl Sock {
             let fd = socket.as_raw_fd();
             return Err(Error::invalid_arg(format!("Sock: descriptor {fd} is no socket: {error}")));
         }
-        Self::from_blocking(socket)
-    }
-
-    fn from_blocking(socket: Socket) -> Result<Self> {
         socket.set_nonblocking(true).map_err(|error| Error::os("Sock: O_NONBLOCK", error))?;
         Ok(Self::from_nonblocking(socket))
     }
@@ -92,9 +88,11 @@ impl Sock {
     /// # Errors
     /// `Os`.
     pub fn open(domain: Domain, kind: Type) -> Result<Self> {
-        let socket =
-            Socket::new(domain, kind, None).map_err(|error| Error::os("Sock: socket", error))?;
-        Self::from_blocking(socket)
+        #[cfg(not(target_vendor = "apple"))]
+        let socket = Socket::new(domain, kind.nonblocking(), None);
+        #[cfg(target_vendor = "apple")]
+        let socket = Socket::new(domain, kind, None).and_then(nonblocking);
+        Ok(Self::from_nonblocking(socket.map_err(|error| Error::os("Sock: socket", error))?))
     }
 
     /// Two sockets that are connected to each other.
@@ -102,9 +100,13 @@ impl Sock {
     /// # Errors
     /// `Os`.
     pub fn pair(kind: Type) -> Result<(Self, Self)> {
-        let (left, right) = Socket::pair(Domain::UNIX, kind, None)
-            .map_err(|error| Error::os("Sock: socketpair", error))?;
-        Ok((Self::from_blocking(left)?, Self::from_blocking(right)?))
+        #[cfg(not(target_vendor = "apple"))]
+        let pair = Socket::pair(Domain::UNIX, kind.nonblocking(), None);
+        #[cfg(target_vendor = "apple")]
+        let pair = Socket::pair(Domain::UNIX, kind, None)
+            .and_then(|(left, right)| Ok((nonblocking(left)?, nonblocking(right)?)));
+        let (left, right) = pair.map_err(|error| Error::os("Sock: socketpair", error))?;
+        Ok((Self::from_nonblocking(left), Self::from_nonblocking(right)))
     }
 
     /// Takes a socket into use that was made non-blocking before; called by loops.
@@ -206,6 +208,12 @@ impl Sock {
         self.0.detach(false);
         *self.0.attachment.borrow_mut() = Some(attachment);
     }
+}
+
+#[cfg(target_vendor = "apple")]
+fn nonblocking(socket: Socket) -> std::io::Result<Socket> {
+    socket.set_nonblocking(true)?;
+    Ok(socket)
 }
 
 impl Inner {
