@@ -93,10 +93,15 @@ impl Sources {
         if slot.generation != key.generation {
             return None;
         }
-        slot.generation = (slot.generation + 1) & 0x00ff_ffff;
+        slot.generation = (slot.generation + 1) & Key::GENERATION;
+        // A slot that has used up its generations is left alone: a descriptor that somebody closed behind the loop's
+        // back, and that is open elsewhere, may bring events of an old key for ever.
+        let used_up = slot.generation == 0;
         let source = slot.source.take();
         drop(slots);
-        self.free.borrow_mut().push(key.slot);
+        if !used_up {
+            self.free.borrow_mut().push(key.slot);
+        }
         if source.is_some() {
             self.live.set(self.live.get() - 1);
         }
@@ -157,4 +162,24 @@ impl Sources {
 
 fn in_use(fd: RawFd, operation: &str) -> Error {
     Error::usage(format!("{operation}: descriptor {fd} is used by a transport of this loop"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_key_is_used_twice() {
+        let sources = Sources::default();
+        let first = sources.reserve();
+        sources.remove(first);
+        assert_eq!(sources.reserve(), Key { generation: 1, ..first });
+        // The last use of the slot.
+        let last = Key { generation: Key::GENERATION, ..first };
+        sources.slots.borrow_mut()[0].generation = last.generation;
+        assert!(sources.remove(last).is_none() && sources.get(last).is_none());
+        let next = sources.reserve();
+        assert!(next.slot != first.slot && sources.get(first).is_none(), "{next:?}");
+        assert_eq!(sources.reserve().slot, next.slot + 1);
+    }
 }

@@ -84,17 +84,19 @@ pub struct Key {
 impl Key {
     /// Slots at and above this one belong to the driver (wakers, timers of its own).
     pub const RESERVED: u32 = 0xffff_ff00;
+    /// The bits of a generation, which is also the last one.
+    pub const GENERATION: u32 = 0x00ff_ffff;
 
     /// Packs the key into 56 bits: generation (24) above slot (32). The top byte is free.
     #[must_use]
     pub const fn to_u64(self) -> u64 {
-        ((self.generation as u64 & 0x00ff_ffff) << 32) | self.slot as u64
+        (((self.generation & Self::GENERATION) as u64) << 32) | self.slot as u64
     }
 
     /// The reverse of [`Key::to_u64`]; the top byte is ignored.
     #[must_use]
     pub const fn from_u64(bits: u64) -> Self {
-        Self { slot: bits as u32, generation: (bits >> 32) as u32 & 0x00ff_ffff }
+        Self { slot: bits as u32, generation: (bits >> 32) as u32 & Self::GENERATION }
     }
 }
 

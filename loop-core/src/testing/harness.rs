@@ -162,7 +162,7 @@ impl<D: Driver> Harness<D> {
 
     fn next_key(&mut self) -> Key {
         let key = self.next;
-        self.next = Key { slot: key.slot + 1, generation: (key.generation + 1) & 0x00ff_ffff };
+        self.next = Key { slot: key.slot + 1, generation: (key.generation + 1) & Key::GENERATION };
         key
     }
 }
