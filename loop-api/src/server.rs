@@ -26,7 +26,7 @@ pub trait RawServer: fmt::Debug {
     /// See [`Server::start_serving`].
     ///
     /// # Errors
-    /// `Usage` on a closed server; `Os`, and then it is closed.
+    /// `Usage` on a closed server; `Closed` on a closed loop; `Os`, and then it is closed.
     fn start_serving(&self) -> Result<()>;
     /// See [`Server::serve_forever`].
     fn serve_forever(&self) -> LocalBoxFuture<Result<()>>;
@@ -78,7 +78,7 @@ impl Server {
     /// Begins to listen and accept. Idempotent.
     ///
     /// # Errors
-    /// `Usage` on a closed server. `Os` if one of its sockets cannot listen; then the server is closed, and
+    /// `Usage` on a closed server, `Closed` on a closed loop. `Os` if one of its sockets cannot listen; then the server is closed, and
     /// none of them does.
     #[allow(clippy::unused_async, reason = "asyncio's shape: a loop may have to wait for it")]
     pub async fn start_serving(&self) -> Result<()> {

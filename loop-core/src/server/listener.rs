@@ -31,7 +31,10 @@ pub(super) struct Listener {
     /// Keeps the server alive while it serves (SRV-25).
     alive: RefCell<Option<Rc<ServerState>>>,
     base: Weak<BaseLoop>,
+    /// Until it is closed.
     key: Cell<Option<Key>>,
+    /// Whether the driver has it.
+    started: Cell<bool>,
     socket: RefCell<Option<Rc<Socket>>>,
     backlog: Cell<u32>,
     /// Connections begun in an iteration, and which one.
@@ -49,15 +52,16 @@ pub(super) struct Listener {
 impl Listener {
     /// Takes a bound socket into the loop's care.
     pub(super) fn open(server: &Rc<ServerState>, socket: Socket) -> Result<Rc<Self>> {
-        if let Some(base) = server.base.upgrade() {
-            base.own(socket.as_raw_fd(), "create_server")?;
-        }
-        Ok(Rc::new_cyclic(|this| Self {
+        let base = server.base.upgrade().ok_or_else(|| closed("create_server"))?;
+        base.own(socket.as_raw_fd(), "create_server")?;
+        let key = base.sources.reserve();
+        let listener = Rc::new_cyclic(|this| Self {
             this: this.clone(),
             server: Rc::downgrade(server),
             alive: RefCell::new(None),
             base: server.base.clone(),
-            key: Cell::new(None),
+            key: Cell::new(Some(key)),
+            started: Cell::new(false),
             socket: RefCell::new(Some(Rc::new(socket))),
             backlog: Cell::new(0),
             begun: Cell::new((0, 0)),
@@ -65,7 +69,10 @@ impl Listener {
             resting: RefCell::new(None),
             reported: Cell::new(false),
             failures: Cell::new(0),
-        }))
+        });
+        // The loop knows it before it is told to serve: else nobody would tell the server that the loop has closed.
+        base.sources.fill(key, listener.clone());
+        Ok(listener)
     }
 
     pub(super) fn view(&self) -> Option<SocketView> {
@@ -76,11 +83,12 @@ impl Listener {
         self.socket.borrow().clone()
     }
 
-    /// Listens and watches; does nothing if it does already.
+    /// Listens and watches, once.
     pub(super) fn start(self: &Rc<Self>, backlog: u32) -> Result<()> {
-        let (Some(base), Some(socket), None) = (self.base.upgrade(), self.socket(), self.key.get())
+        let (Some(base), Some(socket), Some(key)) =
+            (self.base.upgrade(), self.socket(), self.key.get())
         else {
-            return Ok(());
+            return Err(closed("start_serving"));
         };
         let fail = |call, error| {
             let address = socket.local_addr().map_or_else(|_| "?".into(), |at| sockaddr::text(&at));
@@ -89,8 +97,6 @@ impl Listener {
         let length = i32::try_from(backlog).unwrap_or(i32::MAX);
         socket.listen(length).map_err(|error| fail("listening at", error))?;
         self.backlog.set(backlog);
-        let key = base.sources.reserve();
-        base.sources.fill(key, self.clone());
         let started = base.with_driver(|driver| {
             if driver.caps().accept {
                 driver.accept_start(lend(&*socket), key)
@@ -98,11 +104,8 @@ impl Listener {
                 driver.register(lend(&*socket), key, Interest::READ)
             }
         });
-        if let Err(error) = started {
-            base.sources.remove(key);
-            return Err(fail("watching", error));
-        }
-        self.key.set(Some(key));
+        started.map_err(|error| fail("watching", error))?;
+        self.started.set(true);
         *self.alive.borrow_mut() = self.server.upgrade();
         Ok(())
     }
@@ -119,7 +122,9 @@ impl Listener {
             base.sources.disown(socket.as_raw_fd());
             // Views hold the socket weakly, so this is the only owner.
             if let (Some(key), Ok(socket)) = (self.key.take(), Rc::try_unwrap(socket)) {
-                base.with_driver(|driver| driver.close(OwnedFd::from(socket), key));
+                if self.started.get() {
+                    base.with_driver(|driver| driver.close(OwnedFd::from(socket), key));
+                }
                 base.sources.remove(key);
             }
         }
@@ -295,7 +300,7 @@ impl Source for Listener {
     }
 
     fn abandon(&self) {
-        let server = self.alive.borrow().clone();
+        let server = self.server.upgrade();
         self.close();
         if let Some(server) = server {
             server.forget_factory();
@@ -313,11 +318,7 @@ impl Source for Listener {
     }
 }
 
-impl Drop for Listener {
-    fn drop(&mut self) {
-        // A server that never served.
-        if let (Some(socket), Some(base)) = (self.socket.take(), self.base.upgrade()) {
-            base.sources.disown(socket.as_raw_fd());
-        }
-    }
+#[cold]
+fn closed(operation: &str) -> Error {
+    Error::closed(format!("{operation}: the event loop is closed"))
 }

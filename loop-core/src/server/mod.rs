@@ -6,7 +6,8 @@
 //!                         └──────────────────────── Stream
 //! ```
 //!
-//! While it serves, a listener keeps its server alive; closing ends that.
+//! While it serves, a listener keeps its server alive; closing ends that. The loop's table has a listener until the
+//! server is closed or gone.
 
 mod create;
 mod listener;
@@ -265,6 +266,15 @@ struct Forever(Rc<ServerState>);
 impl Drop for Forever {
     fn drop(&mut self) {
         self.0.forever.take();
+    }
+}
+
+impl Drop for ServerState {
+    /// One that never served: the loop has its sockets.
+    fn drop(&mut self) {
+        for listener in self.listeners.take() {
+            listener.close();
+        }
     }
 }
 

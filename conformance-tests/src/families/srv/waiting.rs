@@ -1,6 +1,8 @@
 //! The end of a server: closed, and the last connection lost.
 
 use std::net::TcpStream;
+use std::pin::pin;
+use std::task;
 
 use super::*;
 use crate::tools::{Script, clogged_tcp_pair, collect, poll_inside, settle};
@@ -294,7 +296,8 @@ pub(super) fn closed_it_lets_go_of_the_application(cx: &Context) -> Outcome {
     struct Quiet;
     impl anyloop_api::Protocol for Quiet {}
 
-    for with_the_loop in [false, true] {
+    // A server that does not serve yet is no exception.
+    for (with_the_loop, serving) in [(false, true), (true, true), (false, false), (true, false)] {
         let lp = cx.new_loop()?;
         let app = Rc::new(Application { server: RefCell::new(None) });
         let theirs = app.clone();
@@ -303,7 +306,7 @@ pub(super) fn closed_it_lets_go_of_the_application(cx: &Context) -> Outcome {
                 let _known = theirs.clone();
                 Quiet
             },
-            local(),
+            local().start_serving(serving),
         );
         let server = lp.run_until_complete(made)??;
         *app.server.borrow_mut() = Some(server.clone());
@@ -316,6 +319,12 @@ pub(super) fn closed_it_lets_go_of_the_application(cx: &Context) -> Outcome {
         }
         lp.close()?;
         ensure_eq!(left.strong_count(), 0, "holders after the loop's close");
+        ensure!(server.sockets().is_empty(), "a socket is open after the loop's close");
+        if with_the_loop && !serving {
+            let mut cx = task::Context::from_waker(task::Waker::noop());
+            let late = pin!(server.start_serving()).poll(&mut cx);
+            ensure_is!(late, task::Poll::Ready(Err(Error::Closed(_))));
+        }
     }
     Ok(())
 }
