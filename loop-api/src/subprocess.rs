@@ -109,8 +109,8 @@ impl SubprocessTransport {
         self.0.get_pipe_transport(fd)
     }
 
-    /// Sends a signal. A child that has just ended is no error: the signal comes too late, and never
-    /// reaches another process.
+    /// Sends a signal; 0 sends none, and only asks whether one may be sent. A child that has just ended is no error:
+    /// the signal comes too late, and never reaches another process.
     ///
     /// # Errors
     /// `ProcessGone` after `connection_lost`; `InvalidArg` for a number that is no signal; `Os` if the

@@ -185,7 +185,7 @@ impl Process {
         }
     }
 
-    /// Sends a signal. A child that has just ended is no error.
+    /// Sends a signal; 0 sends none, and only asks whether one may be sent. A child that has just ended is no error.
     ///
     /// # Errors
     /// `ProcessGone` once the child and its pipes have ended; `InvalidArg` for a number that is no

@@ -30,7 +30,7 @@ cases! {
     SUB_09 => a_stolen_status_is_255_with_a_warning;
     SUB_10 => children_of_another_threads_loop;
     SUB_11 => signals_reach_the_child, too_late_is_no_error, afterwards_it_is_gone,
-        bad_numbers_are_refused;
+        bad_numbers_are_refused, no_signal_asks_whether_it_is_there;
     SUB_12 => close_kills_what_runs, close_lets_go_of_grandchildren, close_does_not_signal_the_dead;
     SUB_13 => cancelled_creation_leaves_no_child, a_dropped_creation_leaves_nothing;
     SUB_14 => a_missing_program, a_file_that_is_no_program, a_missing_directory;

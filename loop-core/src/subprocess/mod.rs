@@ -22,7 +22,7 @@ use anyloop_api::{
     SubprocessFactory, SubprocessProtocol, SubprocessTransport, fork_generation,
 };
 use rustix::io::Errno;
-use rustix::process::{Pid, kill_process};
+use rustix::process::{Pid, kill_process, test_kill_process};
 
 use crate::base::BaseLoop;
 use crate::begin::{self, Begin};
@@ -286,15 +286,14 @@ impl Process {
 
     /// Whoever has the number now, until the status is taken it is the child.
     fn signal(&self, number: i32) -> Result<()> {
-        let signal = spawn::signal(number)?;
-        let sent = match &*self.watch.borrow() {
-            Watch::Pidfd(pidfd) => pidfd::send_signal(pidfd, signal),
-            Watch::Nobody | Watch::Thread(_) => Err(Errno::NOSYS),
-        };
-        let sent = match sent {
-            // No pidfd, or a sandbox that does not know the call.
-            Err(Errno::NOSYS | Errno::PERM) => kill_process(self.pid, signal),
-            sent => sent,
+        let sent = match (spawn::signal(number)?, &*self.watch.borrow()) {
+            (None, _) => test_kill_process(self.pid),
+            (Some(signal), Watch::Pidfd(pidfd)) => match pidfd::send_signal(pidfd, signal) {
+                // A sandbox that does not know the call.
+                Err(Errno::NOSYS | Errno::PERM) => kill_process(self.pid, signal),
+                sent => sent,
+            },
+            (Some(signal), Watch::Nobody | Watch::Thread(_)) => kill_process(self.pid, signal),
         };
         match sent {
             Ok(()) | Err(Errno::SRCH) => Ok(()),

@@ -242,14 +242,17 @@ fn close_on_exec_from(first: RawFd) -> io::Result<()> {
 
 // --- signals ---
 
-/// The signal with this number.
-pub(super) fn signal(number: i32) -> Result<Signal> {
+/// The signal with this number; 0 is none, which only asks.
+pub(super) fn signal(number: i32) -> Result<Option<Signal>> {
+    if number == 0 {
+        return Ok(None);
+    }
     #[cfg(target_os = "linux")]
     if (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&number) {
         // SAFETY: a number in this range is a signal that the C library leaves to programs.
-        return Ok(unsafe { Signal::from_raw_unchecked(number) });
+        return Ok(Some(unsafe { Signal::from_raw_unchecked(number) }));
     }
-    Signal::from_named_raw(number).ok_or_else(|| {
+    Signal::from_named_raw(number).map(Some).ok_or_else(|| {
         Error::invalid_arg(format!("send_signal: {number} is not the number of a signal"))
     })
 }
