@@ -2,7 +2,7 @@
 
 use std::process::Command as Std;
 
-use rustix::process::{Pid, WaitOptions, kill_process, waitpid};
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, kill_process, waitid, waitpid};
 
 use super::*;
 use crate::tools::{Dispositions, SIGCHLD, SIGTERM, SIGUSR1};
@@ -13,6 +13,13 @@ const SIGKILL: i32 = 9;
 fn pid(transport: &SubprocessTransport) -> Result<Pid, Failure> {
     let raw = i32::try_from(transport.get_pid()).ok().and_then(Pid::from_raw);
     raw.ok_or_else(|| Failure::new("the child has no number"))
+}
+
+/// Waits for the end of a child, and leaves its status.
+fn until_ended(pid: Pid) -> Outcome {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    rustix::io::retry_on_intr(|| waitid(WaitId::Pid(pid), options))?;
+    Ok(())
 }
 
 pub(super) fn who_was_waited_for_is_reaped(cx: &Context) -> Outcome {
@@ -69,7 +76,7 @@ pub(super) fn another_childs_status_is_left_alone(cx: &Context) -> Outcome {
     let before = Dispositions::now()?;
     // Theirs has ended before ours begins, and is a zombie all the while.
     let mut theirs = Std::new("sh").args(["-c", "exit 9"]).spawn()?;
-    thread::sleep(ms(50));
+    until_ended(Pid::from_child(&theirs))?;
     let (code, _) = run_child(&lp, Command::shell("exit 3"))?;
     let (transport, recorder) = start(&lp, Command::shell("sleep 60"))?;
     ensure_eq!(
@@ -173,7 +180,7 @@ pub(super) fn too_late_is_no_error(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
     let (transport, recorder) = start(&lp, piped("exit 2"))?;
     // It has ended, and the loop does not know.
-    thread::sleep(ms(50));
+    until_ended(pid(&transport)?)?;
     transport.terminate()?;
     transport.kill()?;
     let late = Rc::new(RefCell::new(None));
@@ -277,7 +284,7 @@ pub(super) fn close_lets_go_of_grandchildren(cx: &Context) -> Outcome {
 pub(super) fn close_does_not_signal_the_dead(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
     let (transport, recorder) = start(&lp, piped("exit 4"))?;
-    thread::sleep(ms(50));
+    until_ended(pid(&transport)?)?;
     transport.close();
     transport.close();
     lp.run_until_done(&recorder.over)?;
