@@ -27,7 +27,8 @@ cases! {
     SIG_11 => a_loop_without_handlers_changes_nothing;
     SIG_12 => a_handler_removes_itself, a_handler_stops_the_loop;
     SIG_13 => sigchld_is_refused_or_harmless;
-    SIG_14 => two_loops_have_their_own, one_signal_for_two_loops, two_threads_have_their_own;
+    SIG_14 => two_loops_have_their_own, one_signal_for_two_loops, two_threads_have_their_own,
+        #[heavy] two_threads_come_and_go;
 }
 
 /// Iterations within which a signal that has been sent must have been handled: it is seen in a poll,

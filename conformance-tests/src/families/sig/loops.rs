@@ -115,3 +115,36 @@ pub(super) fn two_threads_have_their_own(cx: &Context) -> Outcome {
     ensure!(mine.get() > 0, "the first thread's handler was not called");
     Ok(())
 }
+
+/// Whoever comes or goes meanwhile: who has a handler is told, and the process lives.
+pub(super) fn two_threads_come_and_go(cx: &Context) -> Outcome {
+    const ROUNDS: usize = 300;
+    let before = Dispositions::now()?;
+    let factory = cx.factory();
+    let work = move || -> Outcome {
+        let lp = factory.new_loop()?;
+        for round in 0..ROUNDS {
+            let calls = Counter::new();
+            let (inner, theirs) = (lp.clone(), calls.clone());
+            let added = lp.add_signal_handler(SIGUSR1, move || {
+                theirs.add();
+                inner.stop();
+            });
+            if matches!(added, Err(Error::Usage(_))) {
+                break;
+            }
+            added?;
+            raise(SIGUSR1)?;
+            lp.run_forever()?;
+            ensure!(calls.get() > 0, "the handler of round {round} was not called");
+            ensure!(lp.remove_signal_handler(SIGUSR1)?, "the handler of round {round} is gone");
+            // A call that was queued before that still comes.
+            run_once(&lp)?;
+        }
+        Ok(lp.close()?)
+    };
+    let threads = [thread::spawn(work.clone()), thread::spawn(work)];
+    threads.into_iter().try_for_each(|thread| join(thread)?)?;
+    ensure_eq!(Dispositions::now()?, before, "dispositions when both are done");
+    Ok(())
+}
