@@ -208,3 +208,44 @@ fn bind_local(socket: &Socket, address: SocketAddr, local: &[SocketAddr]) -> Res
         )
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: ([u8; 4], u16) = ([127, 0, 0, 1], 9);
+    /// For documentation; no machine has it.
+    const NOBODYS: ([u8; 4], u16) = ([192, 0, 2, 1], 0);
+    const OURS: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
+    const OTHER_FAMILY: ([u16; 8], u16) = ([0, 0, 0, 0, 0, 0, 0, 1], 0);
+
+    fn bind(local: &[SocketAddr]) -> Result<SocketAddr> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        bind_local(&socket, PEER.into(), local)?;
+        Ok(socket.local_addr().ok().and_then(|address| address.as_socket()).expect("it is bound"))
+    }
+
+    #[test]
+    fn the_first_local_address_that_can_be_bound_is_used() -> Result<()> {
+        let second = SocketAddr::from(([127, 0, 0, 2], 0));
+        let bound = bind(&[OTHER_FAMILY.into(), NOBODYS.into(), OURS.into(), second])?;
+        assert_eq!(bound.ip().to_string(), "127.0.0.1");
+        Ok(())
+    }
+
+    #[test]
+    fn none_that_can_be_bound_is_an_error() {
+        let error = bind(&[NOBODYS.into(), OTHER_FAMILY.into()]).expect_err("nobody has it");
+        assert!(error.to_string().contains("local address 192.0.2.1:0"), "{error}");
+        assert_eq!(error.raw_os_error(), Some(Errno::ADDRNOTAVAIL.raw_os_error()), "{error}");
+    }
+
+    #[test]
+    fn none_of_the_family_is_an_error_that_says_so() {
+        for local in [&[][..], &[OTHER_FAMILY.into()]] {
+            let error = bind(local).expect_err("there is none");
+            assert!(matches!(error, Error::Os(_)), "{error:?}");
+            assert!(error.to_string().contains("no local address of the family"), "{error}");
+        }
+    }
+}

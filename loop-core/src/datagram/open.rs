@@ -195,3 +195,56 @@ fn make(candidate: &Candidate, options: &DatagramEndpoint) -> Result<Socket> {
     }
     Ok(socket)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// For documentation; no machine has it.
+    const NOBODYS: ([u8; 4], u16) = ([192, 0, 2, 1], 0);
+    const OURS: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
+
+    fn here(local: impl Into<SocketAddr>) -> Candidate {
+        Candidate { domain: Domain::IPV4, local: Some(SockAddr::from(local.into())), remote: None }
+    }
+
+    /// Nobody can be connected to there.
+    fn there() -> Candidate {
+        let remote = SockAddr::unix("/nowhere/at/all").expect("a path");
+        Candidate { domain: Domain::UNIX, local: None, remote: Some(remote) }
+    }
+
+    fn first(candidates: &[Candidate]) -> Result<(Socket, Option<SockAddr>)> {
+        first_that_works(candidates, &DatagramEndpoint::local(SocketAddr::from(OURS)))
+    }
+
+    #[test]
+    fn the_next_is_tried_if_one_cannot_be_bound_or_connected() -> Result<()> {
+        let second = here(([127, 0, 0, 2], 0));
+        let (socket, remote) = first(&[here(NOBODYS), there(), here(OURS), second])?;
+        let bound = socket.local_addr().ok().and_then(|address| address.as_socket());
+        assert_eq!(bound.map(|address| address.ip().to_string()).as_deref(), Some("127.0.0.1"));
+        assert!(remote.is_none(), "the address of one that failed");
+        Ok(())
+    }
+
+    #[test]
+    fn the_remote_address_is_that_of_the_one_that_works() -> Result<()> {
+        let listening = Socket::new(Domain::IPV4, Type::DGRAM, None).expect("a socket");
+        listening.bind(&SocketAddr::from(OURS).into()).expect("a free port");
+        let at = listening.local_addr().expect("it is bound");
+        let works = Candidate { domain: Domain::IPV4, local: None, remote: Some(at.clone()) };
+        let (socket, remote) = first(&[there(), works])?;
+        assert_eq!(socket.peer_addr().ok(), Some(at.clone()));
+        assert_eq!(remote, Some(at));
+        Ok(())
+    }
+
+    #[test]
+    fn if_all_fail_the_first_error_counts() {
+        let error = first(&[there(), here(NOBODYS)]).expect_err("nobody is there");
+        assert!(error.to_string().contains("connecting to"), "{error}");
+        let error = first(&[here(NOBODYS), there()]).expect_err("nobody has it");
+        assert!(error.to_string().contains("binding 192.0.2.1:0"), "{error}");
+    }
+}
