@@ -36,7 +36,8 @@ cases! {
         a_panic_in_buffer_updated, what_was_written_is_dropped;
     TR_09 => a_false_answer_flushes_and_closes, a_true_answer_keeps_the_write_side;
     TR_10 => no_spinning_at_the_end_of_the_stream;
-    TR_11 => a_reset_is_connection_lost, a_reset_after_data, a_reset_behind_data;
+    TR_11 => a_reset_is_connection_lost, a_reset_after_data, a_reset_behind_data,
+        a_timeout_is_connection_lost;
     TR_12 => nothing_to_read_is_no_error, signals_interrupt_nothing;
     TR_13 => everything_before_the_close, everything_into_a_small_buffer,
         everything_with_writes_pending, everything_that_came_before_the_transport;
