@@ -283,3 +283,146 @@ fn copied(bytes: &[u8]) -> Chunk {
     // the pool does.
     unsafe { Chunk::new(bytes, 0, pool) }
 }
+
+/// Without a ring: these run under Miri.
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: u32 = 64;
+
+    fn buffers(count: u32, incremental: bool) -> Rc<Buffers> {
+        let config = Config::default().buffer_count(count).buffer_size(SIZE);
+        Rc::new(Buffers::new(&config, incremental).expect("memory"))
+    }
+
+    impl Buffers {
+        /// What the kernel does.
+        fn fill(&self, buffer: u16, offset: u32, bytes: &[u8]) {
+            assert!(offset as usize + bytes.len() <= SIZE as usize);
+            let to = self.address(buffer, offset).as_ptr();
+            // SAFETY: within the buffer, of which no chunk covers these bytes.
+            unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        }
+
+        /// The buffer, address and length of an entry of the ring.
+        fn entry(&self, position: u16) -> (u16, u64, u32) {
+            let index = usize::from(position) & (self.leases.len() - 1);
+            let first = self.memory.base.cast::<RingEntry>();
+            // SAFETY: below the count of entries; each was written by `put`.
+            unsafe {
+                let entry = first.add(index).as_ptr();
+                ((*entry).buffer, (*entry).address, (*entry).length)
+            }
+        }
+
+        fn published_tail(&self) -> u16 {
+            // SAFETY: the first entry, whose tail is only used as an atomic.
+            unsafe { self.memory.base.cast::<RingEntry>().as_ref() }.tail.load(Ordering::Acquire)
+        }
+    }
+
+    fn lent(pool: &Rc<Buffers>, buffer: u16, length: u32, more: bool) -> Chunk {
+        pool.lend(buffer, length, more).expect("it is consistent").expect("there are bytes")
+    }
+
+    #[test]
+    fn every_buffer_is_in_the_ring_from_the_start() {
+        let pool = buffers(4, false);
+        assert_eq!((pool.in_ring(), pool.published_tail()), (4, 4));
+        for buffer in 0..4 {
+            let address = pool.address(buffer, 0).as_ptr() as u64;
+            assert_eq!(pool.entry(buffer), (buffer, address, SIZE));
+        }
+        assert_eq!(pool.address(3, SIZE).as_ptr() as u64 - pool.entry(3).1, SIZE.into());
+    }
+
+    #[test]
+    fn a_buffer_returns_with_its_last_byte() {
+        let pool = buffers(4, false);
+        pool.fill(2, 0, b"two");
+        pool.fill(0, 0, b"nought");
+        let (two, nought) = (lent(&pool, 2, 3, false), lent(&pool, 0, 6, false));
+        assert_eq!((&*two, &*nought, pool.in_ring()), (&b"two"[..], &b"nought"[..], 2));
+        drop(two);
+        // To the end of the queue, not to where it was.
+        assert_eq!((pool.in_ring(), pool.published_tail(), pool.entry(4).0), (3, 5, 2));
+        assert_eq!(&*nought, b"nought");
+        drop(nought);
+        assert_eq!((pool.in_ring(), pool.published_tail(), pool.entry(5).0), (4, 6, 0));
+        // Nothing came, but the kernel took the buffer.
+        assert!(pool.lend(1, 0, false).expect("it is consistent").is_none());
+        assert_eq!((pool.in_ring(), pool.entry(6).0), (4, 1));
+    }
+
+    #[test]
+    fn the_kernel_goes_on_behind_what_is_lent() {
+        let pool = buffers(2, true);
+        pool.fill(0, 0, b"first");
+        let first = lent(&pool, 0, 5, true);
+        pool.fill(0, 5, b"second");
+        let second = lent(&pool, 0, 6, true);
+        assert_eq!((&*first, &*second, pool.in_ring()), (&b"first"[..], &b"second"[..], 2));
+        drop(first);
+        // It is still filled.
+        assert_eq!((pool.in_ring(), pool.published_tail()), (2, 2));
+        pool.fill(0, 11, b"last");
+        let last = lent(&pool, 0, 4, false);
+        drop(second);
+        assert_eq!((&*last, pool.in_ring(), pool.published_tail()), (&b"last"[..], 1, 2));
+        drop(last);
+        assert_eq!((pool.in_ring(), pool.published_tail(), pool.entry(2).0), (2, 3, 0));
+        // From its beginning again.
+        pool.fill(0, 0, b"again");
+        assert_eq!(&*lent(&pool, 0, 5, true), b"again");
+    }
+
+    #[test]
+    fn without_increments_more_to_come_keeps_no_buffer() {
+        let pool = buffers(2, false);
+        pool.fill(1, 0, b"x");
+        let chunk = lent(&pool, 1, 1, true);
+        assert_eq!(pool.in_ring(), 1);
+        drop(chunk);
+        assert_eq!(pool.in_ring(), 2);
+    }
+
+    #[test]
+    fn what_is_scarce_is_copied() {
+        let pool = buffers(8, false);
+        let keep: Vec<_> = (0..5).map(|buffer| lent(&pool, buffer, 1, false)).collect();
+        pool.begin_poll();
+        pool.fill(5, 0, b"lent");
+        let sixth = lent(&pool, 5, 4, false);
+        assert_eq!((pool.copies(), pool.in_ring()), (0, 2));
+        // A quarter is left.
+        pool.begin_poll();
+        pool.fill(6, 0, b"copied");
+        let copy = lent(&pool, 6, 6, false);
+        assert_eq!((pool.copies(), pool.in_ring()), (1, 2));
+        pool.fill(6, 0, b"!!!!!!");
+        assert_eq!((&*copy, &*sixth), (&b"copied"[..], &b"lent"[..]));
+        drop((keep, sixth));
+        pool.begin_poll();
+        assert_eq!(pool.in_ring(), 8);
+        pool.fill(7, 0, b"z");
+        let chunk = lent(&pool, 7, 1, false);
+        assert_eq!((pool.copies(), pool.in_ring()), (1, 7));
+        // The bytes outlive everything else.
+        drop(pool);
+        assert_eq!((&*chunk, &*copy), (&b"z"[..], &b"copied"[..]));
+    }
+
+    #[test]
+    fn bytes_that_cannot_be_are_refused() {
+        let pool = buffers(2, true);
+        assert!(pool.lend(2, 1, false).is_err(), "there is no such buffer");
+        assert!(pool.lend(0, SIZE + 1, false).is_err(), "longer than the buffer");
+        let most = lent(&pool, 0, SIZE - 1, true);
+        assert!(pool.lend(0, 2, true).is_err(), "longer than what is left of it");
+        let rest = lent(&pool, 0, 1, false);
+        assert!(pool.lend(0, 0, false).is_err(), "the kernel does not have it");
+        drop((most, rest));
+        assert_eq!(pool.in_ring(), 2);
+    }
+}
