@@ -47,6 +47,10 @@ impl Config {
     }
 
     /// Register level-triggered also where the system can do it edge-triggered.
+    ///
+    /// A descriptor that is closed while it is watched, although a duplicate of it is open, is then reported by epoll
+    /// for as long as the duplicate is readable: nobody can take it out any more, and the loop does not sleep (as
+    /// asyncio's does not). Remove readers and writers before their descriptor is closed.
     #[must_use]
     pub fn level(mut self, on: bool) -> Self {
         self.level = on;

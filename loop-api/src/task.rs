@@ -54,7 +54,9 @@ impl<T: 'static> Task<T> {
     }
 
     /// Takes one request back; returns how many remain. At zero a request that has not been
-    /// delivered is withdrawn, but none that a timeout or a group has made while the task was suspended.
+    /// delivered is withdrawn: a task that waits for a lock, an event or a stream waits on. What has been cancelled
+    /// with the request (the future, the sleep, the other task that it waited for) stays so, and the task sees it; nor
+    /// is a request withdrawn that a timeout or a group has made while the task was suspended.
     pub fn uncancel(&self) -> usize {
         self.cell.uncancel()
     }
