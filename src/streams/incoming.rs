@@ -33,9 +33,9 @@ pub(super) struct Incoming {
     waker: Cell<Option<Waker>>,
     /// Who waits is woken when this much is buffered, not before.
     need: Cell<usize>,
-    /// Who waits: an awaiting method that removes itself when dropped; 0 for a poll function, which
-    /// cannot.
-    waiter: Cell<u32>,
+    /// Whose turn it is: the awaiting method that waits, or was woken and has not gone on yet. 0: nobody's, or a
+    /// poll function's, which cannot say that it is gone.
+    turn: Cell<u32>,
     last_id: Cell<u32>,
     /// How often bytes were taken: what was found out about those in front holds until the next time.
     takes: Cell<u32>,
@@ -53,7 +53,7 @@ impl Incoming {
             transport: Cell::default(),
             waker: Cell::default(),
             need: Cell::new(0),
-            waiter: Cell::new(0),
+            turn: Cell::new(0),
             last_id: Cell::new(0),
             takes: Cell::new(0),
             flags: Cell::new(0),
@@ -143,6 +143,10 @@ impl Incoming {
     pub(super) fn fail(&self, error: Error) {
         self.error.set(Some(Box::new(error)));
         self.set(FAILED);
+        if self.has(WAITING) {
+            // Whoever waits is to see it, whatever comes after it.
+            self.turn.set(0);
+        }
         self.wake_last();
     }
 
@@ -178,7 +182,7 @@ impl Incoming {
     /// transport has something to read.
     ///
     /// # Errors
-    /// `Usage` if another task is waiting.
+    /// The connection's; `Usage` if it is somebody else's turn.
     pub(super) fn wait(
         &self,
         operation: &'static str,
@@ -187,7 +191,8 @@ impl Incoming {
         id: u32,
         cx: &Context<'_>,
     ) -> Result<()> {
-        if self.has(WAITING) && self.waiter.get() != 0 && self.waiter.get() != id {
+        self.check()?;
+        if self.turn.get() != 0 && self.turn.get() != id {
             return Err(another(operation));
         }
         match self.waker.take() {
@@ -197,7 +202,7 @@ impl Incoming {
                 drop(old);
             }
         }
-        self.waiter.set(id);
+        self.turn.set(id);
         self.need.set(need);
         self.clear(BY_ITSELF);
         let by_itself = by_itself && self.len() == 0 && self.await_readable();
@@ -209,7 +214,11 @@ impl Incoming {
 
     /// The awaiting method with this number is gone.
     pub(super) fn forget(&self, id: u32) {
-        if self.waiter.get() == id && self.has(WAITING) {
+        if self.turn.get() != id {
+            return;
+        }
+        self.turn.set(0);
+        if self.has(WAITING) {
             self.clear(WAITING);
             let waker = self.waker.take();
             drop(waker);
@@ -245,6 +254,14 @@ impl Incoming {
     #[inline]
     pub(super) fn check(&self) -> Result<()> {
         if self.has(FAILED) { self.failure() } else { Ok(()) }
+    }
+
+    /// The same for the awaiting method with this number, which takes what has woken it before it looks at an error
+    /// that came later.
+    #[inline]
+    pub(super) fn check_unless_woken(&self, id: u32) -> Result<()> {
+        let woken = id != 0 && self.turn.get() == id;
+        if self.has(FAILED) && !woken { self.failure() } else { Ok(()) }
     }
 
     #[cold]

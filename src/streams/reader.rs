@@ -18,12 +18,12 @@ pub const DEFAULT_LIMIT: usize = 64 * 1024;
 
 /// Reads a stream of bytes. A cheap handle; clones name the same stream.
 ///
-/// Only one task may wait for data at a time. Between twice the *limit* buffered and the limit the
-/// transport is paused, so a peer that sends faster than we read is slowed down; the limit also is the
-/// longest line, and the longest stretch without a separator.
+/// Only one task may wait for data at a time; one that was woken keeps its turn until it has gone on. Between
+/// twice the *limit* buffered and the limit the transport is paused, so a peer that sends faster than we read is
+/// slowed down; the limit also is the longest line, and the longest stretch without a separator.
 ///
-/// An error of the connection fails every read, also while bytes are buffered; after a clean end of the
-/// stream the buffered bytes are read first.
+/// An error of the connection fails every read, also while bytes are buffered, but for one that these had woken
+/// already; after a clean end of the stream the buffered bytes are read first.
 ///
 /// # Cancel safety
 /// Every method is cancel-safe: a read that is dropped while it waits has consumed nothing.
@@ -236,7 +236,7 @@ impl StreamReader {
         self.incoming().end();
     }
 
-    /// Says that the connection failed: from now on every read fails with `error`.
+    /// Says that the connection failed: from now on every read fails with `error`, but for one that bytes have woken.
     pub fn set_exception(&self, error: impl Into<Error>) {
         self.incoming().fail(error.into());
     }

@@ -46,12 +46,20 @@ impl<'a> Turn<'a> {
     }
 }
 
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
+impl Turn<'_> {
+    /// Somebody else may wait.
+    fn end(&mut self) {
         if self.id != 0 {
             clear_waiter(self.stream);
             self.incoming().forget(self.id);
+            self.id = 0;
         }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -74,11 +82,12 @@ impl Future for Read<'_> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { turn, at_most } = &mut *self;
         let incoming = turn.incoming();
-        incoming.check()?;
+        incoming.check_unless_woken(turn.id)?;
         if *at_most == 0 {
             return Poll::Ready(Ok(Vec::new()));
         }
         if let Some(bytes) = incoming.take_some(*at_most) {
+            turn.end();
             return Poll::Ready(Ok(bytes));
         }
         turn.wait("read", 1, incoming.reads_directly(*at_most), cx)
@@ -103,11 +112,12 @@ impl Future for ReadInto<'_, '_> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { turn, buffer } = &mut *self;
         let incoming = turn.incoming();
-        incoming.check()?;
+        incoming.check_unless_woken(turn.id)?;
         if buffer.is_empty() {
             return Poll::Ready(Ok(0));
         }
         if let Some(count) = incoming.fill(buffer) {
+            turn.end();
             return Poll::Ready(Ok(count));
         }
         turn.wait("read_into", 1, Incoming::fills_directly(buffer.len()), cx)
@@ -129,9 +139,10 @@ impl Future for Wait<'_> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let Self { turn, operation, need, takes } = &mut *self;
         let incoming = turn.incoming();
-        incoming.check()?;
+        incoming.check_unless_woken(turn.id)?;
         let taken = takes.is_some_and(|takes| takes != incoming.takes());
         if taken || incoming.len() >= *need || incoming.ended() {
+            turn.end();
             return Poll::Ready(Ok(()));
         }
         turn.wait(operation, *need, false, cx)

@@ -1,6 +1,7 @@
 //! The reader alone, fed by hand: what it returns, and when.
 
 use std::future::poll_fn;
+use std::pin::pin;
 
 use anyloop::{StreamReader, create_task};
 
@@ -16,9 +17,11 @@ cases! {
     STREAM_06 => over_the_limit_the_data_stays, of_two_that_end_together_the_shorter_counts;
     STREAM_07 => an_overlong_line_is_dropped, the_last_line_needs_no_newline;
     STREAM_08 => lines_until_the_end;
-    STREAM_10 => a_second_reader_is_refused, what_another_task_takes_keeps_nobody_waiting;
+    STREAM_10 => a_second_reader_is_refused, what_another_task_takes_keeps_nobody_waiting,
+        who_was_woken_keeps_its_turn, a_read_that_is_done_keeps_nobody_out;
     STREAM_11 => a_cancelled_read_loses_nothing;
-    STREAM_12 => an_error_beats_the_buffer, an_error_ends_a_waiting_read, a_clean_end_does_not;
+    STREAM_12 => an_error_beats_the_buffer, an_error_ends_a_waiting_read, a_clean_end_does_not,
+        bytes_that_came_before_the_error_are_read;
     STREAM_13 => at_eof_only_when_all_is_read;
     STREAM_22 => a_limit_of_zero_is_refused, feeding_after_the_end_fails;
 }
@@ -288,6 +291,58 @@ fn a_second_reader_is_refused(cx: &Context) -> Outcome {
     })
 }
 
+fn who_was_woken_keeps_its_turn(cx: &Context) -> Outcome {
+    on_a_loop(cx, async {
+        let reader = StreamReader::new(64)?;
+        let theirs = reader.clone();
+        let first = create_task(async move { theirs.read_exact(2).await })?;
+        yield_now().await;
+        reader.feed_data(b"12")?;
+        ensure_eq!(reader.read(10).await?, b"12", "what is there may be taken");
+        // It has not gone on yet, but it was there before us.
+        ensure_is!(once(reader.read(10)).await, Some(Err(Error::Usage(_))));
+        let mut buffer = [0];
+        let polled = once(poll_fn(|cx| reader.poll_read_into(cx, &mut buffer))).await;
+        ensure_is!(polled, Some(Err(Error::Usage(_))));
+        yield_now().await;
+        reader.feed_data(b"34")?;
+        ensure_eq!(first.await??, b"34", "what the first one got");
+        // One that is cancelled instead of going on has no turn any more.
+        let theirs = reader.clone();
+        let first = create_task(async move { theirs.read(10).await })?;
+        yield_now().await;
+        reader.feed_data(b"5")?;
+        first.cancel();
+        ensure_is!(first.await, Err(Error::Cancelled(_)));
+        ensure_eq!(reader.read(10).await?, b"5", "what it left");
+        ensure!(once(reader.read(10)).await.is_none(), "a read of nothing did not wait");
+        Ok(())
+    })
+}
+
+fn a_read_that_is_done_keeps_nobody_out(cx: &Context) -> Outcome {
+    on_a_loop(cx, async {
+        let reader = StreamReader::new(64)?;
+        let mut buffer = [0; 8];
+        let mut read = pin!(reader.read(10));
+        let mut read_into = pin!(reader.read_into(&mut buffer));
+        for _ in 0..2 {
+            ensure!(once(reader.read(1)).await.is_none(), "nobody waits any more");
+        }
+        ensure!(once(read.as_mut()).await.is_none(), "a read of nothing did not wait");
+        reader.feed_data(b"a")?;
+        ensure_eq!(read.as_mut().await?, b"a", "what came");
+        ensure!(once(read_into.as_mut()).await.is_none(), "the first read is done, and in the way");
+        reader.feed_data(b"b")?;
+        ensure_eq!(read_into.as_mut().await?, 1, "how much came");
+        ensure!(
+            once(reader.read_line()).await.is_none(),
+            "the second read is done, and in the way"
+        );
+        Ok(())
+    })
+}
+
 fn a_cancelled_read_loses_nothing(cx: &Context) -> Outcome {
     on_a_loop(cx, async {
         let reader = StreamReader::new(64)?;
@@ -336,6 +391,48 @@ fn an_error_ends_a_waiting_read(cx: &Context) -> Outcome {
         let theirs = reader.clone();
         let task = create_task(async move { theirs.read(1).await })?;
         yield_now().await;
+        reader.set_exception(Error::usage("broken"));
+        ensure_is!(task.await?, Err(error) if error.to_string() == "broken");
+        Ok(())
+    })
+}
+
+fn bytes_that_came_before_the_error_are_read(cx: &Context) -> Outcome {
+    async fn read(reader: StreamReader, how: u8) -> anyloop::Result<Vec<u8>> {
+        match how {
+            0 => reader.read(10).await,
+            1 => {
+                let mut buffer = [0; 10];
+                let count = reader.read_into(&mut buffer).await?;
+                Ok(buffer[..count].to_vec())
+            }
+            2 => reader.read_exact(3).await,
+            _ => reader.read_line().await,
+        }
+    }
+    on_a_loop(cx, async {
+        for how in 0..4 {
+            let reader = StreamReader::new(64)?;
+            let task = create_task(read(reader.clone(), how))?;
+            yield_now().await;
+            reader.feed_data(b"ab\n")?;
+            reader.set_exception(Error::usage("broken"));
+            ensure_eq!(task.await??, b"ab\n", "what had come when it was woken");
+            ensure_is!(reader.read(1).await, Err(error) if error.to_string() == "broken");
+
+            let reader = StreamReader::new(64)?;
+            let task = create_task(read(reader.clone(), how))?;
+            yield_now().await;
+            reader.set_exception(Error::usage("broken"));
+            reader.feed_data(b"ab\n")?;
+            ensure_is!(task.await?, Err(error) if error.to_string() == "broken");
+        }
+        // What has come is not all that was asked for.
+        let reader = StreamReader::new(64)?;
+        let theirs = reader.clone();
+        let task = create_task(async move { theirs.read_until(&[";"]).await })?;
+        yield_now().await;
+        reader.feed_data(b"ab")?;
         reader.set_exception(Error::usage("broken"));
         ensure_is!(task.await?, Err(error) if error.to_string() == "broken");
         Ok(())
