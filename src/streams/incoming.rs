@@ -226,7 +226,7 @@ impl Incoming {
     }
 
     /// Wakes whoever waits.
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         if !self.has(WAITING) {
             return;
         }

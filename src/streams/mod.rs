@@ -11,6 +11,7 @@
 //! ```
 
 pub(crate) mod buffer;
+mod closing;
 mod direct;
 mod incoming;
 mod open;

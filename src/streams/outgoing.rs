@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use anyloop_api::{Error, Report, Result, Transport, WeakLoop};
 
+use super::closing::Closing;
 use super::copy_of;
 use super::waiters::Waiters;
 
@@ -35,6 +36,8 @@ struct Rare {
     misuse: Cell<Option<Error>>,
     /// `(low, high)`, which the transport has again when everything is sent: somebody waits for that.
     marks: Cell<Option<(usize, usize)>>,
+    /// Somebody waits, or has waited, on another executor.
+    closing: OnceCell<Closing>,
 }
 
 /// Whether dropping it unclosed is worth a warning.
@@ -159,8 +162,7 @@ impl Outgoing {
         drop(old);
         self.stage.set(Stage::Lost);
         self.paused.set(false);
-        self.closed.release();
-        self.resumed.release();
+        self.wake_all();
     }
 
     // --- waiting ---
@@ -198,13 +200,19 @@ impl Outgoing {
         transport.set_write_buffer_limits(Some(0), Some(0))
     }
 
-    /// Waits for `connection_lost`.
-    pub(super) async fn ended(&self) -> Result<()> {
-        loop {
-            if let Some(ending) = self.ending() {
-                return ending;
-            }
-            self.closed.wait().await;
+    /// Has everybody who waits look again.
+    pub(super) fn wake_all(&self) {
+        self.closed.release();
+        self.resumed.release();
+    }
+
+    /// Keeps one, which is made if there is none.
+    pub(super) fn closing(&self, make: impl FnOnce() -> Option<Closing>) {
+        let closing = &self.rare().closing;
+        if closing.get().is_none()
+            && let Some(made) = make()
+        {
+            let _ = closing.set(made);
         }
     }
 

@@ -6,6 +6,7 @@ use std::rc::{Rc, Weak};
 
 use anyloop_api::{Cancellable, Cancelled, Error, LoopRef, Protocol, Result, Transport, WeakLoop};
 
+use super::closing::Closing;
 use super::incoming::Incoming;
 use super::outgoing::Outgoing;
 use super::reader::StreamReader;
@@ -92,6 +93,12 @@ impl StreamReaderProtocol {
         }
     }
 
+    /// Has everybody who waits look again.
+    pub(super) fn wake_all(&self) {
+        self.incoming.wake();
+        self.outgoing.wake_all();
+    }
+
     pub(super) fn home(&self) -> Option<&WeakLoop> {
         self.home.get()
     }
@@ -101,22 +108,25 @@ impl StreamReaderProtocol {
     /// # Errors
     /// `Closed` if that loop is; `Usage` if another one is running on this thread.
     #[inline]
-    pub(super) fn check_loop(&self, operation: &'static str) -> Result<()> {
+    pub(super) fn check_loop(self: &Rc<Self>, operation: &'static str) -> Result<()> {
         match self.home.get() {
-            Some(home) if !home.is_current() => Self::check_elsewhere(home, operation),
+            Some(home) if !home.is_current() => self.check_elsewhere(home, operation),
             _ => Ok(()),
         }
     }
 
     #[cold]
-    fn check_elsewhere(home: &WeakLoop, operation: &'static str) -> Result<()> {
+    fn check_elsewhere(self: &Rc<Self>, home: &WeakLoop, operation: &'static str) -> Result<()> {
         if home.upgrade().is_none_or(|home| home.is_closed()) {
             return Err(Error::closed(format!("{operation}: the stream's event loop is closed")));
         }
-        // Without a loop here, somebody else's executor polls while ours is driven by hand.
-        LoopRef::current().map_or(Ok(()), |_| {
-            Err(Error::usage(format!("{operation}: the stream belongs to another event loop")))
-        })
+        if LoopRef::current().is_ok() {
+            let text = format!("{operation}: the stream belongs to another event loop");
+            return Err(Error::usage(text));
+        }
+        // Somebody else's executor polls while ours is driven by hand: our close ends none of its tasks.
+        self.outgoing.closing(|| Closing::of(self, home));
+        Ok(())
     }
 
     /// The connection goes on over TLS.

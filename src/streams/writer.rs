@@ -130,7 +130,8 @@ impl StreamWriter {
             // Lets `connection_lost` come, so that a loop around write and drain ends (STREAM-16).
             yield_now().await;
         }
-        self.outgoing().drained().await
+        self.outgoing().drained().await?;
+        self.stream.check_loop("drain")
     }
 
     /// Sends a file, by the kernel where it can, after what was written before. Waits until the operating
@@ -174,10 +175,13 @@ impl StreamWriter {
     /// # Cancel safety
     /// Dropping it changes nothing.
     pub async fn wait_closed(&self) -> Result<()> {
-        if self.outgoing().ending().is_none() {
+        loop {
+            if let Some(ending) = self.outgoing().ending() {
+                return ending;
+            }
             self.stream.check_loop("wait_closed")?;
+            self.outgoing().closed.wait().await;
         }
-        self.outgoing().ended().await
     }
 
     /// See [`Transport::get_extra_info`].

@@ -1,10 +1,15 @@
 //! Both ends of a connection.
 
+use std::pin::Pin;
 use std::rc::Weak;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use super::*;
 use anyloop::{Connect, StreamReaderProtocol, create_task, yield_now};
+use futures_io::AsyncWrite;
 
 on_every_backend! {
     fn what_all_attempts_share_is_said_once(backend) {
@@ -233,6 +238,41 @@ on_every_backend! {
         one.close()?;
         two.close()
     }
+
+    /// Who polls on another executor is no task of the loop, and is not ended with them.
+    fn who_waits_elsewhere_is_woken_when_the_loop_closes(backend) {
+        let lp = anyloop::new_event_loop_with(backend)?;
+        let (_server, client, _accepted) = lp.run_until_complete(pair(1024))??;
+        // Nobody reads it: soon there is no room any more.
+        client.1.write(vec![b'x'; 64 << 20]);
+        let (reader, writer) = (&client.0, &client.1);
+        let mut flushing = writer.clone();
+        let waits: [Pin<Box<dyn Future<Output = Result<()>>>>; 4] = [
+            Box::pin(async { reader.read(1).await.map(drop) }),
+            Box::pin(async { writer.drain().await }),
+            Box::pin(async { writer.wait_closed().await }),
+            Box::pin(async { Ok(poll_fn(|cx| Pin::new(&mut flushing).poll_flush(cx)).await?) }),
+        ];
+        let waits = waits.map(|mut wait| {
+            let woken = Arc::new(Woken::default());
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(wait.as_mut().poll(&mut cx).is_pending(), "it does not wait");
+            // It is the last waker that counts.
+            let waker = Waker::from(woken.clone());
+            let mut cx = Context::from_waker(&waker);
+            assert!(wait.as_mut().poll(&mut cx).is_pending(), "it does not wait");
+            (wait, woken)
+        });
+        lp.run_until_complete(yield_now())?;
+        assert!(waits.iter().all(|(_, woken)| woken.0.load(Relaxed) == 0), "nothing happened");
+        lp.close()?;
+        for (mut wait, woken) in waits {
+            assert_eq!(woken.0.load(Relaxed), 1, "it was not woken");
+            let ended = wait.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            assert!(matches!(ended, Poll::Ready(Err(Error::Closed(_)))), "{ended:?}");
+        }
+        Ok(())
+    }
 }
 
 /// A connection whose protocol we keep an eye on.
@@ -244,4 +284,14 @@ async fn by_hand(server: &Server) -> Result<(Weak<StreamReaderProtocol>, StreamW
     let lp = LoopRef::current()?;
     let (transport, _) = lp.create_connection(factory, Connect::from(address(server))).await?;
     Ok((weak, StreamWriter::new(transport, protocol)))
+}
+
+/// How often.
+#[derive(Default)]
+struct Woken(AtomicU32);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Relaxed);
+    }
 }
