@@ -1,12 +1,15 @@
 //! What a [`StreamReader`](super::StreamReader) has received, and who waits for more.
 
 use std::cell::{Cell, RefCell};
+use std::ptr;
+use std::rc::Rc;
 use std::task::{Context, Waker};
 
-use anyloop_api::{Error, Result, Transport};
+use anyloop_api::{AnyProtocol, Error, Result, Transport};
 
 use super::buffer::Buffer;
 use super::copy_of;
+use super::protocol::StreamReaderProtocol;
 
 /// The end of the stream was seen.
 const EOF: u8 = 1;
@@ -167,6 +170,17 @@ impl Incoming {
         let mut buffer = self.buffer.borrow_mut();
         let count = buffer.len();
         buffer.take(count)
+    }
+
+    /// The last reader goes. If nobody but the transport has the protocol, nobody can read from it any more.
+    pub(super) fn let_go(&self, protocol: &Rc<StreamReaderProtocol>) {
+        let Some(AnyProtocol::Plain(its)) = self.transport().map(|it| it.get_protocol()) else {
+            return;
+        };
+        // The reader that goes, the transport, and the one that was asked for.
+        if ptr::addr_eq(Rc::as_ptr(&its), Rc::as_ptr(protocol)) && Rc::strong_count(protocol) == 3 {
+            self.set_transport(None);
+        }
     }
 
     // --- waiting ---

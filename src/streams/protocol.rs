@@ -51,7 +51,7 @@ impl StreamReaderProtocol {
     /// Feeds `reader`: a reader has one protocol, which is the same every time.
     #[must_use]
     pub fn new(reader: StreamReader) -> Rc<Self> {
-        reader.0
+        reader.0.clone()
     }
 
     /// Feeds `reader` and hands it, with a writer, to `connected` when the connection stands.
@@ -60,7 +60,7 @@ impl StreamReaderProtocol {
         reader: StreamReader,
         connected: impl Fn(StreamReader, StreamWriter) + 'static,
     ) -> Rc<Self> {
-        reader.0.starting(Rc::new(connected))
+        reader.0.clone().starting(Rc::new(connected))
     }
 
     /// With a limit that was checked before.

@@ -247,6 +247,15 @@ impl StreamReader {
     }
 }
 
+impl Drop for StreamReader {
+    /// A transport that was paused for want of a reader would be kept, by its protocol alone, until the loop closes.
+    fn drop(&mut self) {
+        if self.incoming().paused() {
+            self.incoming().let_go(&self.0);
+        }
+    }
+}
+
 impl AsyncRead for StreamReader {
     fn poll_read(
         self: Pin<&mut Self>,

@@ -1,7 +1,7 @@
 //! Streams that are no connections: pipes, and the output of a child.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
 use anyloop::{Command, Stdio, StreamReader, StreamReaderProtocol, create_subprocess_shell};
 use anyloop_api::Transport;
@@ -11,7 +11,8 @@ use super::{once, until};
 use crate::tools::{pattern, pipe, settle};
 
 cases! {
-    STREAM_25 => a_pipe_is_read_as_a_stream, a_pipe_that_is_not_read_fills, a_childs_output,
+    STREAM_25 => a_pipe_is_read_as_a_stream, a_pipe_that_is_not_read_fills,
+        a_full_one_that_nobody_can_read_is_closed, a_childs_output,
         a_childs_output_slows_it_down;
 }
 
@@ -68,6 +69,37 @@ fn a_pipe_that_is_not_read_fills(cx: &Context) -> Outcome {
     drop(write);
     let all = lp.run_until_complete(async move { reader.read_to_end().await })??;
     ensure!(all == [&pattern(201)[..], b"more"].concat(), "what was read is not what was written");
+    Ok(())
+}
+
+fn a_full_one_that_nobody_can_read_is_closed(cx: &Context) -> Outcome {
+    for keeps_its_protocol in [true, false] {
+        let lp = cx.new_loop()?;
+        let reports = Reports::of(&lp);
+        let (reader, transport, mut write) = piped(&lp, 100)?;
+        let protocol = StreamReaderProtocol::new(reader.clone());
+        write.write_all(&pattern(201))?;
+        let theirs = reader.clone();
+        until(&lp, move || theirs.buffered() == 201)?;
+        drop((transport, reader));
+        settle(&lp)?;
+        reports.none()?;
+        if keeps_its_protocol {
+            // Somebody can still read.
+            let reader = protocol.reader();
+            drop(write);
+            let all = lp.run_until_complete(async move { reader.read_to_end().await })??;
+            ensure_eq!(all.len(), 201, "bytes read by another handle");
+            continue;
+        }
+        let again = protocol.reader();
+        drop(protocol);
+        drop(again);
+        settle(&lp)?;
+        let seen = reports.one()?;
+        ensure!(seen.message.contains("dropped"), "the report is {seen:?}");
+        ensure_is!(write.write(b"x"), Err(error) if error.kind() == ErrorKind::BrokenPipe);
+    }
     Ok(())
 }
 
