@@ -2,7 +2,9 @@
 
 use std::process::Command as Std;
 
-use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, kill_process, waitid, waitpid};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, waitid, waitpid,
+};
 
 use super::*;
 use crate::tools::{Dispositions, SIGCHLD, SIGTERM, SIGUSR1};
@@ -20,6 +22,12 @@ fn until_ended(pid: Pid) -> Outcome {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
     rustix::io::retry_on_intr(|| waitid(WaitId::Pid(pid), options))?;
     Ok(())
+}
+
+/// Ends a child behind the loop's back.
+fn end(pid: Pid) -> Outcome {
+    kill_process(pid, Signal::USR1)?;
+    until_ended(pid)
 }
 
 pub(super) fn who_was_waited_for_is_reaped(cx: &Context) -> Outcome {
@@ -178,9 +186,9 @@ pub(super) fn signals_reach_the_child(cx: &Context) -> Outcome {
 
 pub(super) fn too_late_is_no_error(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
-    let (transport, recorder) = start(&lp, piped("exit 2"))?;
+    let (transport, recorder) = start(&lp, piped("exec sleep 60"))?;
     // It has ended, and the loop does not know.
-    until_ended(pid(&transport)?)?;
+    end(pid(&transport)?)?;
     transport.terminate()?;
     transport.kill()?;
     let late = Rc::new(RefCell::new(None));
@@ -194,7 +202,7 @@ pub(super) fn too_late_is_no_error(cx: &Context) -> Outcome {
         code.is_none()
     })?;
     lp.run_until_done(&recorder.over)?;
-    ensure_eq!(transport.get_returncode(), Some(2), "the return code");
+    ensure_eq!(transport.get_returncode(), Some(-SIGUSR1), "the return code");
     if let Some(late) = late.borrow_mut().take() {
         ensure_is!(late, Ok(()));
     }
@@ -276,19 +284,20 @@ pub(super) fn close_lets_go_of_grandchildren(cx: &Context) -> Outcome {
     lp.run_until_done(&recorder.over)?;
     let grandchild = Pid::from_raw(recorder.output(1).trim().parse()?);
     let grandchild = grandchild.ok_or_else(|| Failure::new("a grandchild without a number"))?;
-    kill_process(grandchild, rustix::process::Signal::KILL)?;
+    kill_process(grandchild, Signal::KILL)?;
     ensure_eq!(transport.get_returncode(), Some(-SIGKILL), "the return code");
     Ok(())
 }
 
 pub(super) fn close_does_not_signal_the_dead(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
-    let (transport, recorder) = start(&lp, piped("exit 4"))?;
-    until_ended(pid(&transport)?)?;
+    let (transport, recorder) = start(&lp, piped("exec sleep 60"))?;
+    end(pid(&transport)?)?;
     transport.close();
     transport.close();
     lp.run_until_done(&recorder.over)?;
-    ensure_eq!(transport.get_returncode(), Some(4), "the return code of a child that had ended");
+    let code = transport.get_returncode();
+    ensure_eq!(code, Some(-SIGUSR1), "the return code of a child that had ended");
     Ok(())
 }
 
@@ -356,7 +365,7 @@ pub(super) fn closing_the_loop_does_not_wait(cx: &Context) -> Outcome {
     recorder.trace.expect(["made"])?;
     reports.none()?;
     // Whether the loop has killed it is the loop's business; it must not be left by us.
-    let _ = kill_process(child, rustix::process::Signal::KILL);
+    let _ = kill_process(child, Signal::KILL);
     let _ = waitpid(Some(child), WaitOptions::empty());
     wait_until("the child to be gone", || children().is_ok_and(|children| children.is_empty()))
 }
