@@ -142,7 +142,6 @@ impl Future for Wait<'_> {
         incoming.check_unless_woken(turn.id)?;
         let taken = takes.is_some_and(|takes| takes != incoming.takes());
         if taken || incoming.len() >= *need || incoming.ended() {
-            turn.end();
             return Poll::Ready(Ok(()));
         }
         turn.wait(operation, *need, false, cx)

@@ -435,6 +435,15 @@ fn bytes_that_came_before_the_error_are_read(cx: &Context) -> Outcome {
         reader.feed_data(b"ab")?;
         reader.set_exception(Error::usage("broken"));
         ensure_is!(task.await?, Err(error) if error.to_string() == "broken");
+        // What has come is somebody else's by now.
+        let reader = StreamReader::new(64)?;
+        let theirs = reader.clone();
+        let task = create_task(async move { theirs.read_exact(2).await })?;
+        yield_now().await;
+        reader.feed_data(b"ab")?;
+        ensure_eq!(reader.read(2).await?, b"ab", "what is there may be taken");
+        reader.set_exception(Error::usage("broken"));
+        ensure_is!(task.await?, Err(error) if error.to_string() == "broken");
         Ok(())
     })
 }
