@@ -146,6 +146,22 @@ on_every_backend! {
         })?
     }
 
+    fn marks_that_the_user_sets_during_a_close_stay(backend) {
+        support::run(backend, async {
+            let (_server, mut client, accepted) = pair(1024).await?;
+            let transport = client.1.transport();
+            client.1.write(vec![0; MUCH]);
+            assert!(once(finish(&mut client.1)).await.is_none(), "nobody has read anything");
+            transport.set_write_buffer_limits(Some(3000), Some(200))?;
+            assert_eq!(accepted.0.read_exact(MUCH).await?.len(), MUCH);
+            client.1.drain().await?;
+            assert_eq!(transport.get_write_buffer_limits(), (200, 3000));
+            accepted.1.close();
+            client.1.close();
+            Ok(())
+        })?
+    }
+
     fn the_last_waker_of_each_handle_is_kept(backend) {
         support::run(backend, async {
             let (_server, mut client, accepted) = pair(1024).await?;

@@ -1,6 +1,7 @@
 //! Locks, and what all primitives have in common.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 
 use anyloop::{
     Barrier, Condition, Event, Lock, PriorityQueue, Queue, Semaphore, create_task, timeout,
@@ -11,7 +12,8 @@ use crate::tools::{first, interleavings, settle_tasks};
 
 cases! {
     LOCK_01 => a_free_lock_does_not_suspend;
-    LOCK_02 => waiters_are_served_in_order, nobody_overtakes_a_woken_one;
+    LOCK_02 => waiters_are_served_in_order, nobody_overtakes_a_woken_one,
+        whoever_polled_last_is_woken;
     LOCK_03 => release_wakes_one, releasing_a_free_lock_is_an_error;
     LOCK_04 => another_task_may_release;
     LOCK_05 => a_cancelled_waiter_leaves_no_trace, also_when_it_merely_loses_a_race;
@@ -39,6 +41,35 @@ fn a_free_lock_does_not_suspend(cx: &Context) -> Outcome {
     lp.call_soon(trace.pusher("next"))?;
     run_once(&lp)?;
     trace.expect(["task", "next"])
+}
+
+/// A wait may move from one task to another, or from one branch of it.
+fn whoever_polled_last_is_woken(cx: &Context) -> Outcome {
+    type Wait = Pin<Box<dyn Future<Output = anyloop::Result<()>>>>;
+    main(cx, async move {
+        let (lock, semaphore, event) = (Lock::new(), Semaphore::new(1), Event::new());
+        lock.acquire().await?;
+        semaphore.acquire().await?;
+        let (theirs, its, happens) = (lock.clone(), semaphore.clone(), event.clone());
+        let waits: [(Wait, Box<dyn FnOnce()>); 3] = [
+            (
+                Box::pin(async move { theirs.acquire().await }),
+                Box::new(move || drop(lock.release())),
+            ),
+            (
+                Box::pin(async move { its.acquire().await }),
+                Box::new(move || drop(semaphore.release())),
+            ),
+            (Box::pin(async move { happens.wait().await }), Box::new(move || event.set())),
+        ];
+        for (mut wait, end) in waits {
+            let mut nobody = std::task::Context::from_waker(std::task::Waker::noop());
+            ensure!(wait.as_mut().poll(&mut nobody).is_pending(), "it does not wait");
+            LoopRef::current()?.call_soon(end)?;
+            wait.await?;
+        }
+        Ok(())
+    })
 }
 
 /// A task that takes the lock, says so, and gives it back an iteration later.

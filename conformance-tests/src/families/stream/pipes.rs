@@ -8,11 +8,12 @@ use anyloop_api::Transport;
 
 use super::super::prelude::*;
 use super::{once, until};
-use crate::tools::{pattern, pipe, settle};
+use crate::tools::{Script, pattern, pipe, settle, socket_pair};
 
 cases! {
     STREAM_25 => a_pipe_is_read_as_a_stream, a_pipe_that_is_not_read_fills,
-        a_full_one_that_nobody_can_read_is_closed, a_childs_output,
+        a_full_one_that_nobody_can_read_is_closed, one_that_somebody_else_feeds_can_be_read_on,
+        a_childs_output,
         a_childs_output_slows_it_down;
 }
 
@@ -100,6 +101,23 @@ fn a_full_one_that_nobody_can_read_is_closed(cx: &Context) -> Outcome {
         ensure!(seen.message.contains("dropped"), "the report is {seen:?}");
         ensure_is!(write.write(b"x"), Err(error) if error.kind() == ErrorKind::BrokenPipe);
     }
+    Ok(())
+}
+
+/// Only the transport's own protocol would keep it.
+fn one_that_somebody_else_feeds_can_be_read_on(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (near, _far) = socket_pair()?;
+    let transport = Script::new().record().attach(&lp, near)?;
+    let reader = StreamReader::new(10)?;
+    reader.set_transport(Some(transport.clone()));
+    reader.feed_data(&pattern(21))?;
+    ensure!(!transport.is_reading(), "not paused above twice the limit");
+    let kept = [(); 2].map(|()| StreamReaderProtocol::new(reader.clone()));
+    drop(reader);
+    let reader = kept[0].reader();
+    lp.run_until_complete(async move { reader.read(21).await })??;
+    ensure!(transport.is_reading(), "not resumed below the limit");
     Ok(())
 }
 
