@@ -12,6 +12,7 @@ use std::net::{SocketAddrV4, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use anyloop::{Bind, EventLoopExt, LoopRef, Protocol, Result, Transport, new_event_loop_with};
 use rustix::net::{AddressFamily, SocketType};
@@ -32,7 +33,9 @@ impl Protocol for Counting {
 }
 
 fn run_until(lp: &LoopRef, done: impl Fn() -> bool) -> Result<()> {
+    let begin = Instant::now();
     while !done() {
+        assert!(begin.elapsed() < Duration::from_secs(30), "it never comes");
         lp.run_until_complete(anyloop::yield_now())?;
     }
     Ok(())
