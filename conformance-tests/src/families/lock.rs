@@ -367,7 +367,7 @@ fn waits(lp: &LoopRef, wait: impl Future<Output = anyloop::Result<()>> + 'static
 }
 
 fn another_loop_is_refused(cx: &Context) -> Outcome {
-    type Wait = Box<dyn Fn() -> std::pin::Pin<Box<dyn Future<Output = anyloop::Result<()>>>>>;
+    type Wait = Box<dyn Fn() -> Pin<Box<dyn Future<Output = anyloop::Result<()>>>>>;
     let (lock, event, condition) = (Lock::new(), Event::new(), Condition::new());
     let (semaphore, barrier) = (Semaphore::new(0), Barrier::new(4)?);
     let (queue, full, joined) = (Queue::<u8>::new(0), PriorityQueue::new(1), Queue::new(0));
