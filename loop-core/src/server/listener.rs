@@ -28,13 +28,11 @@ const PATIENCE: u32 = 128;
 pub(super) struct Listener {
     this: Weak<Self>,
     server: Weak<ServerState>,
-    /// Keeps the server alive while it serves (SRV-25).
+    /// Keeps the server alive while it serves (SRV-25), which is as long as the driver has the socket.
     alive: RefCell<Option<Rc<ServerState>>>,
     base: Weak<BaseLoop>,
     /// Until it is closed.
     key: Cell<Option<Key>>,
-    /// Whether the driver has it.
-    started: Cell<bool>,
     socket: RefCell<Option<Rc<Socket>>>,
     backlog: Cell<u32>,
     /// Connections begun in an iteration, and which one.
@@ -61,7 +59,6 @@ impl Listener {
             alive: RefCell::new(None),
             base: server.base.clone(),
             key: Cell::new(Some(key)),
-            started: Cell::new(false),
             socket: RefCell::new(Some(Rc::new(socket))),
             backlog: Cell::new(0),
             begun: Cell::new((0, 0)),
@@ -105,7 +102,6 @@ impl Listener {
             }
         });
         started.map_err(|error| fail("watching", error))?;
-        self.started.set(true);
         *self.alive.borrow_mut() = self.server.upgrade();
         Ok(())
     }
@@ -122,7 +118,7 @@ impl Listener {
             base.sources.disown(socket.as_raw_fd());
             // Views hold the socket weakly, so this is the only owner.
             if let (Some(key), Ok(socket)) = (self.key.take(), Rc::try_unwrap(socket)) {
-                if self.started.get() {
+                if server.is_some() {
                     base.with_driver(|driver| driver.close(OwnedFd::from(socket), key));
                 }
                 base.sources.remove(key);
