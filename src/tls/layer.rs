@@ -256,8 +256,7 @@ impl Protocol for Attachment {
 
     /// How the connection ends is our business: the transport below stays open until then.
     fn eof_received(&self) -> bool {
-        self.0.below_ended.set(true);
-        self.0.pump_held();
+        self.0.below_ends();
         true
     }
 

@@ -58,6 +58,12 @@ impl Layer {
         self.control_below_reading();
     }
 
+    /// The transport below has read to its end.
+    pub(super) fn below_ends(&self) {
+        self.below_ended.set(true);
+        self.pump_held();
+    }
+
     /// Goes on with what was held back.
     pub(super) fn pump_held(&self) {
         if self.receiving.get() {

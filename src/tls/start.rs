@@ -101,8 +101,7 @@ fn start(
     below.resume_reading();
     if !below.is_reading() && !below.is_closing() {
         // The end of the stream is told once, and somebody else has heard it.
-        layer.below_ended.set(true);
-        layer.pump_held();
+        layer.below_ends();
     }
     Ok(layer)
 }
