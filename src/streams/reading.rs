@@ -44,9 +44,7 @@ impl<'a> Turn<'a> {
         set_waiter(|| self.stream.clone());
         Poll::Pending
     }
-}
 
-impl Turn<'_> {
     /// Somebody else may wait.
     fn end(&mut self) {
         if self.id != 0 {
