@@ -6,7 +6,7 @@ use crate::current;
 use crate::delivery;
 use crate::error::{Cancelled, Error, Result};
 use crate::loop_ref::WeakLoop;
-use crate::requests::{self, FORWARDED, Waiter};
+use crate::requests::{self, FORWARDED};
 use crate::scope::Place;
 use crate::task_core::TaskCore;
 
@@ -41,8 +41,9 @@ pub fn set_waiter<C: Cancellable + 'static>(waiter: impl FnOnce() -> Rc<C>) {
     if !current::in_step() {
         return;
     }
-    let waiter = Waiter { what: waiter(), scope: Place::current().scope };
-    let old = current::look(|task| task.core.set_waiter(waiter));
+    // Two words for the closure, which take registers: the pointer becomes a fat one inside.
+    let (what, scope) = (waiter(), Place::current().scope);
+    let old = current::find(move |task| task.core.set_waiter(what, scope));
     // Not earlier: it may be the last handle to what has destructors of the user.
     drop(old);
 }
@@ -72,13 +73,8 @@ pub(crate) fn give_up(waiter: *const ()) {
 }
 
 fn give_up_known(waiter: *const ()) {
-    let given_up = current::look(|task| {
-        let old = task.core.take_waiter_if(|mine| requests::is_at(mine, waiter));
-        (old, task.core.is_due(FORWARDED))
-    });
-    let Some((old, forwarded)) = given_up else { return };
-    drop(old);
-    if forwarded {
+    drop(current::find(|task| task.core.take_waiter_if(|mine| requests::is_at(mine, waiter))));
+    if current::current_is_due(FORWARDED) {
         delivery::given_up(waiter);
     }
 }

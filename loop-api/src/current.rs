@@ -33,6 +33,12 @@ pub(crate) fn look<R>(f: impl FnOnce(&Rc<DynTask>) -> R) -> Option<R> {
     CURRENT.with(|current| current.borrow().as_ref().map(f))
 }
 
+/// The same, if `f` runs no user code and may find nothing: a fat pointer then stays in registers.
+#[inline]
+pub(crate) fn find<R>(f: impl FnOnce(&Rc<DynTask>) -> Option<R>) -> Option<R> {
+    CURRENT.with(|current| current.borrow().as_ref().and_then(f))
+}
+
 /// Whether a step is on the stack.
 #[inline]
 pub(crate) fn in_step() -> bool {

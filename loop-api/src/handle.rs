@@ -1,7 +1,7 @@
 //! Handles: a callback that waits for its turn, and may be cancelled.
 
 use std::any::Any;
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::rc::Rc;
@@ -295,30 +295,22 @@ pub trait TimerQueue {
 #[derive(Default)]
 pub struct TimerKey {
     token: Cell<u64>,
-    queue: Cell<Option<Rc<dyn TimerQueue>>>,
+    queue: OnceCell<Rc<dyn TimerQueue>>,
 }
 
 impl TimerKey {
-    /// For loops: `token` is whatever lets `queue` find the timer.
+    /// For loops: `token` is whatever lets `queue` find the timer. Only the first call counts.
     #[inline]
     pub fn set(&self, token: u64, queue: Rc<dyn TimerQueue>) {
-        self.token.set(token);
-        let old = self.queue.replace(Some(queue));
-        if old.is_none() {
-            // It is empty: not to be read as a whole, for then the processor waits (see above).
-            std::mem::forget(old);
+        if self.queue.set(queue).is_ok() {
+            self.token.set(token);
         }
-    }
-
-    /// The timer is over.
-    pub(crate) fn clear(&self) {
-        drop(self.queue.take());
     }
 
     /// The timer was pending and is cancelled now.
     #[inline]
     pub(crate) fn cancel(&self) {
-        if let Some(queue) = self.queue.take() {
+        if let Some(queue) = self.queue.get() {
             queue.timer_cancelled(self.token.get());
         }
     }

@@ -182,7 +182,6 @@ impl Alarm {
 
 impl Slot for Alarm {
     fn call(&self) {
-        self.timer.clear();
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }

@@ -193,11 +193,15 @@ impl TaskCore {
     }
 
     #[inline]
-    pub(crate) fn set_waiter(&self, waiter: Waiter) -> Option<Rc<dyn Cancellable>> {
-        if waiter.scope != 0 || self.has_requests() {
-            self.rare(|rare| rare.waiter_scope = waiter.scope);
+    pub(crate) fn set_waiter<C: Cancellable + 'static>(
+        &self,
+        what: Rc<C>,
+        scope: u64,
+    ) -> Option<Rc<dyn Cancellable>> {
+        if scope != 0 || self.has_requests() {
+            self.rare(|rare| rare.waiter_scope = scope);
         }
-        self.waiter.replace(Some(waiter.what))
+        self.waiter.replace(Some(what))
     }
 
     #[inline]
