@@ -63,18 +63,20 @@ impl Entries {
 
     /// Adds an entry; its number is not zero.
     pub(crate) fn insert(&mut self, numbers: &Numbers, interested: Interested) -> u64 {
-        let last = numbers.last.get();
-        let alone = matches!(self, Self::Nobody) && last < u16::MAX;
+        let alone = matches!(self, Self::Nobody);
+        let Some(id) = numbers.alone().filter(|_| alone) else {
+            return self.insert_among_many(numbers, interested);
+        };
         *self = match interested {
-            Interested::Waker(waker) if alone => Self::Waker(waker),
-            Interested::Callback(callback) if alone => Self::Callback(callback),
-            Interested::Observer(observer, number) if alone && numbers.observe(number) => {
+            Interested::Waker(waker) => Self::Waker(waker),
+            Interested::Callback(callback) => Self::Callback(callback),
+            Interested::Observer(observer, number) if numbers.observe(number) => {
                 Self::Observer(observer)
             }
             interested => return self.insert_among_many(numbers, interested),
         };
-        numbers.last.set(last + 1);
-        u64::from(last + 1)
+        numbers.count();
+        id
     }
 
     fn insert_among_many(&mut self, numbers: &Numbers, interested: Interested) -> u64 {
@@ -154,6 +156,18 @@ impl Entries {
 impl Numbers {
     fn last(&self) -> u64 {
         u64::from(self.last.get())
+    }
+
+    /// The number of the next entry that is alone, if there is one left.
+    #[inline]
+    pub(crate) fn alone(&self) -> Option<u64> {
+        self.last.get().checked_add(1).map(u64::from)
+    }
+
+    /// That entry has come.
+    #[inline]
+    pub(crate) fn count(&self) {
+        self.last.set(self.last.get() + 1);
     }
 
     /// Notes the number of an observer, if it fits.

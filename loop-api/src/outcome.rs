@@ -173,6 +173,23 @@ impl<T> Outcome<T> {
         self.with_entries(|entries| entries.insert(&self.numbers, interested))
     }
 
+    /// The same for an awaiter, who mostly is the first: nothing is then read that was just written.
+    fn insert_waker(&self, waker: Waker) -> u64 {
+        let Some(id) = self.numbers.alone() else {
+            return self.insert(Interested::Waker(waker));
+        };
+        let before = self.content.replace(Content::Waiting(Entries::Waker(waker)));
+        if matches!(before, Content::Waiting(Entries::Nobody)) {
+            mem::forget(before);
+            self.numbers.count();
+            return id;
+        }
+        match self.content.replace(before) {
+            Content::Waiting(Entries::Waker(waker)) => self.insert(Interested::Waker(waker)),
+            _ => 0,
+        }
+    }
+
     /// Leaves or refreshes the waker of an awaiter whose registration is in `id`; zero: none.
     pub(crate) fn wait(&self, id: &Cell<u64>, waker: &Waker) {
         let mut known = false;
@@ -196,7 +213,7 @@ impl<T> Outcome<T> {
             });
             drop(old);
         } else {
-            id.set(self.insert(Interested::Waker(waker)));
+            id.set(self.insert_waker(waker));
         }
     }
 
