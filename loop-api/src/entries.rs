@@ -67,6 +67,7 @@ impl Entries {
         let Some(id) = numbers.alone().filter(|_| alone) else {
             return self.insert_among_many(numbers, interested);
         };
+        numbers.count();
         *self = match interested {
             Interested::Waker(waker) => Self::Waker(waker),
             Interested::Callback(callback) => Self::Callback(callback),
@@ -75,7 +76,6 @@ impl Entries {
             }
             interested => return self.insert_among_many(numbers, interested),
         };
-        numbers.count();
         id
     }
 
@@ -162,6 +162,12 @@ impl Numbers {
     #[inline]
     pub(crate) fn alone(&self) -> Option<u64> {
         self.last.get().checked_add(1).map(u64::from)
+    }
+
+    /// Whether there has never been an entry.
+    #[inline]
+    pub(crate) fn unused(&self) -> bool {
+        self.last.get() == 0
     }
 
     /// That entry has come.

@@ -90,7 +90,7 @@ impl<T> Outcome<T> {
         };
         self.stage.set(stage);
         let waited = self.content.replace(content);
-        if matches!(waited, Content::Waiting(Entries::Nobody)) {
+        if self.numbers.unused() {
             // There is nothing in it, and looking for that costs more than the rest.
             mem::forget(waited);
         } else if let Content::Waiting(entries) = waited {
