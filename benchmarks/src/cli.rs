@@ -18,6 +18,7 @@ suites:
   cores      one loop per core against one loop alone
   files      CPU per read and write of a file, in memory or not
   tls        echo and handshakes over TLS
+  http       hyper's HTTP/1.1 on our loops and on tokio
   all        every suite
 
 options:
@@ -50,6 +51,8 @@ pub(crate) enum Command {
     Files,
     /// Echo and handshakes over TLS.
     Tls,
+    /// HTTP by hyper.
+    Http,
     /// Every suite.
     All,
 }
@@ -123,6 +126,7 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Invocatio
         Some("cores") => Command::Cores,
         Some("files") => Command::Files,
         Some("tls") => Command::Tls,
+        Some("http") => Command::Http,
         Some("all") => Command::All,
         Some("serve") => {
             let name = words.next().ok_or("serve what?")?;

@@ -23,7 +23,9 @@ mod cores;
 mod echo;
 mod files;
 mod growth;
+mod http;
 mod load;
+mod lockstep;
 mod machine;
 mod memory;
 mod micro;
@@ -98,6 +100,9 @@ fn measure(command: Command, options: &cli::Options) -> io::Result<()> {
     }
     if command.includes(Command::Tls) {
         report.add(tls::run(options)?);
+    }
+    if command.includes(Command::Http) {
+        report.add(http::run(options)?);
     }
     report.write(options)
 }

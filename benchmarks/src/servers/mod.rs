@@ -21,7 +21,7 @@ mod uring;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, TcpListener};
 
-use crate::{cores, machine, tls};
+use crate::{cores, http, machine, tls};
 
 /// Serves a blocking listener with a task, or whatever corresponds, per connection.
 ///
@@ -111,7 +111,8 @@ pub(crate) fn serve(name: &str, buffer: usize) -> io::Result<()> {
     }
     let unknown = || Err(io::Error::other(format!("no server is called {name}")));
     let tls = || tls::serve(name, buffer, ready);
-    cores::serve(name, ready).or_else(tls).unwrap_or_else(unknown)
+    let http = || http::serve(name, ready);
+    cores::serve(name, ready).or_else(tls).or_else(http).unwrap_or_else(unknown)
 }
 
 /// Tells whoever started this process where it listens.

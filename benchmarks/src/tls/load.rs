@@ -3,7 +3,6 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use anyloop::tls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
@@ -15,11 +14,12 @@ use anyloop::tls::rustls::{
     ClientConfig, DigitallySignedStruct, Error, SignatureScheme, StreamOwned,
 };
 
-use crate::child::{Child, CpuClock};
+use crate::child::Child;
+use crate::lockstep::{Load, Work};
 
 /// One shape of load.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Work {
+pub(super) struct Encrypted {
     pub(super) name: &'static str,
     /// Bytes per message.
     pub(super) size: usize,
@@ -29,28 +29,23 @@ pub(super) struct Work {
     pub(super) handshake: bool,
 }
 
-impl Work {
+impl Encrypted {
     pub(super) const fn echo(name: &'static str, size: usize, connections: usize) -> Self {
         Self { name, size, connections, handshake: false }
     }
 }
 
-type Peer = StreamOwned<ClientConnection, TcpStream>;
+impl Work for Encrypted {
+    fn name(&self) -> &'static str {
+        self.name
+    }
 
-/// The connections to one server.
-pub(super) struct Load {
-    work: Work,
-    address: SocketAddr,
-    server: CpuClock,
-    config: Arc<ClientConfig>,
-    peers: Vec<Peer>,
-    message: Vec<u8>,
-    answer: Vec<u8>,
-}
+    fn size(&self) -> usize {
+        self.size
+    }
 
-impl Load {
     /// Connects, unless each request does.
-    pub(super) fn open(server: &Child, work: &Work) -> io::Result<Self> {
+    fn open(&self, server: &Child) -> io::Result<Box<dyn Load>> {
         let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(io::Error::other)?
@@ -58,51 +53,43 @@ impl Load {
             .with_custom_certificate_verifier(Arc::new(Anybody))
             .with_no_client_auth();
         config.resumption = Resumption::disabled();
-        let mut load = Self {
-            work: *work,
+        let mut client = Client {
+            work: *self,
             address: server.address,
-            server: server.clock(),
             config: Arc::new(config),
             peers: Vec::new(),
-            message: (0..work.size).map(|_| fastrand::u8(..)).collect(),
-            answer: vec![0; work.size],
+            message: (0..self.size).map(|_| fastrand::u8(..)).collect(),
+            answer: vec![0; self.size],
         };
-        if !work.handshake {
-            for _ in 0..work.connections {
-                let peer = load.connect()?;
-                load.peers.push(peer);
+        if !self.handshake {
+            for _ in 0..self.connections {
+                let peer = client.connect()?;
+                client.peers.push(peer);
             }
         }
-        Ok(load)
+        Ok(Box::new(client))
     }
+}
 
+type Peer = StreamOwned<ClientConnection, TcpStream>;
+
+/// The connections to one server.
+struct Client {
+    work: Encrypted,
+    address: SocketAddr,
+    config: Arc<ClientConfig>,
+    peers: Vec<Peer>,
+    message: Vec<u8>,
+    answer: Vec<u8>,
+}
+
+impl Client {
     fn connect(&self) -> io::Result<Peer> {
         let socket = TcpStream::connect(self.address)?;
         socket.set_nodelay(true)?;
         let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
         let session = ClientConnection::new(self.config.clone(), name);
         Ok(StreamOwned::new(session.map_err(io::Error::other)?, socket))
-    }
-
-    /// Puts load on the server, first for `warm_up`: µs of its CPU time per request of the rest.
-    pub(super) fn run(&mut self, warm_up: Duration, measured: Duration) -> io::Result<f64> {
-        self.requests_for(warm_up)?;
-        let before = self.server.now();
-        let requests = self.requests_for(measured)?;
-        let cpu = self.server.now() - before;
-        Ok(cpu.as_secs_f64() * 1e6 / requests as f64)
-    }
-
-    /// Makes requests for so long, and at least one: how many.
-    fn requests_for(&mut self, duration: Duration) -> io::Result<usize> {
-        let begin = Instant::now();
-        let mut requests = 0;
-        loop {
-            requests += if self.work.handshake { self.handshake()? } else { self.echo()? };
-            if begin.elapsed() >= duration {
-                return Ok(requests);
-            }
-        }
     }
 
     /// One message on every connection, then every answer.
@@ -127,6 +114,12 @@ impl Load {
         // Until the server has closed, too.
         peer.sock.read_to_end(&mut Vec::new())?;
         Ok(1)
+    }
+}
+
+impl Load for Client {
+    fn round(&mut self) -> io::Result<usize> {
+        if self.work.handshake { self.handshake() } else { self.echo() }
     }
 }
 
