@@ -38,18 +38,17 @@ impl UringDriver {
     /// A multishot receive has brought bytes and goes on.
     pub(crate) fn hangup_watch(&mut self, id: OpId) {
         let Some(op) = self.ops.get(id) else { return };
-        if op.hung_up {
-            self.doubtful.push(id);
-            return;
+        match op.watch {
+            Watch::HungUp => return self.doubtful.push(id),
+            Watch::None => {
+                op.watch = Watch::Once;
+                let poll = libc::pollfd { fd: op.fd, events: MASK as i16, revents: 0 };
+                self.fresh.ops.push(id);
+                self.fresh.polls.push(poll);
+                return;
+            }
+            Watch::Once | Watch::Always => op.watch = Watch::Always,
         }
-        if op.watch == Watch::None {
-            op.watch = Watch::Once;
-            let poll = libc::pollfd { fd: op.fd, events: MASK as i16, revents: 0 };
-            self.fresh.ops.push(id);
-            self.fresh.polls.push(poll);
-            return;
-        }
-        op.watch = Watch::Always;
         let (key, fd) = (op.key, op.fd);
         let Some(ops) = self.key_ops(key) else { return };
         if mem::replace(&mut ops.hangup, true) {
@@ -76,7 +75,7 @@ impl UringDriver {
                 // Out of memory: have the kernel watch it.
                 self.hangup_watch(id);
             } else if poll.revents != 0 {
-                op.hung_up = true;
+                op.watch = Watch::HungUp;
                 self.doubtful.push(id);
             }
         }
@@ -91,7 +90,7 @@ impl UringDriver {
         }
         let inward = ops.inward;
         if let Some((id, op)) = self.ops.at(inward) {
-            op.hung_up = true;
+            op.watch = Watch::HungUp;
             self.doubtful.push(id);
         }
     }

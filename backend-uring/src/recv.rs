@@ -173,7 +173,7 @@ impl UringDriver {
             events.push(Event::Data { key, chunk });
         }
         if cqueue::more(flags) {
-            if op.state == State::Armed && (op.watch != Watch::Always || op.hung_up) {
+            if op.state == State::Armed && op.watch != Watch::Always {
                 self.hangup_watch(id);
             }
             return;

@@ -82,8 +82,10 @@ pub(crate) enum Watch {
     None,
     /// It has brought something once, and was looked at.
     Once,
-    /// It has, or has had, a companion.
+    /// It has a companion.
     Always,
+    /// That has fired.
+    HungUp,
 }
 
 /// One operation.
@@ -94,8 +96,6 @@ pub(crate) struct Op {
     pub(crate) state: State,
     /// Receive: how the hang-up is watched for.
     pub(crate) watch: Watch,
-    /// Receive: whether that has fired.
-    pub(crate) hung_up: bool,
     /// Receive: whether its cancellation is under way, to be armed again.
     pub(crate) kicked: bool,
     pub(crate) key: Key,
@@ -152,7 +152,6 @@ impl Slots {
                 kind,
                 state: State::Idle,
                 watch: Watch::None,
-                hung_up: false,
                 kicked: false,
                 key,
                 fd,
@@ -334,6 +333,12 @@ mod tests {
         assert!(slots.get(second).is_some());
         assert!(slots.remove(first).is_none());
         assert_eq!((slots.live(), slots.in_kernel()), (1, 0));
+    }
+
+    /// Every idle connection has one.
+    #[test]
+    fn an_operation_is_small() {
+        assert_eq!(size_of::<Entry>(), 24);
     }
 
     #[test]
