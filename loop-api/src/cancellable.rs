@@ -82,12 +82,26 @@ fn give_up_known(waiter: *const ()) {
 /// A task may only wait for things of its own loop (FUT-15). For the polls of awaits.
 ///
 /// # Errors
-/// `Usage` if the current task belongs to another loop than `lp`.
+/// If the current task belongs to another loop than `lp`: `Closed` if that is closed, else `Usage`.
 pub fn check_same_loop(lp: &WeakLoop) -> Result<()> {
     let same = current::look(|task| task.core.lp.same(lp)).unwrap_or(true);
-    if same {
-        Ok(())
-    } else {
-        Err(Error::usage("await: the future belongs to another event loop than the task"))
+    if same { Ok(()) } else { Err(not_here(lp)) }
+}
+
+/// The same. True in a task, false where none takes a step.
+#[inline]
+pub(crate) fn check_task(lp: &WeakLoop) -> Result<bool> {
+    match current::look(|task| task.core.lp.same(lp)) {
+        Some(true) => Ok(true),
+        Some(false) => Err(not_here(lp)),
+        None => Ok(false),
     }
+}
+
+#[cold]
+fn not_here(lp: &WeakLoop) -> Error {
+    if lp.is_closed() {
+        return Error::closed("await: the event loop of the future is closed");
+    }
+    Error::usage("await: the future belongs to another event loop than the task")
 }

@@ -125,6 +125,21 @@ impl Entries {
         }
     }
 
+    /// Those of all awaiters.
+    pub(crate) fn wakers(&self) -> Vec<Waker> {
+        match self {
+            Self::Waker(waker) => vec![waker.clone()],
+            Self::Many(all) => {
+                let waker = |entry: &Entry| match &entry.interested {
+                    Interested::Waker(waker) => Some(waker.clone()),
+                    _ => None,
+                };
+                all.iter().filter_map(waker).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// Tells everybody, in order.
     #[inline]
     pub(crate) fn drain(self, numbers: &Numbers, mut tell: impl FnMut(Interested)) {

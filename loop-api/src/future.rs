@@ -11,6 +11,7 @@ use std::task::{Context as PollContext, Poll, ready};
 
 use crate::cancellable::{self, Cancellable};
 use crate::context::Snapshot;
+use crate::elsewhere::Awaited;
 use crate::error::{Cancelled, Error, Result};
 use crate::handle::{Handle, in_place};
 use crate::loop_ref::{LoopRef, WeakLoop};
@@ -39,6 +40,8 @@ struct State<T: 'static> {
     outcome: Outcome<T>,
     lp: WeakLoop,
     created: &'static Location<'static>,
+    /// Its loop will tell who waits elsewhere of its close.
+    elsewhere: Cell<bool>,
 }
 
 impl<T: 'static> LoopFuture<T> {
@@ -47,7 +50,12 @@ impl<T: 'static> LoopFuture<T> {
     #[track_caller]
     pub(crate) fn new(lp: WeakLoop) -> Self {
         let created = Location::caller();
-        let state = in_place(|| State { outcome: Outcome::new(), lp, created });
+        let state = in_place(|| State {
+            outcome: Outcome::new(),
+            lp,
+            created,
+            elsewhere: Cell::new(false),
+        });
         Self { state, wait: Cell::new(0) }
     }
 
@@ -223,7 +231,9 @@ impl<T: 'static> LoopFuture<T> {
 
     #[inline(never)]
     fn suspend(&self, cx: &PollContext<'_>, forward: bool) -> Poll<Result<()>> {
-        cancellable::check_same_loop(&self.state.lp)?;
+        if !cancellable::check_task(&self.state.lp)? {
+            self.state.wait_elsewhere()?;
+        }
         self.state.outcome.wait(&self.wait, cx.waker());
         if forward {
             cancellable::set_waiter(|| self.state.clone());
@@ -256,6 +266,27 @@ impl<T: 'static> State<T> {
     #[inline]
     fn complete(self: &Rc<Self>, outcome: Result<T>, operation: &'static str) -> Result<()> {
         self.outcome.complete(outcome, operation, |callback| callback(&self.lp, self.clone()))
+    }
+}
+
+impl<T: 'static> State<T> {
+    /// No task waits, so no close ends the wait.
+    #[cold]
+    fn wait_elsewhere(self: &Rc<Self>) -> Result<()> {
+        if self.lp.is_closed() {
+            return Err(Error::closed("await: the event loop of the future is closed"));
+        }
+        if !self.elsewhere.replace(true) {
+            let this: Rc<dyn Awaited> = self.clone();
+            self.lp.tasks().elsewhere.add(Rc::downgrade(&this));
+        }
+        Ok(())
+    }
+}
+
+impl<T: 'static> Awaited for State<T> {
+    fn wake_all(&self) {
+        self.outcome.wake_all();
     }
 }
 

@@ -52,6 +52,7 @@ mod datagram;
 mod datagrams;
 mod delivery;
 mod dump;
+mod elsewhere;
 mod endpoint;
 mod entries;
 mod error;

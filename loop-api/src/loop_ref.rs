@@ -100,6 +100,12 @@ impl WeakLoop {
         running::is(self)
     }
 
+    /// Whether it is closed or gone.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.upgrade().is_none_or(|lp| lp.is_closed())
+    }
+
     pub(crate) fn is(&self, lp: &LoopRef) -> bool {
         Rc::ptr_eq(&self.0, &lp.state().tasks)
     }

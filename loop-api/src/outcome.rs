@@ -217,6 +217,12 @@ impl<T> Outcome<T> {
         }
     }
 
+    /// Has every awaiter look again.
+    pub(crate) fn wake_all(&self) {
+        let wakers = self.with_entries(|entries| entries.wakers());
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
     /// What an awaiter sees of an outcome that has no value for it: why. `Pending` when the cancellation is the
     /// current task's own: it is then delivered by scope. `owner` is where the future or task is.
     #[cold]

@@ -20,7 +20,7 @@ use crate::loop_ref::LoopRef;
 /// (COMB-30, COMB-31).
 ///
 /// # Panics
-/// When polled outside a running loop.
+/// When polled outside a running loop, to begin or because its loop was closed.
 ///
 /// # Cancel safety
 /// Dropping it, or cancelling the task, cancels the timer at once. Who keeps it after a cancellation (of a
@@ -187,8 +187,11 @@ impl Slot for Alarm {
         }
     }
 
+    /// The loop closes: who waits elsewhere is to see that.
     fn clear(&self) {
-        drop(self.waker.take());
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
     }
 }
 
@@ -199,7 +202,7 @@ impl HandleCell<Alarm> {
             return false;
         }
         self.head.state.set(State::Cancelled);
-        self.slot.clear();
+        drop(self.slot.waker.take());
         self.slot.timer.cancel();
         true
     }

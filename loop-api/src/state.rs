@@ -423,12 +423,24 @@ impl LoopState {
         parked.into_iter().for_each(|(_, value)| drop_quietly(lp, value));
         finalisers.into_iter().for_each(|(_, finaliser)| drop_quietly(lp, finaliser));
         tasks.into_iter().for_each(|task| drop_quietly(lp, task.core.finish()));
+        self.wake_elsewhere(lp);
+    }
+
+    fn wake_elsewhere(&self, lp: Option<&LoopRef>) {
+        for awaited in self.tasks.elsewhere.take() {
+            quietly(lp, || awaited.upgrade().iter().for_each(|awaited| awaited.wake_all()));
+        }
     }
 }
 
 /// Drops what is the user's, in the middle of a close.
 fn drop_quietly(lp: Option<&LoopRef>, value: impl Sized) {
-    if let Err(panic) = Panic::catch(|| drop(value))
+    quietly(lp, || drop(value));
+}
+
+/// Runs what may run the user's code, in the middle of a close.
+fn quietly(lp: Option<&LoopRef>, f: impl FnOnce()) {
+    if let Err(panic) = Panic::catch(f)
         && let Some(lp) = lp
     {
         lp.call_exception_handler(
@@ -441,6 +453,7 @@ impl Drop for LoopState {
     fn drop(&mut self) {
         // The tasks of a loop that was never closed have hold of their table.
         drop(self.tasks.take());
+        self.wake_elsewhere(None);
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use slab::Slab;
 
 use crate::dump::Activity;
+use crate::elsewhere::Elsewhere;
 use crate::event_loop::EventLoop;
 use crate::task_cell::DynTask;
 use crate::task_core::TaskCore;
@@ -20,6 +21,7 @@ pub(crate) struct Tasks {
     /// Whether the activity is kept up.
     pub(crate) observed: Cell<bool>,
     pub(crate) activity: Arc<Activity>,
+    pub(crate) elsewhere: Elsewhere,
 }
 
 impl Tasks {

@@ -117,7 +117,7 @@ impl StreamReaderProtocol {
 
     #[cold]
     fn check_elsewhere(self: &Rc<Self>, home: &WeakLoop, operation: &'static str) -> Result<()> {
-        if home.upgrade().is_none_or(|home| home.is_closed()) {
+        if home.is_closed() {
             return Err(Error::closed(format!("{operation}: the stream's event loop is closed")));
         }
         if LoopRef::current().is_ok() {

@@ -50,7 +50,8 @@ pub async fn create_subprocess_exec_with_limit(
 ) -> Result<Process> {
     StreamReader::new(limit)?;
     let lp = LoopRef::current()?;
-    let started = lp.subprocess_exec(move || ProcessProtocol::new(limit), command);
+    let exited = lp.create_future();
+    let started = lp.subprocess_exec(move || ProcessProtocol::new(limit, exited), command);
     let (transport, protocol) = started.await?;
     Ok(Process::new(transport, protocol))
 }
@@ -89,7 +90,8 @@ pub async fn create_subprocess_shell(command: Command) -> Result<Process> {
 pub async fn create_subprocess_shell_with_limit(command: Command, limit: usize) -> Result<Process> {
     StreamReader::new(limit)?;
     let lp = LoopRef::current()?;
-    let started = lp.subprocess_shell(move || ProcessProtocol::new(limit), command);
+    let exited = lp.create_future();
+    let started = lp.subprocess_shell(move || ProcessProtocol::new(limit, exited), command);
     let (transport, protocol) = started.await?;
     Ok(Process::new(transport, protocol))
 }

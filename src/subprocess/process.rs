@@ -98,7 +98,8 @@ impl Process {
         self.0.transport.get_pid()
     }
 
-    /// `None` while it runs; then its exit status, or minus the number of the signal that killed it.
+    /// `None` while it runs; then its exit status, or minus the number of the signal that killed it. It stays `None`
+    /// if the loop was closed before.
     #[must_use]
     pub fn returncode(&self) -> Option<i32> {
         self.0.transport.get_returncode()
@@ -108,13 +109,13 @@ impl Process {
     /// of its pipes, which its own children may hold. Any number of tasks may wait.
     ///
     /// # Errors
-    /// `Usage` if the loop was closed meanwhile.
+    /// `Closed` if the child's loop was closed before; `Usage` in a task of another loop.
     ///
     /// # Cancel safety
     /// Dropping it changes nothing.
     pub async fn wait(&self) -> Result<i32> {
         if self.returncode().is_none() {
-            self.0.protocol.exited().wait().await?;
+            self.0.protocol.exit().await?;
         }
         self.returncode().ok_or_else(|| Error::usage("wait: the child still runs"))
     }
@@ -125,7 +126,7 @@ impl Process {
     ///
     /// # Errors
     /// `InvalidArg` for input to a standard input that is no pipe, or for a second input; what
-    /// reading fails with.
+    /// reading fails with; as [`Process::wait`].
     ///
     /// # Cancel safety
     /// What was read is kept for the next call; input that was not written yet is lost, so the next

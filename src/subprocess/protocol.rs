@@ -1,18 +1,24 @@
 //! The protocol under a [`Process`](super::Process): a stream protocol per pipe.
 
 use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
+use std::task::{Context, Poll};
 
-use anyloop_api::{Error, Protocol, SubprocessProtocol, SubprocessTransport};
+use anyloop_api::{
+    Cancellable, Cancelled, Error, LoopFuture, Protocol, Result, SubprocessProtocol,
+    SubprocessTransport, clear_waiter, set_waiter,
+};
 
 use crate::streams::{StreamReader, StreamReaderProtocol};
-use crate::sync::Event;
 
 /// Hands what the loop says about each pipe to that pipe's stream.
 pub(super) struct ProcessProtocol {
     limit: usize,
     pipes: RefCell<[Pipe; 3]>,
-    exited: Event,
+    /// Done once the child has ended.
+    exited: LoopFuture<()>,
     handed_out: Cell<bool>,
 }
 
@@ -25,14 +31,14 @@ struct Pipe {
 }
 
 impl ProcessProtocol {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize, exited: LoopFuture<()>) -> Self {
         let (pipes, handed_out) = (RefCell::default(), Cell::new(false));
-        Self { limit, pipes, exited: Event::new(), handed_out }
+        Self { limit, pipes, exited, handed_out }
     }
 
-    /// Set once the child has ended.
-    pub(super) fn exited(&self) -> &Event {
-        &self.exited
+    /// Waits until the child has ended.
+    pub(super) fn exit(self: &Rc<Self>) -> Exit {
+        Exit { protocol: self.clone(), exited: self.exited.clone() }
     }
 
     pub(super) fn pipe(&self, fd: i32) -> Option<Rc<StreamReaderProtocol>> {
@@ -49,7 +55,7 @@ impl ProcessProtocol {
     /// The loop keeps the pipes of a child that runs. What a dead one has left behind is for those who have a
     /// handle; without one nobody would ever end a pipe that is paused.
     fn let_go(&self) {
-        if !self.handed_out.get() || !self.exited.is_set() {
+        if !self.handed_out.get() || !self.exited.done() {
             return;
         }
         let outputs = {
@@ -87,7 +93,7 @@ impl SubprocessProtocol for ProcessProtocol {
     }
 
     fn process_exited(&self) {
-        self.exited.set();
+        self.exited.set_unless_done(Ok(()));
         self.let_go();
     }
 
@@ -101,5 +107,40 @@ impl SubprocessProtocol for ProcessProtocol {
         if let Some(stdin) = self.pipe(0) {
             stdin.resume_writing();
         }
+    }
+}
+
+/// For dumps of what a task is suspended on. A cancellation drops the wait, which changes nothing.
+impl Cancellable for ProcessProtocol {
+    fn cancel(self: Rc<Self>, _: &Cancelled) -> bool {
+        false
+    }
+
+    fn describe(&self) -> String {
+        "the end of a child process".into()
+    }
+}
+
+/// One of any number of waits for the end of a child: a cancellation concerns none of the others (SUB-05).
+pub(super) struct Exit {
+    protocol: Rc<ProcessProtocol>,
+    exited: LoopFuture<()>,
+}
+
+impl Future for Exit {
+    type Output = Result<()>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let polled = self.exited.poll_done(cx, false);
+        if polled.is_pending() {
+            set_waiter(|| self.protocol.clone());
+        }
+        polled
+    }
+}
+
+impl Drop for Exit {
+    fn drop(&mut self) {
+        clear_waiter(&self.protocol);
     }
 }
