@@ -12,7 +12,7 @@ use self::ends::*;
 use self::scripts::*;
 use super::prelude::*;
 use crate::tools::{
-    Record, Script, TempDir, drain, fifo, is_nonblocking, pattern, pipe, settle, socket_pair,
+    Record, Script, TempDir, drain, fifo, is_nonblocking, pattern, pipe, rest, settle, socket_pair,
     terminal,
 };
 
@@ -270,6 +270,8 @@ fn paused_nothing_comes(cx: &Context) -> Outcome {
     drop(write);
     settle(&lp)?;
     record.expect(["made"])?;
+    // The kernel tells of the hang-up whether or not it was asked for anything.
+    rest(&lp)?;
     transport.resume_reading();
     record.expect(["made"])?;
     record.until_lost(&lp)?;

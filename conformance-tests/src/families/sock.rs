@@ -43,7 +43,8 @@ cases! {
     SOCK_17 => one_receive_and_one_send_may_be_pending, a_second_one_is_refused;
     SOCK_18 => a_transport_gets_a_socket_that_nobody_uses;
     SOCK_19 => dropped_in_flight;
-    SOCK_20 => a_reset_reaches_the_receiver, what_the_system_refuses_is_told;
+    SOCK_20 => a_reset_reaches_the_receiver, one_that_nobody_waits_for_costs_nothing,
+        what_the_system_refuses_is_told;
     SOCK_21 => datagrams_keep_their_bounds, long_ones_are_cut_and_empty_ones_come,
         several_datagrams_at_once;
     SOCK_22 => one_datagram_per_sendto, a_closed_port_wedges_nothing;

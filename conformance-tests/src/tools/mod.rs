@@ -40,7 +40,7 @@ pub use self::probe::{Counter, OnDrop, Token};
 pub use self::protocols::{Record, Script};
 pub use self::reports::{Reports, Seen};
 pub use self::running::{
-    block_for, count_iterations, cpu_time, every_iteration, join, one_in_each_run, run_for,
+    block_for, count_iterations, cpu_time, every_iteration, join, one_in_each_run, rest, run_for,
     run_once, run_times, sleeps, stop_after, wait_until,
 };
 pub use self::scripts::{Step, one_of, random_scripts};

@@ -145,6 +145,21 @@ pub fn cpu_time() -> Duration {
     Duration::from_secs(seconds) + Duration::from_nanos(u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
+/// Runs a loop on which nothing happens for a while: it is to sleep.
+///
+/// # Errors
+/// If that takes processor time; those of the run.
+#[track_caller]
+pub fn rest(lp: &LoopRef) -> Result<(), Failure> {
+    let before = cpu_time();
+    run_for(lp, Duration::from_millis(100))?;
+    let used = cpu_time() - before;
+    if used < Duration::from_millis(50) {
+        return Ok(());
+    }
+    Err(Failure::new(format!("the loop spins: {used:?} of processor time in 100 ms of nothing")))
+}
+
 /// How often the calling thread has gone to sleep so far; `None` where the system does not tell.
 #[must_use]
 pub fn sleeps() -> Option<u64> {

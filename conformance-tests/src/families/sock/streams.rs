@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use anyloop_api::Datagrams;
 
 use super::*;
-use crate::tools::{collect, pattern, reset, socket_pair, tcp_pair};
+use crate::tools::{collect, pattern, reset, rest, socket_pair, tcp_pair};
 
 /// A socket is of no loop: each watches it for itself.
 pub(super) fn from_loop_to_loop(cx: &Context) -> Outcome {
@@ -237,6 +237,22 @@ pub(super) fn a_reset_reaches_the_receiver(cx: &Context) -> Outcome {
         ensure_eq!(lp.sock_recv(&near, 9).await?, b"", "after the reset");
         Ok(())
     })
+}
+
+pub(super) fn one_that_nobody_waits_for_costs_nothing(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let (near, mut far) = tcp_pair()?;
+    let near = Sock::new(near)?;
+    // The loop has watched the socket, and may go on doing so for the next operation.
+    let receiving = lp.create_task(lp.sock_recv(&near, 9))?;
+    lp.run_until_complete(idle())?;
+    far.write_all(b"x")?;
+    ensure_eq!(lp.run_until_done(&receiving)??, b"x", "what came");
+    reset(far)?;
+    lp.run_until_complete(idle())?;
+    rest(&lp)?;
+    ensure_is!(lp.run_until_complete(lp.sock_recv(&near, 9))?, Err(Error::Os(_)));
+    Ok(())
 }
 
 pub(super) fn what_the_system_refuses_is_told(cx: &Context) -> Outcome {

@@ -63,7 +63,8 @@ cases! {
     TR_30 => tcp_can_half_close, local_sockets_can_half_close;
     TR_31 => pausing_is_idempotent, pausing_a_closed_transport_does_nothing;
     TR_32 => nothing_while_paused, not_even_what_the_poll_brought, pausing_and_resuming_at_once;
-    TR_33 => the_end_waits_while_paused, a_reset_waits_while_paused;
+    TR_33 => the_end_waits_while_paused, a_reset_waits_while_paused,
+        a_hang_up_costs_nothing_while_paused;
     TR_34 => another_protocol_from_the_next_callback, between_plain_and_buffered,
         switched_while_paused, an_old_protocol_that_panics_when_dropped;
     TR_35 => never_beyond_the_buffer, never_beyond_a_tiny_buffer, an_empty_buffer_is_an_error,
