@@ -1,9 +1,9 @@
 //! The inbox: what other threads want from a loop, and how they wake it.
 //!
 //! ```text
-//!  remote:  push; state.swap(NOTIFIED) == SLEEPING ──▶ waker.wake()      (one system call)
-//!  loop:    before sleeping  compare_exchange(RUNNING → SLEEPING), else drain and do not sleep
-//!           after waking     swap(RUNNING), drain
+//!  remote:  push; state.swap(NOTIFIED) == ASLEEP ──▶ waker.wake()      (one system call)
+//!  loop:    before sleeping  compare_exchange(AWAKE → ASLEEP), else drain and do not sleep
+//!           after waking     swap(AWAKE), drain
 //! ```
 //!
 //! Both sides use read-modify-write on the same atomic, so either the loop sees the push before it
@@ -41,8 +41,8 @@ impl From<Item> for Entry {
     }
 }
 
-const RUNNING: u8 = 0;
-const SLEEPING: u8 = 1;
+const AWAKE: u8 = 0;
+const ASLEEP: u8 = 1;
 const NOTIFIED: u8 = 2;
 
 #[derive(Default)]
@@ -77,7 +77,7 @@ impl Inbox {
             id: state.id(),
             activity: state.activity().clone(),
             born: fork_generation(),
-            state: CacheLine(AtomicU8::new(RUNNING)),
+            state: CacheLine(AtomicU8::new(AWAKE)),
             stop: AtomicBool::new(false),
             queue: Mutex::default(),
             waker: Mutex::new(Some(waker)),
@@ -90,7 +90,7 @@ impl Inbox {
 
     /// Something is there: sees to it that the loop looks.
     pub(crate) fn notify(&self) {
-        if self.state.0.swap(NOTIFIED, Ordering::AcqRel) == SLEEPING
+        if self.state.0.swap(NOTIFIED, Ordering::AcqRel) == ASLEEP
             && self.born == fork_generation()
             && let Some(waker) = &*self.waker.lock().unwrap_or_else(PoisonError::into_inner)
         {
@@ -109,10 +109,7 @@ impl Inbox {
 
     /// The loop means to sleep. False: something arrived, drain first.
     pub(crate) fn prepare_sleep(&self) -> bool {
-        self.state
-            .0
-            .compare_exchange(RUNNING, SLEEPING, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
+        self.state.0.compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// Whether something arrived since the loop last looked.
@@ -123,8 +120,8 @@ impl Inbox {
     /// The loop runs. True if something arrived since it last looked.
     pub(crate) fn awake(&self) -> bool {
         // The plain load keeps an idle inbox's cache line shared.
-        self.state.0.load(Ordering::Acquire) != RUNNING
-            && self.state.0.swap(RUNNING, Ordering::AcqRel) == NOTIFIED
+        self.state.0.load(Ordering::Acquire) != AWAKE
+            && self.state.0.swap(AWAKE, Ordering::AcqRel) == NOTIFIED
     }
 
     /// Takes everything out, in the order in which it came; `into` must be empty and keeps its memory. What is
@@ -213,10 +210,32 @@ impl RemoteLoop for Inbox {
 impl fmt::Debug for Inbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state.0.load(Ordering::Relaxed) {
-            RUNNING => "running",
-            SLEEPING => "sleeping",
+            _ if self.lock().closed => "closed",
+            AWAKE => "awake",
+            ASLEEP => "asleep",
             _ => "notified",
         };
         write!(f, "Inbox(loop {}, {state})", self.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Nobody;
+
+    impl Waker for Nobody {
+        fn wake(&self) {}
+    }
+
+    #[test]
+    fn it_says_whether_a_wake_up_is_needed_not_whether_the_loop_runs() {
+        let inbox = Inbox::new(&LoopState::new("test"), Arc::new(Nobody));
+        let text = || format!("{inbox:?}");
+        assert!(text().ends_with("awake)"), "{}", text());
+        inbox.close();
+        assert!(text().ends_with("closed)"), "{}", text());
     }
 }
