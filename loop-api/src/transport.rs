@@ -165,6 +165,23 @@ impl Transport {
     }
 
     /// Drops what is buffered and closes as soon as possible.
+    ///
+    /// What the peer sees is the system's matter: a reset if the kernel has bytes that nobody has read, else the
+    /// end of the stream. Which of them a loop has read before they are wanted differs between backends. Ask for
+    /// a reset if there is to be one:
+    ///
+    /// ```
+    /// use anyloop_api::{Result, Transport};
+    /// use std::time::Duration;
+    ///
+    /// fn reset(transport: &Transport) -> Result<()> {
+    ///     if let Some(socket) = transport.get_extra_info("socket").and_then(|i| i.socket().cloned()) {
+    ///         socket.dup()?.set_linger(Some(Duration::ZERO))?;
+    ///     }
+    ///     transport.abort();
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn abort(&self) {
         self.raw().abort();
     }

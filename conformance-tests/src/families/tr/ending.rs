@@ -1,6 +1,6 @@
 //! How a connection ends: once, never inside the call that ends it, and without a trace.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, TcpStream};
 
 use anyloop_api::Transport;
@@ -265,6 +265,28 @@ pub(super) fn abort_drops_the_buffer(cx: &Context) -> Outcome {
     let got = join(collect(pair.far))?;
     let got = got.map_or(0, |got| got.len());
     ensure!(got < pair.unread + 500_000, "the peer got everything");
+    Ok(())
+}
+
+/// Without that it is the system's matter what the peer sees.
+pub(super) fn a_reset_if_one_is_asked_for(cx: &Context) -> Outcome {
+    for paused in [false, true] {
+        let lp = cx.new_loop()?;
+        let (near, mut far) = tcp_pair()?;
+        let record = Script::new().record();
+        let transport = record.attach(&lp, near)?;
+        if paused {
+            transport.pause_reading();
+        }
+        far.write_all(b"heard or not")?;
+        settle(&lp)?;
+        socket_view(&transport)?.dup()?.set_linger(Some(Duration::ZERO))?;
+        transport.abort();
+        record.until_lost(&lp)?;
+        ensure_is!(record.error(), None);
+        let got = join(collect(far))?;
+        ensure_is!(got, Err(error) if error.kind() == ErrorKind::ConnectionReset);
+    }
     Ok(())
 }
 

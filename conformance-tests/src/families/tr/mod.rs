@@ -57,7 +57,7 @@ cases! {
     TR_25 => closing_inside_callbacks, aborting_inside_callbacks;
     TR_26 => nothing_after_connection_lost, closed_although_connection_lost_panics,
         #[heavy] twenty_thousand_connections_leave_nothing;
-    TR_27 => abort_drops_the_buffer, abort_ends_a_slow_close;
+    TR_27 => abort_drops_the_buffer, abort_ends_a_slow_close, a_reset_if_one_is_asked_for;
     TR_28 => closing_twice_is_closing_once;
     TR_29 => write_eof_after_the_flush, write_eof_twice_or_when_closing;
     TR_30 => tcp_can_half_close, local_sockets_can_half_close;
