@@ -189,7 +189,7 @@ fn ended_inside_callbacks(cx: &Context, end: End) -> Outcome {
         record.until(&lp, move |_| resumed.count("resume") == 1 || resumed.is_lost())?;
         pair.far.shutdown(Shutdown::Write).or_else(|error| {
             // The connection may be gone.
-            if error.kind() == std::io::ErrorKind::NotConnected { Ok(()) } else { Err(error) }
+            if error.kind() == ErrorKind::NotConnected { Ok(()) } else { Err(error) }
         })?;
         record.until_lost(&lp)?;
         run_times(&lp, 3)?;
