@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process;
 
 use anyloop_api::{Command, Error, Program, Result, Stdio};
@@ -27,23 +28,59 @@ pub(super) fn spawn(command: Command) -> Result<Spawned> {
         Program::Exec(program) | Program::Shell(program) => program.clone(),
         _ => return Err(refused("a program of an unknown kind")),
     };
-    let directory = command.current_dir.clone();
+    let steps = Steps::of(&command);
     let (mut child, pipes, held) = prepare(command)?;
     let spawned = child.spawn().map_err(|error| {
-        // The child's error does not say which of its steps failed.
-        let absent = directory.filter(|directory| !directory.is_dir());
-        match (error.kind(), absent) {
-            (io::ErrorKind::InvalidInput, _) => refused(&format!("{name:?}: {error}")),
-            (_, Some(absent)) => {
-                Error::os(format!("subprocess: running {name:?} in {absent:?}"), error)
-            }
-            (_, None) => Error::os(format!("subprocess: running {name:?}"), error),
+        let what = format!("subprocess: running {name:?}{}", steps.to_be_named(&error));
+        match error.kind() {
+            io::ErrorKind::InvalidInput => Error::invalid_arg(format!("{what}: {error}")),
+            _ => Error::os(what, error),
         }
     })?;
     drop((child, held));
     let pid = i32::try_from(spawned.id()).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| refused("a child without a number"))?;
     Ok(Spawned { pid, pipes })
+}
+
+/// What the child has to do before it becomes the program, and may be refused. Its error is a number that does not
+/// say of which step, nor that it was one, so what may have failed is named.
+struct Steps {
+    directory: Option<PathBuf>,
+    group: Option<u32>,
+    user: Option<u32>,
+    process_group: Option<i32>,
+}
+
+impl Steps {
+    fn of(command: &Command) -> Self {
+        Self {
+            directory: command.current_dir.clone(),
+            group: command.group,
+            user: command.user,
+            process_group: command.process_group,
+        }
+    }
+
+    fn to_be_named(&self, error: &io::Error) -> String {
+        let mut text = String::new();
+        // One that is there may be closed to the user that the child has become by then.
+        let directory = self.directory.as_ref();
+        let closed = error.kind() == io::ErrorKind::PermissionDenied;
+        if let Some(directory) = directory.filter(|path| closed || !path.is_dir()) {
+            text.push_str(&format!(" in {directory:?}"));
+        }
+        if let Some(user) = self.user {
+            text.push_str(&format!(" as user {user}"));
+        }
+        if let Some(group) = self.group {
+            text.push_str(&format!(" as group {group}"));
+        }
+        if let Some(group) = self.process_group {
+            text.push_str(&format!(" in process group {group}"));
+        }
+        text
+    }
 }
 
 fn refused(why: &str) -> Error {
@@ -255,4 +292,30 @@ pub(super) fn signal(number: i32) -> Result<Option<Signal>> {
     Signal::from_named_raw(number).map(Some).ok_or_else(|| {
         Error::invalid_arg(format!("send_signal: {number} is not the number of a signal"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_what_may_have_been_refused() {
+        let told = |command: Command| match spawn(command) {
+            Ok(child) => panic!("it runs as {:?}", child.pid),
+            Err(error) => error.to_string(),
+        };
+        // Nobody has these numbers, and not even the superuser can take them.
+        let cases = [
+            (Command::new("true").user(u32::MAX), " as user 4294967295: "),
+            (Command::new("true").group(u32::MAX), " as group 4294967295: "),
+            (Command::new("true").process_group(i32::MAX), " in process group 2147483647: "),
+            (Command::new("true").current_dir("/nowhere"), " in \"/nowhere\": "),
+            // It is there, so it is the program that is not.
+            (Command::new("no such program").current_dir("/"), "running \"no such program\": "),
+        ];
+        for (command, named) in cases {
+            let told = told(command);
+            assert!(told.contains(named), "{told} does not say {named:?}");
+        }
+    }
 }
