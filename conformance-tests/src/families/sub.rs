@@ -9,6 +9,7 @@ use std::fs;
 use std::future::Future;
 
 use anyloop_api::{Command, Stdio, SubprocessProtocol, SubprocessTransport};
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 use self::ending::*;
 use self::events::*;
@@ -113,6 +114,19 @@ impl SubprocessProtocol for Recorder {
     fn resume_writing(&self) {
         self.trace.push("resume");
     }
+}
+
+/// What is known by this number here.
+fn pid(transport: &SubprocessTransport) -> Result<Pid, Failure> {
+    let raw = i32::try_from(transport.get_pid()).ok().and_then(Pid::from_raw);
+    raw.ok_or_else(|| Failure::new("the child has no number"))
+}
+
+/// Waits for the end of a child, and leaves its status.
+fn until_ended(pid: Pid) -> Outcome {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    rustix::io::retry_on_intr(|| waitid(WaitId::Pid(pid), options))?;
+    Ok(())
 }
 
 /// A line for the shell, with all three pipes.

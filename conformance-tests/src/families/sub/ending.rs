@@ -2,27 +2,12 @@
 
 use std::process::Command as Std;
 
-use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, waitid, waitpid,
-};
+use rustix::process::{Signal, WaitOptions, kill_process, waitpid};
 
 use super::*;
 use crate::tools::{Dispositions, SIGCHLD, SIGTERM, SIGUSR1};
 
 const SIGKILL: i32 = 9;
-
-/// What is known by this number here.
-fn pid(transport: &SubprocessTransport) -> Result<Pid, Failure> {
-    let raw = i32::try_from(transport.get_pid()).ok().and_then(Pid::from_raw);
-    raw.ok_or_else(|| Failure::new("the child has no number"))
-}
-
-/// Waits for the end of a child, and leaves its status.
-fn until_ended(pid: Pid) -> Outcome {
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-    rustix::io::retry_on_intr(|| waitid(WaitId::Pid(pid), options))?;
-    Ok(())
-}
 
 /// Ends a child behind the loop's back.
 fn end(pid: Pid) -> Outcome {

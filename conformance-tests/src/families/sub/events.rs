@@ -93,7 +93,7 @@ pub(super) fn nothing_comes_before_connection_made(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
     let recorder = Recorder::new(&lp);
     // The child ends meanwhile, and the loop could know.
-    let slow = move || Early(recorder, |_| block_for(ms(50)));
+    let slow = move || Early(recorder, |transport| drop(pid(transport).and_then(until_ended)));
     let started = lp.subprocess_shell(slow, output_of("echo quick"));
     let (_, slow) = lp.run_until_complete(started)??;
     lp.run_until_done(&slow.0.over)?;
@@ -108,8 +108,10 @@ pub(super) fn a_quick_exit_loses_nothing(cx: &Context) -> Outcome {
     const SIZE: usize = 60_000;
     let lp = cx.new_loop()?;
     let (transport, recorder) = start(&lp, output_of(&format!("head -c {SIZE} /dev/zero")))?;
-    // All of it fits into the pipe: the child is long gone when the loop looks.
-    thread::sleep(ms(100));
+    // All of it fits into the pipe: the child is gone when the loop looks, or has looked already.
+    if transport.get_returncode().is_none() {
+        until_ended(pid(&transport)?)?;
+    }
     lp.run_until_done(&recorder.over)?;
     ensure_eq!(recorder.output(1).len(), SIZE, "bytes of a child that has ended");
     ensure_eq!(transport.get_returncode(), Some(0), "the return code");
@@ -133,11 +135,13 @@ pub(super) fn paused_output_waits(cx: &Context) -> Outcome {
             // Late, so that the exit alone could have ended everything.
             let transport = self.0.transport.borrow().clone();
             if let Ok(lp) = LoopRef::current() {
-                let resume = move || {
-                    let pipe = transport.and_then(|transport| transport.get_pipe_transport(1));
-                    pipe.inspect(|pipe| pipe.resume_reading());
+                let resume = move |iteration| {
+                    let pipe = transport.as_ref().and_then(|t| t.get_pipe_transport(1));
+                    let late = iteration == 10;
+                    pipe.filter(|_| late).inspect(|pipe| pipe.resume_reading());
+                    !late
                 };
-                let _ = lp.call_later(ms(50), resume);
+                let _ = every_iteration(&lp, resume);
             }
         }
         fn connection_lost(&self, error: Option<Error>) {

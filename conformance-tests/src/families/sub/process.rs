@@ -67,7 +67,7 @@ pub(super) fn a_grandchild_with_the_pipes_is_not_waited_for(cx: &Context) -> Out
     })?;
     ensure_eq!(code, 7, "what wait() returned");
     // Somebody has to.
-    if let Some(grandchild) = rustix::process::Pid::from_raw(grandchild) {
+    if let Some(grandchild) = Pid::from_raw(grandchild) {
         rustix::process::kill_process(grandchild, rustix::process::Signal::KILL)?;
     }
     let theirs = process.clone();
@@ -116,7 +116,7 @@ pub(super) fn what_nobody_can_read_is_closed(cx: &Context) -> Outcome {
     let process = clogged(&lp, &format!("{FLOOD}; read forever"))?;
     let pid = process.pid();
     drop(process);
-    if let Some(pid) = rustix::process::Pid::from_raw(pid.cast_signed()) {
+    if let Some(pid) = Pid::from_raw(pid.cast_signed()) {
         rustix::process::kill_process(pid, rustix::process::Signal::KILL)?;
     }
     until_childless(&lp)?;
@@ -288,7 +288,7 @@ pub(super) fn drain_waits_for_the_child(cx: &Context) -> Outcome {
         ensure_eq!(theirs.wait().await?, 0, "the return code");
         Ok(())
     })?;
-    lp.run_until_complete(sleep(ms(50)))?;
+    settle(&lp)?;
     trace.expect([])?;
     ensure!(!task.done(), "the task ended");
     std::io::Write::write_all(&mut &gate, b"go\n")?;
