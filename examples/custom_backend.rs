@@ -183,11 +183,10 @@ fn wanted(interest: Interest) -> PollFlags {
 /// descriptor was closed behind our back) is such an error, too.
 fn readiness(seen: PollFlags) -> Readiness {
     let failed = seen.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL);
-    Readiness {
-        readable: failed || seen.contains(PollFlags::IN),
-        writable: failed || seen.contains(PollFlags::OUT),
-        closed: failed,
-    }
+    Readiness::default()
+        .readable(failed || seen.contains(PollFlags::IN))
+        .writable(failed || seen.contains(PollFlags::OUT))
+        .closed(failed)
 }
 
 /// Empties the pipe, so that it does not end the next sleep as well.
@@ -200,15 +199,15 @@ fn drain(pipe: impl AsFd) {
 
 /// What the rest of the world sees: a name, whether it works here, and how to open a loop. With
 /// `anyloop::register(&DESCRIPTOR)` it can be chosen by `ANYLOOP_BACKEND=poll` in any program.
-pub static DESCRIPTOR: BackendDescriptor = BackendDescriptor {
-    name: "poll",
-    summary: "the tutorial: poll(2), level-triggered",
-    probe: || match PollDriver::new() {
+pub static DESCRIPTOR: BackendDescriptor = BackendDescriptor::new(
+    "poll",
+    "the tutorial: poll(2), level-triggered",
+    || match PollDriver::new() {
         Ok(_) => Ok("level-triggered".to_owned()),
         Err(e) => Err(format!("no pipe for the waker: {e}")),
     },
     open,
-};
+);
 
 /// A loop over the driver.
 ///

@@ -32,12 +32,12 @@ static REGISTERED: RwLock<Vec<&'static BackendDescriptor>> = RwLock::new(Vec::ne
 /// ```
 /// use anyloop::{BackendDescriptor, Error};
 ///
-/// static NOWHERE: BackendDescriptor = BackendDescriptor {
-///     name: "nowhere",
-///     summary: "works on no machine",
-///     probe: || Err("no such machine".into()),
-///     open: |_| Err(Error::usage("nowhere: cannot be opened")),
-/// };
+/// static NOWHERE: BackendDescriptor = BackendDescriptor::new(
+///     "nowhere",
+///     "works on no machine",
+///     || Err("no such machine".into()),
+///     |_| Err(Error::usage("nowhere: cannot be opened")),
+/// );
 ///
 /// anyloop::register(&NOWHERE)?;
 /// let error = anyloop::new_event_loop_with("nowhere").unwrap_err().to_string();

@@ -131,19 +131,19 @@ fn a_backend_that_is_told_nonsense_is_not_passed_over() {
     assert!(said.starts_with("ANYLOOP_MIO: `evnts=2` is not known"), "{said}");
 }
 
-static BROKEN: BackendDescriptor = BackendDescriptor {
-    name: "broken",
-    summary: "for a test",
-    probe: || Err("the machine has no such kernel interface".into()),
-    open: |_| Err(Error::usage("never opened")),
-};
+static BROKEN: BackendDescriptor = BackendDescriptor::new(
+    "broken",
+    "for a test",
+    || Err("the machine has no such kernel interface".into()),
+    |_| Err(Error::usage("never opened")),
+);
 
-static STRANGE: BackendDescriptor = BackendDescriptor {
-    name: "strange",
-    summary: "for a test: mio under another name",
-    probe: || Ok("everything".into()),
-    open: |config| select("mio")?.open(config),
-};
+static STRANGE: BackendDescriptor = BackendDescriptor::new(
+    "strange",
+    "for a test: mio under another name",
+    || Ok("everything".into()),
+    |config| select("mio")?.open(config),
+);
 
 #[test]
 fn registered() -> Result<()> {
@@ -157,11 +157,14 @@ fn registered() -> Result<()> {
     assert!(error.contains("\n  mio: available"), "{error}");
     assert!(error.contains("\n  strange: available (everything)"), "{error}");
 
-    static TAKEN: BackendDescriptor = BackendDescriptor { name: "strange", ..BROKEN };
-    static OURS: BackendDescriptor = BackendDescriptor { name: "mio", ..BROKEN };
-    static NAMELESS: BackendDescriptor = BackendDescriptor { name: "", ..BROKEN };
-    static EXCLUDING: BackendDescriptor = BackendDescriptor { name: "-x", ..BROKEN };
-    static LIST: BackendDescriptor = BackendDescriptor { name: "a,b", ..BROKEN };
+    const fn refused(name: &'static str) -> BackendDescriptor {
+        BackendDescriptor::new(name, "for a test", BROKEN.probe, BROKEN.open)
+    }
+    static TAKEN: BackendDescriptor = refused("strange");
+    static OURS: BackendDescriptor = refused("mio");
+    static NAMELESS: BackendDescriptor = refused("");
+    static EXCLUDING: BackendDescriptor = refused("-x");
+    static LIST: BackendDescriptor = refused("a,b");
     for refused in [&TAKEN, &OURS, &NAMELESS, &EXCLUDING, &LIST] {
         let error = register(refused).unwrap_err();
         assert!(matches!(error, Error::InvalidArg(_)), "{error}");

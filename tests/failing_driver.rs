@@ -64,7 +64,7 @@ impl Driver for Failing {
             return Err(io::Error::other("asked often enough"));
         }
         if let Some(key) = self.0.watched.get() {
-            let readiness = Readiness { readable: true, ..Readiness::default() };
+            let readiness = Readiness::default().readable(true);
             events.push(Event::Ready { key, readiness });
             return Ok(());
         }

@@ -224,11 +224,10 @@ impl Wait {
 fn ready(event: &mio::event::Event) -> Event {
     let closed = event.is_read_closed() || event.is_write_closed() || event.is_error();
     // The same bits as in `anyloop_core::epoll`: an end or an error is for both sides to fetch.
-    let readiness = Readiness {
-        readable: event.is_readable() || closed,
-        writable: event.is_writable() || event.is_write_closed() || event.is_error(),
-        closed,
-    };
+    let readiness = Readiness::default()
+        .readable(event.is_readable() || closed)
+        .writable(event.is_writable() || event.is_write_closed() || event.is_error())
+        .closed(closed);
     Event::Ready { key: Key::from_u64(event.token().0 as u64), readiness }
 }
 

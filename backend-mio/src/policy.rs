@@ -6,12 +6,8 @@ use anyloop_core::BaseLoop;
 use crate::{Config, MioDriver, NAME, probe};
 
 /// This backend, for tables of backends.
-pub static DESCRIPTOR: BackendDescriptor = BackendDescriptor {
-    name: NAME,
-    summary: "mio: epoll or kqueue, edge-triggered",
-    probe,
-    open: open_from_env,
-};
+pub static DESCRIPTOR: BackendDescriptor =
+    BackendDescriptor::new(NAME, "mio: epoll or kqueue, edge-triggered", probe, open_from_env);
 
 /// Makes a loop with the default settings, changed by what `ANYLOOP_MIO` says.
 ///

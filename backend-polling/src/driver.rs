@@ -280,11 +280,10 @@ fn ready(event: &polling::Event, trigger: Trigger) -> Event {
     // Whether the stream ends behind the bytes is not told (no RDHUP), and with edge triggering it
     // will not be told again: claim that it may, so that the reader goes on until `EAGAIN`.
     let maybe_ends = event.readable && trigger == Trigger::Edge;
-    let readiness = Readiness {
-        readable: event.readable || failed,
-        writable: event.writable || failed,
-        closed: failed || maybe_ends,
-    };
+    let readiness = Readiness::default()
+        .readable(event.readable || failed)
+        .writable(event.writable || failed)
+        .closed(failed || maybe_ends);
     Event::Ready { key: Key::from_u64(event.key as u64), readiness }
 }
 

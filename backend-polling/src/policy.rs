@@ -6,12 +6,12 @@ use anyloop_core::BaseLoop;
 use crate::{Config, NAME, PollingDriver, probe};
 
 /// This backend, for tables of backends.
-pub static DESCRIPTOR: BackendDescriptor = BackendDescriptor {
-    name: NAME,
-    summary: "polling: epoll, kqueue, event ports or poll(2)",
+pub static DESCRIPTOR: BackendDescriptor = BackendDescriptor::new(
+    NAME,
+    "polling: epoll, kqueue, event ports or poll(2)",
     probe,
-    open: open_from_env,
-};
+    open_from_env,
+);
 
 /// Makes a loop with the default settings, changed by what `ANYLOOP_POLLING` says.
 ///

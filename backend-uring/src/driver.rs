@@ -89,13 +89,11 @@ impl UringDriver {
             poll_before_accept: config.poll_before_accept,
             silent_send: config.silent_send && ring.keeps_partial_results(),
         };
-        let caps = Caps {
-            trigger: Trigger::Edge,
-            accept: config.accept,
-            recv: buffers.is_some(),
-            send: config.send,
-            pread: config.pread,
-        };
+        let caps = Caps::readiness(Trigger::Edge)
+            .accept(config.accept)
+            .recv(buffers.is_some())
+            .send(config.send)
+            .pread(config.pread);
         Ok(Self {
             ring,
             ops: Slots::default(),

@@ -6,12 +6,12 @@ use anyloop_core::BaseLoop;
 use crate::{Config, NAME, UringDriver, probe};
 
 /// This backend, for tables of backends.
-pub static DESCRIPTOR: BackendDescriptor = BackendDescriptor {
-    name: NAME,
-    summary: "io_uring: multishot accept and receive into shared buffers, sends by the kernel",
+pub static DESCRIPTOR: BackendDescriptor = BackendDescriptor::new(
+    NAME,
+    "io_uring: multishot accept and receive into shared buffers, sends by the kernel",
     probe,
-    open: open_from_env,
-};
+    open_from_env,
+);
 
 /// Makes a loop with the default settings, changed by what `ANYLOOP_URING` says.
 ///

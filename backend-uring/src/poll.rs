@@ -134,11 +134,11 @@ pub(crate) fn seen(result: i32, wanted: u32) -> Option<Readiness> {
         return None;
     }
     let bits = if result > 0 { result as u32 } else { ERR | HUP | wanted };
-    Some(Readiness {
-        readable: bits & (IN | RDHUP | HUP | ERR) != 0,
-        writable: bits & (OUT | HUP | ERR) != 0,
-        closed: bits & (RDHUP | HUP | ERR) != 0,
-    })
+    let seen = Readiness::default()
+        .readable(bits & (IN | RDHUP | HUP | ERR) != 0)
+        .writable(bits & (OUT | HUP | ERR) != 0)
+        .closed(bits & (RDHUP | HUP | ERR) != 0);
+    Some(seen)
 }
 
 /// Under which key a descriptor was registered last. The key may have been deregistered since.

@@ -172,12 +172,12 @@ mod tests {
 
     const OWN: &[Case] = &[Case::new(SCHED_01, "of one's own", |_| Ok(()))];
 
-    static ABSENT: BackendDescriptor = BackendDescriptor {
-        name: "absent",
-        summary: "is not there",
-        probe: || Err("it is absent".to_owned()),
-        open: |_| Err(Error::Unavailable("it is absent".into())),
-    };
+    static ABSENT: BackendDescriptor = BackendDescriptor::new(
+        "absent",
+        "is not there",
+        || Err("it is absent".to_owned()),
+        |_| Err(Error::Unavailable("it is absent".into())),
+    );
 
     fn asked(candidate: Candidate, args: &[&str]) -> Result<(String, u8), String> {
         let options = Options::parse(args.iter().map(|arg| (*arg).to_owned()))?;

@@ -11,6 +11,7 @@ use crate::runner::Verdict;
 
 /// What is known about a clause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Status {
     /// All its cases passed.
     Pass,
@@ -37,6 +38,7 @@ impl Status {
 
 /// The result for one clause.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Entry {
     /// The clause.
     pub clause: Clause,
@@ -223,12 +225,12 @@ mod tests {
 
     use super::*;
 
-    static ABSENT: BackendDescriptor = BackendDescriptor {
-        name: "absent",
-        summary: "is not there",
-        probe: || Err("it is absent".to_owned()),
-        open: |_| Err(Error::Unavailable("it is absent".into())),
-    };
+    static ABSENT: BackendDescriptor = BackendDescriptor::new(
+        "absent",
+        "is not there",
+        || Err("it is absent".to_owned()),
+        |_| Err(Error::Unavailable("it is absent".into())),
+    );
 
     #[test]
     fn json_strings_are_escaped() {

@@ -27,30 +27,30 @@ const CASES: &[Case] = &[
 
 const EXEMPTIONS: &[Exemption] = &[Exemption { clause: SCHED_06, reason: "it cannot" }];
 
-static NONE: BackendDescriptor = BackendDescriptor {
-    name: "none",
-    summary: "has few loops",
-    probe: || Ok(String::new()),
-    open: |config: &LoopConfig| -> Result<LoopRef> { (foreign_loop::DESCRIPTOR.open)(config) },
-};
+static NONE: BackendDescriptor = BackendDescriptor::new(
+    "none",
+    "has few loops",
+    || Ok(String::new()),
+    |config: &LoopConfig| -> Result<LoopRef> { (foreign_loop::DESCRIPTOR.open)(config) },
+);
 
 /// Its probe asks somebody who does not answer.
-static SILENT: BackendDescriptor = BackendDescriptor {
-    name: "silent",
-    summary: "has a probe that does not return",
-    probe: || loop {
+static SILENT: BackendDescriptor = BackendDescriptor::new(
+    "silent",
+    "has a probe that does not return",
+    || loop {
         std::thread::park();
     },
-    open: |_| Err(Error::Unavailable("nobody knows".into())),
-};
+    |_| Err(Error::Unavailable("nobody knows".into())),
+);
 
 /// Its probe trips over something.
-static CLUMSY: BackendDescriptor = BackendDescriptor {
-    name: "clumsy",
-    summary: "has a probe that panics",
-    probe: || panic!("nobody {}", "home"),
-    open: |_| Err(Error::Unavailable("nobody knows".into())),
-};
+static CLUMSY: BackendDescriptor = BackendDescriptor::new(
+    "clumsy",
+    "has a probe that panics",
+    || panic!("nobody {}", "home"),
+    |_| Err(Error::Unavailable("nobody knows".into())),
+);
 
 /// Names the probe that a child process asks: of [`SILENT`] or [`CLUMSY`].
 const PROBE: &str = "MISBEHAVIOUR_PROBE";

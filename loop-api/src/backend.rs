@@ -112,7 +112,19 @@ impl LoopConfig {
 /// A backend: its name, whether it works here, and how to open a loop of it.
 ///
 /// Each backend crate exports one as `pub static DESCRIPTOR`.
+///
+/// ```
+/// use anyloop_api::{BackendDescriptor, Error};
+///
+/// pub static DESCRIPTOR: BackendDescriptor = BackendDescriptor::new(
+///     "mine",
+///     "a loop over the frobnicator",
+///     || Err("this machine has no frobnicator".into()),
+///     |_config| Err(Error::usage("mine: not here")),
+/// );
+/// ```
 #[derive(Clone, Copy)]
+#[non_exhaustive]
 pub struct BackendDescriptor {
     /// The name in `ANYLOOP_BACKEND`: lower case, no spaces.
     pub name: &'static str,
@@ -122,6 +134,19 @@ pub struct BackendDescriptor {
     pub probe: fn() -> std::result::Result<String, String>,
     /// Makes a loop.
     pub open: fn(&LoopConfig) -> Result<LoopRef>,
+}
+
+impl BackendDescriptor {
+    /// The four things that make a backend.
+    #[must_use]
+    pub const fn new(
+        name: &'static str,
+        summary: &'static str,
+        probe: fn() -> std::result::Result<String, String>,
+        open: fn(&LoopConfig) -> Result<LoopRef>,
+    ) -> Self {
+        Self { name, summary, probe, open }
+    }
 }
 
 impl fmt::Debug for BackendDescriptor {

@@ -97,11 +97,20 @@ impl fmt::Display for TaskState {
 
 /// One pending timer.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct TimerInfo {
     /// How long until it is due; zero if it is.
     pub due_in: Duration,
     /// Where its callback was created.
     pub created: &'static Location<'static>,
+}
+
+impl TimerInfo {
+    /// For loops, which list their timers.
+    #[must_use]
+    pub fn new(due_in: Duration, created: &'static Location<'static>) -> Self {
+        Self { due_in, created }
+    }
 }
 
 impl Dump {

@@ -19,6 +19,7 @@ pub type ExceptionHandler = Rc<dyn Fn(&LoopRef, &Report)>;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Severity {
     /// Something failed.
     #[default]

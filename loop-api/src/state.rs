@@ -36,6 +36,7 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// Why a run ends before `stop`.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Interruption {
     /// Somebody asked for it.
     Interrupt(Interrupt),

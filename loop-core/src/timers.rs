@@ -112,10 +112,8 @@ impl Timers {
         let all = heap.keys.iter().zip(&heap.handles);
         let mut live: Vec<_> = all.filter(|(_, handle)| handle.is_pending()).collect();
         live.sort_by_key(|(key, _)| **key);
-        let info = |(key, handle): (&Key, &Handle)| TimerInfo {
-            due_in: when(*key) - now,
-            created: handle.created(),
-        };
+        let info =
+            |(key, handle): (&Key, &Handle)| TimerInfo::new(when(*key) - now, handle.created());
         live.into_iter().map(info).collect()
     }
 

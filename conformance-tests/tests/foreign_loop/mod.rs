@@ -42,12 +42,12 @@ use self::timers::Timers;
 use self::watch::{Side, Watched};
 
 /// The backend, for the suite.
-pub(crate) static DESCRIPTOR: BackendDescriptor = BackendDescriptor {
-    name: "tokio",
-    summary: "tokio's current-thread runtime",
-    probe: || Ok("current-thread runtime".into()),
-    open: TokioLoop::open,
-};
+pub(crate) static DESCRIPTOR: BackendDescriptor = BackendDescriptor::new(
+    "tokio",
+    "tokio's current-thread runtime",
+    || Ok("current-thread runtime".into()),
+    TokioLoop::open,
+);
 
 /// What waits for its turn.
 enum Entry {

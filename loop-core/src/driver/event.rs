@@ -7,6 +7,7 @@ use super::{Chunk, Key, Readiness};
 
 /// One thing that happened, as plain data.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Event {
     /// Readiness of a registered descriptor.
     Ready {
@@ -94,6 +95,7 @@ pub struct LazySend {
 
 /// Why receiving ended.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum RecvEnd {
     /// The peer will send no more.
     Eof,

@@ -108,6 +108,7 @@ impl fmt::Debug for Key {
 
 /// Directions of readiness somebody is interested in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Interest {
     /// Tell when the descriptor becomes readable.
     pub readable: bool,
@@ -129,7 +130,14 @@ impl Interest {
 }
 
 /// What a poll saw on a descriptor. More may be reported than was asked for.
+///
+/// ```
+/// use anyloop_core::driver::Readiness;
+/// let seen = Readiness::default().readable(true).closed(true);
+/// assert!(seen.readable && !seen.writable && seen.closed);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Readiness {
     /// A read will not block (data, end of stream, or an error to fetch).
     pub readable: bool,
@@ -138,6 +146,32 @@ pub struct Readiness {
     /// The peer closed or half-closed, or an error is pending (`RDHUP`, `HUP`, `ERR`): a short read
     /// does not prove that the socket is drained.
     pub closed: bool,
+}
+
+impl Readiness {
+    /// See [`Readiness::readable`](Self#structfield.readable).
+    #[must_use]
+    #[inline]
+    pub const fn readable(mut self, yes: bool) -> Self {
+        self.readable = yes;
+        self
+    }
+
+    /// See [`Readiness::writable`](Self#structfield.writable).
+    #[must_use]
+    #[inline]
+    pub const fn writable(mut self, yes: bool) -> Self {
+        self.writable = yes;
+        self
+    }
+
+    /// See [`Readiness::closed`](Self#structfield.closed).
+    #[must_use]
+    #[inline]
+    pub const fn closed(mut self, yes: bool) -> Self {
+        self.closed = yes;
+        self
+    }
 }
 
 /// How a driver repeats itself.
@@ -154,7 +188,14 @@ pub enum Trigger {
 
 /// What a driver can do beyond readiness. Every `true` may be forced to `false` by the driver's
 /// configuration; the core then does the work itself.
+///
+/// ```
+/// use anyloop_core::driver::{Caps, Trigger};
+/// let caps = Caps::readiness(Trigger::Edge).accept(true);
+/// assert!(caps.accept && !caps.recv);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Caps {
     /// How readiness repeats.
     pub trigger: Trigger,
@@ -173,6 +214,34 @@ impl Caps {
     #[must_use]
     pub const fn readiness(trigger: Trigger) -> Self {
         Self { trigger, accept: false, recv: false, send: false, pread: false }
+    }
+
+    /// Whether `accept_start` works.
+    #[must_use]
+    pub const fn accept(mut self, yes: bool) -> Self {
+        self.accept = yes;
+        self
+    }
+
+    /// Whether `recv_start` works.
+    #[must_use]
+    pub const fn recv(mut self, yes: bool) -> Self {
+        self.recv = yes;
+        self
+    }
+
+    /// Whether `send` works.
+    #[must_use]
+    pub const fn send(mut self, yes: bool) -> Self {
+        self.send = yes;
+        self
+    }
+
+    /// Whether `pread` works.
+    #[must_use]
+    pub const fn pread(mut self, yes: bool) -> Self {
+        self.pread = yes;
+        self
     }
 }
 
