@@ -390,7 +390,8 @@ impl LoopState {
 
     /// For `close`: ends every task that is left by dropping its future, and reports those that the
     /// user had created (TASK-15). `turn` must drop or run every queued runnable of the loop, those that
-    /// other threads have queued meanwhile included; it is called until no task is left.
+    /// other threads have queued meanwhile included; it is called until no task is left. Who awaits something of
+    /// the loop without being a task of it is woken, and finds it closed: call [`LoopState::set_closed`] before.
     pub fn abort_tasks(&self, lp: Option<&LoopRef>, mut turn: impl FnMut()) {
         for task in self.tasks.all() {
             if !task.core.internal.get()
