@@ -25,6 +25,8 @@ const WAITING: u8 = 1 << 4;
 const BY_ITSELF: u8 = 1 << 5;
 /// Who reads owns the transport: it is closed when nobody can read any more.
 const OWNER: u8 = 1 << 6;
+/// Nobody can read any more: what comes is thrown away.
+const UNREAD: u8 = 1 << 7;
 
 /// The state that all handles of one reader share.
 pub(super) struct Incoming {
@@ -107,7 +109,7 @@ impl Incoming {
         if self.has(EOF) {
             return Err(after_the_end());
         }
-        if data.is_empty() {
+        if data.is_empty() || self.has(UNREAD) {
             return Ok(());
         }
         let len = {
@@ -172,13 +174,15 @@ impl Incoming {
         buffer.take(count)
     }
 
-    /// The last reader goes. If nobody but the transport has the protocol, nobody can read from it any more.
+    /// A reader goes that shares the protocol with one other. If that is the transport, nobody can read any more:
+    /// it ends if it is paused, and else goes on to its end without us.
     pub(super) fn let_go(&self, protocol: &Rc<StreamReaderProtocol>) {
         let Some(AnyProtocol::Plain(its)) = self.transport().map(|it| it.get_protocol()) else {
             return;
         };
-        // The reader that goes, the transport, and the one that was asked for.
-        if ptr::addr_eq(Rc::as_ptr(&its), Rc::as_ptr(protocol)) && Rc::strong_count(protocol) == 3 {
+        if ptr::addr_eq(Rc::as_ptr(&its), Rc::as_ptr(protocol)) {
+            self.set(UNREAD);
+            drop(self.buffer.take());
             self.set_transport(None);
         }
     }

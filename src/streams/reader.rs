@@ -248,9 +248,10 @@ impl StreamReader {
 }
 
 impl Drop for StreamReader {
-    /// A transport that was paused for want of a reader would be kept, by its protocol alone, until the loop closes.
+    /// A transport that is paused for want of a reader, now or later, would be kept, by its protocol alone, until the
+    /// loop closes.
     fn drop(&mut self) {
-        if self.incoming().paused() {
+        if Rc::strong_count(&self.0) == 2 {
             self.incoming().let_go(&self.0);
         }
     }

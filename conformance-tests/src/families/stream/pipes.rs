@@ -12,7 +12,7 @@ use crate::tools::{Script, pattern, pipe, settle, socket_pair};
 
 cases! {
     STREAM_25 => a_pipe_is_read_as_a_stream, a_pipe_that_is_not_read_fills,
-        a_full_one_that_nobody_can_read_is_closed, one_that_somebody_else_feeds_can_be_read_on,
+        a_full_one_that_nobody_can_read_is_closed, one_that_nobody_reads_ends_with_its_writer, one_that_somebody_else_feeds_can_be_read_on,
         a_childs_output,
         a_childs_output_slows_it_down;
 }
@@ -102,6 +102,21 @@ fn a_full_one_that_nobody_can_read_is_closed(cx: &Context) -> Outcome {
         ensure_is!(write.write(b"x"), Err(error) if error.kind() == ErrorKind::BrokenPipe);
     }
     Ok(())
+}
+
+/// The reader has gone before there was too much for it.
+fn one_that_nobody_reads_ends_with_its_writer(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let reports = Reports::of(&lp);
+    let (reader, transport, mut write) = piped(&lp, 100)?;
+    let stream = Rc::downgrade(&StreamReaderProtocol::new(reader.clone()));
+    drop((transport, reader));
+    write.write_all(&pattern(1000))?;
+    settle(&lp)?;
+    write.write_all(&pattern(1000))?;
+    drop(write);
+    until(&lp, move || stream.strong_count() == 0)?;
+    reports.none()
 }
 
 /// Only the transport's own protocol would keep it.
