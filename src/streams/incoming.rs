@@ -12,21 +12,23 @@ use super::copy_of;
 use super::protocol::StreamReaderProtocol;
 
 /// The end of the stream was seen.
-const EOF: u8 = 1;
+const EOF: u16 = 1;
 /// The connection failed.
-const FAILED: u8 = 1 << 1;
+const FAILED: u16 = 1 << 1;
 /// We have paused the transport.
-const PAUSED: u8 = 1 << 2;
+const PAUSED: u16 = 1 << 2;
 /// The transport has something that can be read without a detour over the buffer.
-pub(super) const OFFERED: u8 = 1 << 3;
+pub(super) const OFFERED: u16 = 1 << 3;
 /// Somebody waits.
-const WAITING: u8 = 1 << 4;
+const WAITING: u16 = 1 << 4;
 /// Who waits can read from the transport by itself.
-const BY_ITSELF: u8 = 1 << 5;
+const BY_ITSELF: u16 = 1 << 5;
 /// Who reads owns the transport: it is closed when nobody can read any more.
-const OWNER: u8 = 1 << 6;
+const OWNER: u16 = 1 << 6;
 /// Nobody can read any more: what comes is thrown away.
-const UNREAD: u8 = 1 << 7;
+const UNREAD: u16 = 1 << 7;
+/// A child writes it, which is not to be held up when nobody can read any more.
+const CHILDS: u16 = 1 << 8;
 
 /// The state that all handles of one reader share.
 pub(super) struct Incoming {
@@ -44,7 +46,7 @@ pub(super) struct Incoming {
     last_id: Cell<u32>,
     /// How often bytes were taken: what was found out about those in front holds until the next time.
     takes: Cell<u32>,
-    flags: Cell<u8>,
+    flags: Cell<u16>,
     /// The logarithm of the room to make for the next read: zero while little arrives at a time.
     pub(super) room: Cell<u8>,
 }
@@ -66,15 +68,15 @@ impl Incoming {
         }
     }
 
-    pub(super) fn has(&self, flag: u8) -> bool {
+    pub(super) fn has(&self, flag: u16) -> bool {
         self.flags.get() & flag != 0
     }
 
-    fn set(&self, flag: u8) {
+    fn set(&self, flag: u16) {
         self.flags.set(self.flags.get() | flag);
     }
 
-    pub(super) fn clear(&self, flag: u8) {
+    pub(super) fn clear(&self, flag: u16) {
         self.flags.set(self.flags.get() & !flag);
     }
 
@@ -160,8 +162,14 @@ impl Incoming {
         drop(old);
     }
 
+    /// A child writes it, and somebody who cannot read keeps it.
+    pub(super) fn is_childs(&self) {
+        self.set(CHILDS);
+    }
+
     /// From now on the transport is closed with the last handle.
     pub(super) fn own_transport(&self) {
+        self.clear(CHILDS);
         self.set(OWNER);
     }
 
@@ -174,16 +182,23 @@ impl Incoming {
         buffer.take(count)
     }
 
-    /// A reader goes that shares the protocol with one other. If that is the transport, nobody can read any more:
-    /// it ends if it is paused, and else goes on to its end without us.
+    /// A reader goes that shares the protocol with one other. If that is the transport, or who keeps the output of a
+    /// child, nobody can read any more. A transport that is ours then ends if it is paused, and else goes on to its end
+    /// without us; a child writes on.
     pub(super) fn let_go(&self, protocol: &Rc<StreamReaderProtocol>) {
         let Some(AnyProtocol::Plain(its)) = self.transport().map(|it| it.get_protocol()) else {
             return;
         };
-        if ptr::addr_eq(Rc::as_ptr(&its), Rc::as_ptr(protocol)) {
-            self.set(UNREAD);
-            drop(self.buffer.take());
+        let ours = ptr::addr_eq(Rc::as_ptr(&its), Rc::as_ptr(protocol));
+        if !ours && !self.has(CHILDS) {
+            return;
+        }
+        self.set(UNREAD);
+        drop(self.buffer.take());
+        if ours {
             self.set_transport(None);
+        } else {
+            self.resume();
         }
     }
 

@@ -80,6 +80,11 @@ impl StreamReaderProtocol {
         StreamReader(self.clone())
     }
 
+    /// A child writes it: that goes on when nobody can read any more.
+    pub(crate) fn is_childs(&self) {
+        self.incoming.is_childs();
+    }
+
     /// From now on the transport is closed when the last handle of the reader goes away, rather than kept by
     /// the loop.
     pub(crate) fn close_with_last_reader(&self) {

@@ -19,8 +19,9 @@ const PIECE: usize = 64 * 1024;
 /// A child process; a cheap handle, clones name the same child.
 ///
 /// The loop owns the child: dropping every handle leaves it running, and it is reaped when it ends. A
-/// piped standard input is closed with the last handle, which ends a child that reads to the end. Its other
-/// pipes are closed once it has ended and nobody has a handle of it, or of the [`StreamReader`], any more.
+/// piped standard input is closed with the last handle, which ends a child that reads to the end. What it
+/// writes is thrown away when nobody has a handle of it, or of the [`StreamReader`], any more; once it has
+/// ended, too, those pipes are closed.
 /// When the loop is closed, a child that still runs is killed.
 ///
 /// Signals reach the child, and not what it has started itself. Give it a group of its own, and signal that: its

@@ -26,7 +26,7 @@ cases! {
     SUB_05 => any_number_may_wait, a_cancelled_wait_concerns_nobody_else;
     SUB_06 => a_grandchild_with_the_pipes_is_not_waited_for;
     SUB_07 => who_was_waited_for_is_reaped, who_was_closed_is_reaped, nobody_waits_and_it_is_reaped,
-        what_nobody_can_read_is_closed, who_has_the_output_may_read_it, five_hundred_at_once;
+        what_nobody_can_read_is_closed, what_nobody_can_read_holds_nobody_up, who_has_the_output_may_read_it, five_hundred_at_once;
     SUB_08 => another_childs_status_is_left_alone, a_handler_of_their_end_is_left_alone;
     SUB_09 => a_stolen_status_is_255_with_a_warning;
     SUB_10 => children_of_another_threads_loop;

@@ -136,6 +136,14 @@ pub(super) fn what_nobody_can_read_is_closed(cx: &Context) -> Outcome {
     reports.none()
 }
 
+pub(super) fn what_nobody_can_read_holds_nobody_up(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    // Paused already, and not yet.
+    drop(clogged(&lp, FLOOD)?);
+    drop(open(&lp, output_of(FLOOD))?);
+    until_childless(&lp)
+}
+
 pub(super) fn who_has_the_output_may_read_it(cx: &Context) -> Outcome {
     let lp = cx.new_loop()?;
     let process = clogged(&lp, FLOOD)?;
