@@ -164,7 +164,9 @@ pub struct ServerTls {
 }
 
 impl ServerTls {
-    /// With a configuration of rustls's, of whatever cryptography.
+    /// With a configuration of rustls's, of whatever cryptography. Sessions that are resumed and certificates of
+    /// clients are its business; data ahead of the handshake (0-RTT) is not for protocols that begin after it, and
+    /// a configuration that accepts some is refused with `InvalidArg` where it is used.
     pub fn new(config: impl Into<Arc<ServerConfig>>) -> Self {
         Self {
             config: config.into(),
@@ -206,6 +208,10 @@ impl ServerTls {
     }
 
     pub(super) fn session(&self, operation: &'static str) -> Result<Connection> {
+        // The client would be told that it has arrived, and nobody would get it.
+        if self.config.max_early_data_size > 0 {
+            return Err(Error::invalid_arg(format!("{operation}: max_early_data_size must be 0")));
+        }
         let session = ServerConnection::new(self.config.clone());
         session.map(Connection::Server).map_err(|error| invalid(operation, error))
     }
@@ -296,4 +302,26 @@ fn provider() -> Arc<CryptoProvider> {
 
 fn invalid(operation: &'static str, error: impl std::fmt::Display) -> Error {
     Error::invalid_arg(format!("{operation}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+    use rustls::pki_types::PrivatePkcs8KeyDer;
+
+    use super::*;
+
+    #[test]
+    fn a_server_accepts_no_data_ahead_of_the_handshake() {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(vec!["server.test".to_owned()]).expect("a name");
+        let chain = vec![params.self_signed(&key).expect("a certificate").der().clone()];
+        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+        let usual = ServerTls::with_certificate(chain, key.into()).expect("they fit");
+        assert!(usual.session("create_server").is_ok());
+        let mut config = ServerConfig::clone(&usual.config);
+        config.max_early_data_size = 1;
+        let refused = ServerTls::new(config).session("create_server");
+        assert!(matches!(refused, Err(Error::InvalidArg(_))), "{refused:?}");
+    }
 }
