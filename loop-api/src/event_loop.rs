@@ -19,7 +19,7 @@ use crate::endpoint::Endpoint;
 use crate::error::{Error, Interrupt, Result};
 use crate::executor::{Job, SharedExecutor};
 use crate::future::LoopFuture;
-use crate::handle::{Handle, TimerHandle, TimerKey};
+use crate::handle::Handle;
 use crate::instant::LoopInstant;
 use crate::lookup::{AddrInfo, Lookup, NameInfoFlags};
 use crate::net::{Bind, Connect, Family};
@@ -34,6 +34,7 @@ use crate::sock::{Received, Sock};
 use crate::state::{Interruption, LoopState};
 use crate::subprocess::{SubprocessFactory, SubprocessProtocol, SubprocessTransport};
 use crate::task_factory::TaskFactory;
+use crate::timer_handle::{TimerHandle, TimerKey};
 use crate::transport::Transport;
 use crate::unix::{UnixBind, UnixConnect};
 

@@ -16,7 +16,7 @@ use crate::error::{Cancelled, Error, Panic, Result};
 use crate::event_loop::EventLoop;
 use crate::executor::SharedExecutor;
 use crate::future::{CallbackId, LoopFuture};
-use crate::handle::{Handle, TimerHandle};
+use crate::handle::Handle;
 use crate::instant::LoopInstant;
 use crate::loop_ref::LoopRef;
 use crate::net::{Bind, Connect};
@@ -29,6 +29,7 @@ use crate::subprocess::{SubprocessProtocol, SubprocessTransport};
 use crate::task::Task;
 use crate::task_builder::TaskBuilder;
 use crate::task_factory::TaskOptions;
+use crate::timer_handle::TimerHandle;
 use crate::transport::Transport;
 
 /// The generic half of the contract, for every loop.

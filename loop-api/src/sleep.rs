@@ -12,9 +12,10 @@ use std::time::Duration;
 use crate::cancellable::{self, Cancellable};
 use crate::delivery;
 use crate::error::Cancelled;
-use crate::handle::{Handle, HandleCell, Slot, State, TimerKey};
+use crate::handle::{Handle, HandleCell, Slot, State};
 use crate::instant::LoopInstant;
 use crate::loop_ref::LoopRef;
+use crate::timer_handle::TimerKey;
 
 /// Suspends the task for `delay`, counted from the first poll; zero yields once and makes no timer
 /// (COMB-30, COMB-31).
