@@ -12,10 +12,11 @@ use crate::command::{Command, Program};
 use crate::completion::Completion;
 use crate::context::Context;
 use crate::dump::Dump;
-use crate::error::{Cancelled, Error, Panic, Result};
+use crate::error::{Error, Panic, Result};
 use crate::event_loop::EventLoop;
 use crate::executor::SharedExecutor;
-use crate::future::{CallbackId, LoopFuture};
+use crate::executor_job::{Queued, deliver, not_run};
+use crate::future::LoopFuture;
 use crate::handle::Handle;
 use crate::instant::LoopInstant;
 use crate::loop_ref::LoopRef;
@@ -23,6 +24,7 @@ use crate::net::{Bind, Connect};
 use crate::protocol::{AnyProtocol, Protocol};
 use crate::remote::{RemoteHandle, lock};
 use crate::root::spawn;
+use crate::run_until::run_until;
 use crate::running;
 use crate::server::{LocalBoxFuture, Server};
 use crate::subprocess::{SubprocessProtocol, SubprocessTransport};
@@ -371,74 +373,5 @@ fn start<L: EventLoop + ?Sized, P: SubprocessProtocol>(
             Error::WrongType("subprocess: the loop did not call the protocol factory".into())
         })?;
         Ok((transport, protocol))
-    }
-}
-
-/// A job that waits for its turn. If an executor drops it instead, nobody waits for it for ever.
-struct Queued<F, D: Fn(&RemoteHandle)> {
-    slot: Arc<Mutex<Option<F>>>,
-    remote: RemoteHandle,
-    dropped: D,
-}
-
-impl<F, D: Fn(&RemoteHandle)> Drop for Queued<F, D> {
-    fn drop(&mut self) {
-        let unused = lock(&self.slot).take();
-        if unused.is_some() {
-            (self.dropped)(&self.remote);
-        }
-    }
-}
-
-fn not_run() -> Error {
-    Cancelled::with_message("the executor dropped the job").into()
-}
-
-fn deliver<T: Send + 'static>(key: usize, result: Result<T>) {
-    let Ok(lp) = LoopRef::current() else { return };
-    let Some(parked) = lp.state().unpark(key) else { return };
-    if let Ok(future) = parked.downcast::<LoopFuture<T>>() {
-        future.set_unless_done(result);
-    }
-}
-
-/// Runs the loop until `completion` is done; whatever happens, no stop is left behind (LIFE-12).
-fn run_until<L, C>(lp: &L, completion: &C) -> Result<()>
-where
-    L: EventLoop + ?Sized,
-    C: Completion,
-{
-    let weak = lp.state().weak();
-    // The callback may be in the queue already when the run ends for another reason.
-    let wanted = Rc::new(Cell::new(true));
-    let still_wanted = wanted.clone();
-    let stop = completion.on_done(Box::new(move || {
-        if let (true, Some(lp)) = (still_wanted.get(), weak.upgrade()) {
-            lp.stop();
-        }
-    }));
-    let over = RunOver { completion, stop, wanted };
-    let ran = lp.run_forever();
-    drop(over);
-    ran?;
-    if !completion.is_done() {
-        return Err(Error::usage(
-            "run_until_complete: the event loop was stopped before the future was done",
-        ));
-    }
-    Ok(())
-}
-
-/// The run has ended, perhaps by a panic that left it: completion stops nothing any more.
-struct RunOver<'a, C: Completion> {
-    completion: &'a C,
-    stop: CallbackId,
-    wanted: Rc<Cell<bool>>,
-}
-
-impl<C: Completion> Drop for RunOver<'_, C> {
-    fn drop(&mut self) {
-        self.wanted.set(false);
-        self.completion.forget(self.stop);
     }
 }
