@@ -4,33 +4,28 @@
 //! [`EventLoop::state`]; most of the trait's methods then have their bodies
 //! already.
 
+mod closing;
+mod settings;
+
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::ready;
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use slab::Slab;
 
-use crate::any_task::AnyTask;
-use crate::dump::Activity;
 use crate::error::{Error, Interrupt, Panic, Result};
 use crate::event_loop::EventLoop;
 use crate::fork::fork_generation;
-use crate::loop_ref::{LoopRef, WeakLoop};
-use crate::report::{ExceptionHandler, Report};
+use crate::loop_ref::WeakLoop;
+use crate::report::ExceptionHandler;
 use crate::running::{self, RunGuard};
 use crate::server::LocalBoxFuture;
 use crate::task_factory::TaskFactory;
 use crate::tasks::Tasks;
-
-/// What a thread has woken is in the queue of its loop after this time, unless it is stopped between the
-/// two.
-const PUSHED_BY: Duration = Duration::from_millis(500);
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -230,17 +225,6 @@ impl LoopState {
         self.resume_panics.set(on);
     }
 
-    /// Whether files are read in the pool only: [`LoopConfig::files_fallback`](crate::LoopConfig).
-    #[must_use]
-    pub fn files_fallback(&self) -> bool {
-        self.files_fallback.get()
-    }
-
-    /// See [`LoopState::files_fallback`].
-    pub fn set_files_fallback(&self, on: bool) {
-        self.files_fallback.set(on);
-    }
-
     /// Lets `panic` out of the run if that was asked for. Says whether it was.
     pub fn resume_panic(&self, panic: &Panic) -> bool {
         if self.resume_panics.get() {
@@ -260,86 +244,6 @@ impl LoopState {
     /// Installs a handler; `None` restores the default.
     pub fn set_exception_handler(&self, handler: Option<ExceptionHandler>) {
         let old = std::mem::replace(&mut *self.handler.borrow_mut(), handler);
-        drop(old);
-    }
-
-    // --- settings ---
-
-    /// Whether debug mode is on.
-    #[must_use]
-    pub fn debug(&self) -> bool {
-        self.debug.get()
-    }
-
-    /// Switches debug mode.
-    pub fn set_debug(&self, on: bool) {
-        self.debug.set(on);
-        self.update_observed();
-    }
-
-    /// Whether the loop is to be dumped also while a callback does not return.
-    #[must_use]
-    pub fn introspection(&self) -> bool {
-        self.introspection.get() || self.introspectors.get() > 0
-    }
-
-    /// See [`EventLoop::set_introspection`].
-    pub fn set_introspection(&self, on: bool) {
-        self.introspection.set(on);
-        self.update_observed();
-    }
-
-    /// Keeps introspection on, whatever is set, until [`LoopState::release_introspection`] was called as
-    /// often.
-    pub fn hold_introspection(&self) {
-        self.introspectors.set(self.introspectors.get() + 1);
-        self.update_observed();
-    }
-
-    /// Takes one [`LoopState::hold_introspection`] back.
-    pub fn release_introspection(&self) {
-        self.introspectors.set(self.introspectors.get().saturating_sub(1));
-        self.update_observed();
-    }
-
-    fn update_observed(&self) {
-        self.tasks.observed.set(self.debug() || self.introspection());
-    }
-
-    /// Whether loops keep up [`LoopState::activity`], in debug mode or for introspection: one
-    /// predictable branch per callback.
-    #[must_use]
-    #[inline]
-    pub fn observed(&self) -> bool {
-        self.tasks.observed.get()
-    }
-
-    /// What the loop is executing; loops keep it up while they are [observed](LoopState::observed).
-    #[must_use]
-    pub fn activity(&self) -> &Arc<Activity> {
-        &self.tasks.activity
-    }
-
-    /// How long a callback may take before debug mode complains.
-    #[must_use]
-    pub fn slow_callback_duration(&self) -> Duration {
-        self.slow.get()
-    }
-
-    /// See [`LoopState::slow_callback_duration`].
-    pub fn set_slow_callback_duration(&self, duration: Duration) {
-        self.slow.set(duration);
-    }
-
-    /// The hook that builds tasks.
-    #[must_use]
-    pub fn task_factory(&self) -> Option<Rc<dyn TaskFactory>> {
-        self.factory.borrow().clone()
-    }
-
-    /// Installs the hook; `None` restores the default.
-    pub fn set_task_factory(&self, factory: Option<Rc<dyn TaskFactory>>) {
-        let old = std::mem::replace(&mut *self.factory.borrow_mut(), factory);
         drop(old);
     }
 
@@ -384,70 +288,6 @@ impl LoopState {
             Panic::catch(finaliser).unwrap_or_else(|panic| Box::pin(ready(Err(panic.into()))))
         };
         all.into_iter().map(begin).collect()
-    }
-
-    // --- tasks ---
-
-    /// For `close`: ends every task that is left by dropping its future, and reports those that the
-    /// user had created (TASK-15). `turn` must drop or run every queued runnable of the loop, those that
-    /// other threads have queued meanwhile included; it is called until no task is left. Who awaits something of
-    /// the loop without being a task of it is woken, and finds it closed: call [`LoopState::set_closed`] before.
-    pub fn abort_tasks(&self, lp: Option<&LoopRef>, mut turn: impl FnMut()) {
-        for task in self.tasks.all() {
-            if !task.core.internal.get()
-                && let Some(lp) = lp
-            {
-                lp.call_exception_handler(
-                    Report::new("a task was destroyed while it was pending")
-                        .task(Some(AnyTask::new(task.clone()))),
-                );
-            }
-        }
-        // Destructors may create work of their own; they cannot create tasks on a closed loop.
-        for task in self.tasks.all() {
-            task.core.aborted.set(true);
-            task.core.wake();
-        }
-        let began = Instant::now();
-        loop {
-            turn();
-            // What is left was woken by another thread, which is about to queue it.
-            if self.tasks.len() == 0 || began.elapsed() > PUSHED_BY {
-                break;
-            }
-            thread::yield_now();
-        }
-        // Dropped outside of the borrows, which last for a whole statement.
-        let parked = self.parked.take();
-        let finalisers = self.finalisers.take();
-        let tasks = self.tasks.take();
-        // Each for itself: the destructors are the user's, and the loop has more to close.
-        parked.into_iter().for_each(|(_, value)| drop_quietly(lp, value));
-        finalisers.into_iter().for_each(|(_, finaliser)| drop_quietly(lp, finaliser));
-        tasks.into_iter().for_each(|task| drop_quietly(lp, task.core.finish()));
-        self.wake_elsewhere(lp);
-    }
-
-    fn wake_elsewhere(&self, lp: Option<&LoopRef>) {
-        for awaited in self.tasks.elsewhere.take() {
-            quietly(lp, || awaited.upgrade().iter().for_each(|awaited| awaited.wake_all()));
-        }
-    }
-}
-
-/// Drops what is the user's, in the middle of a close.
-fn drop_quietly(lp: Option<&LoopRef>, value: impl Sized) {
-    quietly(lp, || drop(value));
-}
-
-/// Runs what may run the user's code, in the middle of a close.
-fn quietly(lp: Option<&LoopRef>, f: impl FnOnce()) {
-    if let Err(panic) = Panic::catch(f)
-        && let Some(lp) = lp
-    {
-        lp.call_exception_handler(
-            Report::new("a destructor panicked while the event loop was closing").exception(panic),
-        );
     }
 }
 
