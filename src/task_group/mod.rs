@@ -1,6 +1,7 @@
 //! Task groups: children that end before the block does which started them.
 
 mod builder;
+mod ending;
 mod state;
 
 use std::fmt;

@@ -1,6 +1,5 @@
 //! What happens in a task group: its body, its children, and what they end with.
 
-use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -11,9 +10,11 @@ use std::task::{Context as PollContext, Poll, Waker};
 
 use anyloop_api::{
     AnyTask, CallbackId, CancelScope, Cancellable, Cancelled, Error, ErrorGroup, LoopRef, Observer,
-    Panic, Report, Result, catch_cancel, catch_panic, clear_waiter, current_task, set_waiter,
+    Report, Result, catch_cancel, catch_panic, clear_waiter, current_task, set_waiter,
 };
 use slab::Slab;
+
+use super::ending::{Body, Ending, no_value};
 
 const BESIDE_A_PANIC: &str = "a task group failed with a panic or an interrupt, and with this";
 const LEFT_BEHIND: &str = "a task group was dropped before its end, and had failed with this";
@@ -281,51 +282,6 @@ impl State {
                 continue;
             }
             lp.call_exception_handler(Report::new(message).exception(error.clone()));
-        }
-    }
-}
-
-/// `()`, if that is what is asked for.
-fn no_value<T: 'static>() -> Option<T> {
-    let mut value = None::<T>;
-    if let Some(unit) = (&mut value as &mut dyn Any).downcast_mut::<Option<()>>() {
-        *unit = Some(());
-    }
-    value
-}
-
-/// How the body ended, and a cancellation that is not the group's.
-struct Ending<T> {
-    body: Body<T>,
-    foreign: Option<(CancelScope, Cancelled)>,
-}
-
-impl<T> Default for Ending<T> {
-    fn default() -> Self {
-        Self { body: Body::Cancelled, foreign: None }
-    }
-}
-
-enum Body<T> {
-    Output(Result<T>),
-    Panicked(Box<dyn Any + Send>),
-    Cancelled,
-}
-
-impl<T> Ending<T> {
-    /// What the body has failed with; a cancellation is no failure.
-    fn failure(self) -> Option<Error> {
-        match self.body {
-            Body::Output(output) => output.err().filter(|error| !error.is_cancelled()),
-            Body::Panicked(payload) => Some(Panic::new(payload).into()),
-            Body::Cancelled => None,
-        }
-    }
-
-    fn is_bad(&self) -> bool {
-        match &self.body {
-            Body::Output(output) => output.is_err(),
-            Body::Panicked(_) | Body::Cancelled => true,
         }
     }
 }
