@@ -20,66 +20,13 @@ use anyloop_core::driver::{Chunk, ChunkPool};
 use io_uring::IoUring;
 
 use crate::config::Config;
+use crate::memory::{Memory, RingEntry};
 
 /// The number of our group of buffers: the only one.
 pub(crate) const GROUP: u16 = 0;
 
 /// `IOU_PBUF_RING_INC`.
 const INCREMENTAL: u16 = 2;
-
-/// An entry of the ring, as in `struct io_uring_buf`. The last field of the *first* entry is the tail.
-#[repr(C)]
-struct RingEntry {
-    address: u64,
-    length: u32,
-    buffer: u16,
-    tail: AtomicU16,
-}
-
-/// The memory: one mapping, the ring in front (it must begin a page), the buffers behind it.
-struct Memory {
-    base: NonNull<u8>,
-    length: usize,
-    /// Where the buffers begin.
-    buffers: usize,
-}
-
-impl Memory {
-    /// How far into a page the buffers begin. A copy whose destination begins 1 to 31 bytes further into
-    /// its page than its source is up to thirty times slower on some processors (`rep movsb` on AMD's
-    /// Zen). What the kernel copies from begins a page, and large allocations, into which what was
-    /// received is copied, begin 16 bytes into one: this place is far from both.
-    const INTO_PAGE: usize = 128;
-
-    fn new(count: usize, size: usize) -> io::Result<Self> {
-        let buffers = (count * size_of::<RingEntry>()).next_multiple_of(4096) + Self::INTO_PAGE;
-        let length = buffers + count * size;
-        // SAFETY: a new private mapping at an address of the kernel's choice touches nothing of ours.
-        let base = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                length,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        if base == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { base, length, buffers })
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is ours, and whoever had pointers into it is gone: the chunks hold the
-        // pool, and the driver forgets the pool if the kernel may still write (see `close.rs`).
-        unsafe { libc::munmap(self.base.as_ptr().cast(), self.length) };
-    }
-}
 
 /// Where one buffer stands.
 #[derive(Default)]

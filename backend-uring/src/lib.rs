@@ -79,6 +79,8 @@ mod keys;
 #[cfg(has_io_uring)]
 mod kind;
 #[cfg(has_io_uring)]
+mod memory;
+#[cfg(has_io_uring)]
 mod owner;
 #[cfg(has_io_uring)]
 mod poll;
