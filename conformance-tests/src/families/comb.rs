@@ -2,11 +2,13 @@
 
 mod completed;
 mod gathering;
+mod gathering_cancelled;
 mod shielding;
 mod waiting;
 
 use self::completed::*;
 use self::gathering::*;
+use self::gathering_cancelled::*;
 use self::shielding::*;
 use self::waiting::*;
 use super::prelude::*;
