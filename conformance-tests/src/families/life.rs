@@ -1,5 +1,6 @@
 //! The life of a loop.
 
+mod closed;
 mod closing;
 mod completing;
 mod interrupts;
@@ -9,6 +10,7 @@ mod leaving;
 use std::io::Write;
 use std::os::fd::AsRawFd;
 
+use self::closed::*;
 use self::closing::*;
 use self::completing::*;
 use self::interrupts::*;
