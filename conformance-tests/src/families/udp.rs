@@ -1,5 +1,6 @@
 //! Datagram endpoints.
 
+mod closing;
 mod opening;
 mod receiving;
 mod scripts;
@@ -10,6 +11,7 @@ use std::os::unix::net::UnixDatagram;
 
 use anyloop_api::{DatagramEndpoint, DatagramTransport, SockAddr};
 
+use self::closing::*;
 use self::opening::*;
 use self::receiving::*;
 use self::scripts::*;
