@@ -2,6 +2,7 @@
 
 mod attempts;
 mod handed_over;
+mod resolving;
 mod staggered;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -11,6 +12,7 @@ use anyloop_api::{AnyProtocol, Connect, Transport};
 
 use self::attempts::*;
 use self::handed_over::*;
+use self::resolving::*;
 use self::staggered::*;
 use super::prelude::*;
 use crate::tools::{Record, bound};
