@@ -8,7 +8,9 @@ mod opening;
 mod pausing;
 mod protocols;
 mod reading;
+mod resets;
 mod scripts;
+mod switching;
 mod writing;
 
 use self::churn::*;
@@ -19,7 +21,9 @@ use self::opening::*;
 use self::pausing::*;
 use self::protocols::*;
 use self::reading::*;
+use self::resets::*;
 use self::scripts::*;
+use self::switching::*;
 use self::writing::*;
 
 cases! {

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::reading::check_reset;
+use super::resets::check_reset;
 use crate::families::prelude::*;
 use crate::tools::{Record, Script, pattern, reset, rest, settle, socket_pair, tcp_pair};
 
