@@ -7,6 +7,7 @@ mod reader;
 mod scripts;
 mod server;
 mod tls;
+mod turns;
 
 pub(super) use self::backpressure::CASES as BACKPRESSURE;
 pub(super) use self::ending::CASES as ENDING;
