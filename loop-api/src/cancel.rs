@@ -34,6 +34,20 @@ use crate::task_cell::DynTask;
 /// The task then goes on: whoever means to refuse for good also calls `uncancel()`; whoever means to
 /// let it through awaits [`Cancelled::resume`]. Outside a task it simply runs `future`.
 ///
+/// ```
+/// use anyloop_api::{Error, Result, catch_cancel};
+///
+/// # async fn example(transfer: impl Future<Output = Result<()>>) -> Result<()> {
+/// match catch_cancel(transfer).await {
+///     Ok(done) => done,
+///     Err(cancelled) => {
+///         println!("interrupted");
+///         cancelled.resume().await // as Python's `raise`
+///     }
+/// }
+/// # }
+/// ```
+///
 /// # Cancel safety
 /// Dropping it drops `future`. A cancellation that had been delivered but not seen goes to the next
 /// scope.
@@ -42,6 +56,19 @@ pub fn catch_cancel<F: Future>(future: F) -> CatchCancel<F> {
 }
 
 /// Runs `future` to its end; requests to cancel the task meanwhile are delivered afterwards.
+///
+/// ```
+/// use anyloop_api::{Result, uncancellable};
+///
+/// # async fn example(write: impl Future<Output = Result<()>>, sync: impl Future<Output = Result<()>>) -> Result<()> {
+/// // Both, or neither has begun.
+/// uncancellable(async {
+///     write.await?;
+///     sync.await
+/// })
+/// .await
+/// # }
+/// ```
 ///
 /// # Cancel safety
 /// Dropping it drops `future`. So does a cancellation that another branch of the task (`join!`) had caught before
@@ -52,6 +79,19 @@ pub fn uncancellable<F: Future>(future: F) -> Uncancellable<F> {
 
 /// Runs `future`; if it is cancelled, awaits `cleanup()` and lets the cancellation continue outwards.
 /// A second request interrupts the clean-up.
+///
+/// ```
+/// use anyloop_api::on_cancel;
+///
+/// # async fn example(job: impl Future<Output = u32>, tell_the_peer: impl AsyncFnOnce()) {
+/// let done = on_cancel(job, || tell_the_peer());
+/// # done.await;
+/// # }
+/// ```
+///
+/// # Cancel safety
+/// Dropping it, rather than cancelling its task, drops `future` and runs no clean-up, or drops that in the middle:
+/// destructors cannot await.
 pub async fn on_cancel<F, C>(future: F, cleanup: impl FnOnce() -> C) -> F::Output
 where
     F: Future,
@@ -94,6 +134,10 @@ pub enum Ending<'a, T> {
 /// # found.await;
 /// # }
 /// ```
+///
+/// # Cancel safety
+/// A request while the clean-up runs ends that. Dropping it, rather than cancelling its task, drops `future` and runs
+/// no clean-up, or drops that in the middle: destructors cannot await.
 pub async fn with_cleanup<F, C>(
     future: F,
     cleanup: impl FnOnce(Ending<'_, F::Output>) -> C,
@@ -124,6 +168,9 @@ impl Cancelled {
     ///
     /// # Panics
     /// Outside a task, where there is nothing to cancel.
+    ///
+    /// # Cancel safety
+    /// What was begun goes on: dropping it takes nothing back.
     pub async fn resume<T>(self) -> T {
         assert!(delivery::deliver(self), "Cancelled::resume: not inside a task");
         poll_fn(|_| Poll::Pending).await
@@ -134,6 +181,9 @@ impl Cancelled {
 ///
 /// # Panics
 /// Outside a task.
+///
+/// # Cancel safety
+/// What was begun goes on: dropping it takes nothing back.
 pub async fn raise_interrupt<T>(interrupt: Interrupt) -> T {
     let task = current_task().expect("raise_interrupt: not inside a task");
     task.cell().core.set_end_with(Error::Interrupt(interrupt.clone()));
@@ -287,6 +337,19 @@ impl<F: Future> Future for Uncancellable<F> {
 
 /// Runs `future`; its panic is a value, the `Err` with the payload.
 ///
+/// ```
+/// use std::future::ready;
+/// use std::pin::pin;
+/// use std::task::{Context, Poll, Waker};
+///
+/// let mut caught = pin!(anyloop_api::catch_panic(async {
+///     ready(()).await;
+///     panic!("on purpose")
+/// }));
+/// let outcome: Poll<Result<(), _>> = caught.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+/// assert!(matches!(outcome, Poll::Ready(Err(_))));
+/// ```
+///
 /// # Cancel safety
 /// Dropping it drops `future`.
 pub fn catch_panic<F: Future>(future: F) -> CatchPanic<F> {
@@ -324,6 +387,18 @@ impl<F: Future> Future for CatchPanic<F> {
 /// Waits for a task or future without passing a cancellation on to it.
 ///
 /// Cancelling the awaiter ends the awaiter only; the inner work goes on (COMB-24).
+///
+/// ```
+/// use anyloop_api::{Result, Task, shield};
+///
+/// /// Whoever asks may be cancelled; the job, which others wait for too, is not.
+/// async fn ask(job: &Task<u32>) -> Result<u32> {
+///     shield(job.clone()).await
+/// }
+/// ```
+///
+/// # Cancel safety
+/// Dropping it has taken nothing, and leaves the work alone.
 pub fn shield<W: Shieldable>(work: W) -> Shield<W> {
     Shield { work }
 }

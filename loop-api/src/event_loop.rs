@@ -141,7 +141,10 @@ pub trait EventLoop: fmt::Debug {
     fn set_default_executor(&self, executor: SharedExecutor);
 
     /// Waits for the loop's own pool to finish, at most `timeout`; then shuts it down regardless, with
-    /// a warning.
+    /// a warning. `None`: however long it takes.
+    ///
+    /// # Cancel safety
+    /// Dropping it leaves the pool, which takes no more jobs, to finish by itself.
     fn shutdown_default_executor(&self, timeout: Option<Duration>) -> LocalBoxFuture<()>;
 
     // --- resolver; a loop may leave it out, and then it fails with `Usage` ---

@@ -337,6 +337,10 @@ pub trait EventLoopExt: EventLoop {
     }
 
     /// Awaits every registered asynchronous finaliser; their errors are reported (AGEN-01).
+    ///
+    /// # Cancel safety
+    /// Dropping it drops the finaliser that it is at in the middle, and the others before their beginning: they
+    /// are no longer registered.
     fn shutdown_asyncgens(&self) -> LocalBoxFuture<()> {
         let lp = self.handle();
         Box::pin(async move {

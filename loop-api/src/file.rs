@@ -18,6 +18,9 @@ const LARGEST: usize = 16 * 1024 * 1024;
 ///
 /// # Errors
 /// Those of [`EventLoop::pread`].
+///
+/// # Cancel safety
+/// As there.
 pub fn pread_in_executor<L: EventLoop + ?Sized>(
     lp: &L,
     file: Arc<File>,

@@ -22,6 +22,12 @@ pub trait RawServer: fmt::Debug {
     /// See [`Server::abort_clients`].
     fn abort_clients(&self);
     /// See [`Server::wait_closed`].
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Cancel safety
+    /// As there.
     fn wait_closed(&self) -> LocalBoxFuture<Result<()>>;
     /// See [`Server::start_serving`].
     ///
@@ -29,6 +35,12 @@ pub trait RawServer: fmt::Debug {
     /// `Usage` on a closed server; `Closed` on a closed loop; `Os`, and then it is closed.
     fn start_serving(&self) -> Result<()>;
     /// See [`Server::serve_forever`].
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Cancel safety
+    /// As there.
     fn serve_forever(&self) -> LocalBoxFuture<Result<()>>;
     /// See [`Server::is_serving`].
     fn is_serving(&self) -> bool;
@@ -78,8 +90,11 @@ impl Server {
     /// Begins to listen and accept. Idempotent.
     ///
     /// # Errors
-    /// `Usage` on a closed server, `Closed` on a closed loop. `Os` if one of its sockets cannot listen; then the server is closed, and
-    /// none of them does.
+    /// `Usage` on a closed server, `Closed` on a closed loop. `Os` if one of its sockets cannot listen; then the
+    /// server is closed, and none of them does.
+    ///
+    /// # Cancel safety
+    /// It does not suspend on the loops that are here: there is nothing to cut short.
     #[allow(clippy::unused_async, reason = "asyncio's shape: a loop may have to wait for it")]
     pub async fn start_serving(&self) -> Result<()> {
         self.0.start_serving()
@@ -123,6 +138,17 @@ impl Server {
 
     /// Runs `body`, then closes the server and waits for it, whatever happened (Python's
     /// `async with server`).
+    ///
+    /// ```
+    /// # use anyloop_api::{Result, Server};
+    /// # async fn example(server: Server, work: impl Future<Output = Result<()>>) -> Result<()> {
+    /// server.scope(work).await
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    /// A cancellation ends `body`, and continues outwards when the last connection has ended. Dropping it drops `body` and leaves
+    /// the server as it is.
     pub async fn scope<F: Future>(&self, body: F) -> F::Output {
         crate::cancel::with_cleanup(body, |_| async {
             self.close();

@@ -5,7 +5,23 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 /// Yields to the loop once: everything queued before runs first (TASK-07).
-#[must_use = "futures do nothing unless awaited"]
+///
+/// ```
+/// use anyloop_api::yield_now;
+///
+/// /// A long computation that lets the others of its loop run in between.
+/// async fn sum(numbers: &[u64]) -> u64 {
+///     let mut sum = 0;
+///     for piece in numbers.chunks(10_000) {
+///         sum += piece.iter().sum::<u64>();
+///         yield_now().await;
+///     }
+///     sum
+/// }
+/// ```
+///
+/// # Cancel safety
+/// Dropping it concerns nobody else.
 #[inline]
 pub fn yield_now() -> YieldNow {
     YieldNow(false)
@@ -13,6 +29,7 @@ pub fn yield_now() -> YieldNow {
 
 /// The future of [`yield_now`].
 #[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
 pub struct YieldNow(bool);
 
 impl Future for YieldNow {
