@@ -25,7 +25,7 @@ cases! {
     EXEC_05 => the_default_pool_refuses_after_shutdown, explicit_executors_still_work,
         a_replaced_default_is_used, a_replaced_default_may_come_back;
     EXEC_06 => shutdown_waits_while_the_loop_turns, shutdown_gives_up_in_time_with_a_warning,
-        shutdown_runs_what_is_queued, no_limit_is_too_long,
+        shutdown_runs_what_is_queued, shut_down_though_nobody_waits, no_limit_is_too_long,
         an_executor_that_panics_is_not_waited_for;
     EXEC_07 => workers_share_a_prefix;
     EXEC_08 => no_thread_before_the_first_job;

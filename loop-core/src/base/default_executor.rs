@@ -33,10 +33,13 @@ impl BaseLoop {
     pub(super) fn end_default_executor(&self, timeout: Option<Duration>) -> LocalBoxFuture<()> {
         self.executor_shut.set(true);
         let executor = self.executor.borrow_mut().take();
+        if let Some(executor) = &executor {
+            // Now: it is the loop's no longer, and the future may be dropped.
+            executor.shutdown();
+        }
         let lp = self.handle();
         Box::pin(async move {
             let Some(executor) = executor else { return };
-            executor.shutdown();
             // A thread of its own: the pool cannot wait for itself.
             let done = lp.create_future::<bool>();
             let key = lp.state().park(Rc::new(done.clone()));

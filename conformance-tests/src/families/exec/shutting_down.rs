@@ -1,6 +1,8 @@
 //! The end of the default pool.
 
-use super::{Gate, with_workers};
+use std::sync::Arc;
+
+use super::{Gate, Threads, with_workers};
 use crate::families::prelude::*;
 use crate::tools::Trace;
 
@@ -57,5 +59,16 @@ pub(super) fn shutdown_runs_what_is_queued(cx: &Context) -> Outcome {
     }
     lp.run_until_complete(lp.shutdown_default_executor(None))?;
     ensure_eq!(ran.get(), 20, "jobs that ran");
+    Ok(())
+}
+
+/// The pool is the loop's no longer, so its close cannot make up for it.
+pub(super) fn shut_down_though_nobody_waits(cx: &Context) -> Outcome {
+    let lp = cx.new_loop()?;
+    let executor = Arc::new(Threads::default());
+    lp.set_default_executor(executor.clone());
+    drop(lp.shutdown_default_executor(None));
+    lp.close()?;
+    ensure_eq!(executor.shut_down.get(), 1, "shutdowns");
     Ok(())
 }
