@@ -80,11 +80,12 @@ impl<T> Default for Joint<T> {
 
 impl<T> fmt::Debug for Joint<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.lock();
+        // Not locked while it is written to wherever that is, which may take its time.
+        let JointState { finished, cancel, task, .. } = *self.lock();
         f.debug_struct("Joint")
-            .field("finished", &state.finished)
-            .field("cancel", &state.cancel)
-            .field("task", &state.task)
+            .field("finished", &finished)
+            .field("cancel", &cancel)
+            .field("task", &task)
             .finish_non_exhaustive()
     }
 }

@@ -209,9 +209,12 @@ impl Executor for ThreadPool {
 
 impl fmt::Debug for ThreadPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not locked while it is written to wherever that is, which may take its time.
         let state = self.shared.lock();
-        write!(f, "ThreadPool({} of {} threads", state.threads, self.shared.limit)?;
-        write!(f, ", {} idle, {} jobs queued)", state.idle, state.jobs.len())
+        let (threads, idle, jobs) = (state.threads, state.idle, state.jobs.len());
+        drop(state);
+        write!(f, "ThreadPool({threads} of {} threads, ", self.shared.limit)?;
+        write!(f, "{idle} idle, {jobs} jobs queued)")
     }
 }
 
