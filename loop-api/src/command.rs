@@ -106,12 +106,14 @@ impl Command {
     }
 
     /// To run a program.
+    #[must_use]
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         Self::of(Program::Exec(program.as_ref().to_owned()))
     }
 
     /// To have the shell execute a line. The text is the shell's language: never put into it what
     /// strangers say.
+    #[must_use]
     pub fn shell(line: impl AsRef<OsStr>) -> Self {
         Self::of(Program::Shell(line.as_ref().to_owned()))
     }

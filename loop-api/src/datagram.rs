@@ -268,16 +268,19 @@ pub struct DatagramEndpoint {
 
 impl DatagramEndpoint {
     /// Receives at `address`.
+    #[must_use]
     pub fn local(address: impl Into<Endpoint>) -> Self {
         Self { local_addr: Some(address.into()), ..Self::default() }
     }
 
     /// Talks with `address` only.
+    #[must_use]
     pub fn remote(address: impl Into<Endpoint>) -> Self {
         Self { remote_addr: Some(address.into()), ..Self::default() }
     }
 
     /// Over a socket that exists already.
+    #[must_use]
     pub fn socket(sock: impl Into<OwnedFd>) -> Self {
         Self { sock: Some(sock.into()), ..Self::default() }
     }

@@ -43,11 +43,13 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// A host and a port.
+    #[must_use]
     pub fn name(host: impl Into<String>, port: impl ToString) -> Self {
         Self::Name { host: host.into(), port: port.to_string() }
     }
 
     /// A local socket in the file system. A path that begins with a zero byte is an abstract name.
+    #[must_use]
     pub fn path(path: impl AsRef<Path>) -> Self {
         match local_address(path.as_ref()) {
             Ok(address) => Self::Address(address),
@@ -56,6 +58,7 @@ impl Endpoint {
     }
 
     /// A local socket outside the file system (Linux).
+    #[must_use]
     pub fn abstract_name(name: impl AsRef<[u8]>) -> Self {
         let mut bytes = vec![0];
         bytes.extend_from_slice(name.as_ref());

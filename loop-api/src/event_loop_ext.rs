@@ -43,6 +43,7 @@ pub trait EventLoopExt: EventLoop {
     ///
     /// # Panics
     /// If the loop was never put into a [`LoopRef`], which its constructor does.
+    #[must_use]
     fn handle(&self) -> LoopRef {
         self.state().weak().upgrade().expect("the loop was made without LoopRef::new")
     }
@@ -93,6 +94,7 @@ pub trait EventLoopExt: EventLoop {
     }
 
     /// A pending future of this loop. Works on a closed loop too.
+    #[must_use]
     #[track_caller]
     fn create_future<T: 'static>(&self) -> LoopFuture<T> {
         LoopFuture::new(self.state().weak())
@@ -202,6 +204,7 @@ pub trait EventLoopExt: EventLoop {
 
     /// The unfinished tasks with what each of them waits for, and the timers, watchers, operations and
     /// transports there are. Also on a loop that is not running.
+    #[must_use]
     fn dump(&self) -> Dump {
         let mut dump = Dump::of(self.state());
         self.list(&mut dump);

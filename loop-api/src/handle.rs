@@ -159,18 +159,21 @@ fn panicked(
 impl Handle {
     /// Wraps `callback`, capturing the current context (SCHED-15). Not scheduled yet: that is
     /// [`EventLoop::call_soon_handle`](crate::EventLoop::call_soon_handle).
+    #[must_use]
     #[track_caller]
     pub fn new(callback: impl FnOnce() + 'static) -> Self {
         Self::build(callback, Captured::snapshot(Snapshot::current()))
     }
 
     /// The same with an explicit context.
+    #[must_use]
     #[track_caller]
     pub fn with_context(callback: impl FnOnce() + 'static, context: Context) -> Self {
         Self::build(callback, Some(Box::new(Captured::Shared(context))))
     }
 
     /// The same with a snapshot taken earlier.
+    #[must_use]
     #[track_caller]
     pub fn with_snapshot(callback: impl FnOnce() + 'static, snapshot: Snapshot) -> Self {
         Self::build(callback, Captured::snapshot(snapshot))

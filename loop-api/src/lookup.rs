@@ -48,16 +48,19 @@ pub struct Lookup {
 
 impl Lookup {
     /// A host and a port.
+    #[must_use]
     pub fn to(host: impl Into<String>, port: impl ToString) -> Self {
         Self::host(host).with_port(port)
     }
 
     /// A host alone.
+    #[must_use]
     pub fn host(host: impl Into<String>) -> Self {
         Self { host: Some(host.into()), ..Self::default() }
     }
 
     /// A port alone: of this machine, or, with [`AddrInfoFlags::PASSIVE`], of all its interfaces.
+    #[must_use]
     pub fn port(port: impl ToString) -> Self {
         Self::default().with_port(port)
     }

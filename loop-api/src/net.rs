@@ -95,16 +95,19 @@ pub struct Connect {
 
 impl Connect {
     /// To a host and port.
+    #[must_use]
     pub fn to(host: impl Into<String>, port: impl ToString) -> Self {
         Self { host: Some(host.into()), port: Some(port.to_string()), ..Self::default() }
     }
 
     /// To the first of these that answers, in this order: for programs with a resolver of their own.
+    #[must_use]
     pub fn to_any(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
         Self { addresses: Some(addresses.into_iter().collect()), ..Self::default() }
     }
 
     /// Over a socket that is connected already.
+    #[must_use]
     pub fn socket(sock: impl Into<OwnedFd>) -> Self {
         Self { sock: Some(sock.into()), ..Self::default() }
     }
@@ -246,16 +249,19 @@ impl Default for Bind {
 
 impl Bind {
     /// One host and a port. An empty host, or `*`, means all interfaces.
+    #[must_use]
     pub fn to(host: impl Into<String>, port: impl ToString) -> Self {
         Self::hosts([host.into()], port)
     }
 
     /// All interfaces.
+    #[must_use]
     pub fn any(port: impl ToString) -> Self {
         Self { port: Some(port.to_string()), has_address: true, ..Self::default() }
     }
 
     /// Several hosts, one port. An empty host, or `*`, means all interfaces; a list without a host is refused.
+    #[must_use]
     pub fn hosts<H: Into<String>>(hosts: impl IntoIterator<Item = H>, port: impl ToString) -> Self {
         let hosts: Vec<String> = hosts.into_iter().map(Into::into).collect();
         let malformed = hosts.is_empty().then(|| {
@@ -266,6 +272,7 @@ impl Bind {
     }
 
     /// A socket that exists already.
+    #[must_use]
     pub fn socket(sock: impl Into<OwnedFd>) -> Self {
         Self { sock: Some(sock.into()), ..Self::default() }
     }

@@ -55,6 +55,7 @@ pub struct Rejected {
 
 impl Rejected {
     /// The descriptor goes back to the caller.
+    #[must_use]
     pub fn new(error: Error, fd: OwnedFd) -> Self {
         Self { error, fd: Some(fd) }
     }

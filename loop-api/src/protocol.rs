@@ -167,11 +167,13 @@ impl From<Rc<dyn BufferedProtocol>> for AnyProtocol {
 
 impl AnyProtocol {
     /// Wraps a buffered protocol. (`From` cannot tell the two traits apart for a concrete type.)
+    #[must_use]
     pub fn buffered<P: BufferedProtocol>(protocol: P) -> Self {
         Self::Buffered(Rc::new(protocol))
     }
 
     /// Wraps a plain protocol.
+    #[must_use]
     pub fn plain<P: Protocol>(protocol: P) -> Self {
         Self::Plain(Rc::new(protocol))
     }

@@ -262,6 +262,7 @@ impl<F: FnOnce() + Send> RemoteSlot for Mutex<Content<F>> {
 
 impl RemoteCall {
     /// Wraps `callback`, capturing the current context (CTX-04); called by loops and tests.
+    #[must_use]
     #[track_caller]
     pub fn new(callback: impl FnOnce() + Send + 'static) -> Self {
         let content = Content { callback: Some(callback), context: Snapshot::current() };

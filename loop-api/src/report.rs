@@ -60,11 +60,13 @@ pub struct Report {
 
 impl Report {
     /// With a message and nothing else.
+    #[must_use]
     pub fn new(message: impl Into<Cow<'static, str>>) -> Self {
         Self { message: message.into(), ..Self::default() }
     }
 
     /// A warning with this message.
+    #[must_use]
     pub fn warning(message: impl Into<Cow<'static, str>>) -> Self {
         Self { severity: Severity::Warning, ..Self::new(message) }
     }

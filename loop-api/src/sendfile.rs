@@ -35,6 +35,7 @@ pub struct SendFile {
 
 impl SendFile {
     /// The whole file, by whatever means.
+    #[must_use]
     pub fn new(file: impl Into<Arc<File>>) -> Self {
         Self { file: file.into(), offset: 0, count: None, fallback: true }
     }

@@ -23,16 +23,19 @@ pub struct UnixConnect {
 
 impl UnixConnect {
     /// To a socket in the file system.
+    #[must_use]
     pub fn path(path: impl AsRef<Path>) -> Self {
         Self { path: Some(Endpoint::path(path)), ..Self::default() }
     }
 
     /// To a socket outside the file system (Linux).
+    #[must_use]
     pub fn abstract_name(name: impl AsRef<[u8]>) -> Self {
         Self { path: Some(Endpoint::abstract_name(name)), ..Self::default() }
     }
 
     /// Over a socket that is connected already.
+    #[must_use]
     pub fn socket(sock: impl Into<OwnedFd>) -> Self {
         Self { sock: Some(sock.into()), ..Self::default() }
     }
@@ -76,16 +79,19 @@ impl Default for UnixBind {
 impl UnixBind {
     /// In the file system. A socket that is there already is replaced, whoever uses it; any other
     /// file is left alone.
+    #[must_use]
     pub fn path(path: impl AsRef<Path>) -> Self {
         Self { path: Some(Endpoint::path(path)), ..Self::default() }
     }
 
     /// Outside the file system (Linux).
+    #[must_use]
     pub fn abstract_name(name: impl AsRef<[u8]>) -> Self {
         Self { path: Some(Endpoint::abstract_name(name)), ..Self::default() }
     }
 
     /// A socket that exists already.
+    #[must_use]
     pub fn socket(sock: impl Into<OwnedFd>) -> Self {
         Self { sock: Some(sock.into()), ..Self::default() }
     }

@@ -50,6 +50,7 @@ impl ClientTls {
     /// With a configuration of rustls's, of whatever cryptography. A verifier that insists on a name does
     /// so also if [`ClientTls::server_hostname`] is empty, and then fails every handshake; [`AnyName`]
     /// makes one that does not.
+    #[must_use]
     pub fn new(config: impl Into<Arc<ClientConfig>>) -> Self {
         Self {
             config: config.into(),
@@ -167,6 +168,7 @@ impl ServerTls {
     /// With a configuration of rustls's, of whatever cryptography. Sessions that are resumed and certificates of
     /// clients are its business; data ahead of the handshake (0-RTT) is not for protocols that begin after it, and
     /// a configuration that accepts some is refused with `InvalidArg` where it is used.
+    #[must_use]
     pub fn new(config: impl Into<Arc<ServerConfig>>) -> Self {
         Self {
             config: config.into(),

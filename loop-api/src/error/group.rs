@@ -17,6 +17,7 @@ struct Members {
 
 impl ErrorGroup {
     /// Groups `errors` under one message.
+    #[must_use]
     pub fn new(message: impl Into<Text>, errors: Vec<Error>) -> Self {
         Self(Arc::new(Members { message: message.into(), errors }))
     }

@@ -102,11 +102,13 @@ pub enum Error {
 
 impl Error {
     /// The loop is closed.
+    #[must_use]
     pub fn closed(text: impl Into<Text>) -> Self {
         Self::Closed(text.into())
     }
 
     /// An argument was wrong.
+    #[must_use]
     pub fn invalid_arg(text: impl Into<Text>) -> Self {
         Self::InvalidArg(text.into())
     }
@@ -122,21 +124,25 @@ impl Error {
     }
 
     /// The call is not legal now.
+    #[must_use]
     pub fn usage(text: impl Into<Text>) -> Self {
         Self::Usage(text.into())
     }
 
     /// A failure of the operating system during `operation`.
+    #[must_use]
     pub fn os(operation: impl Into<Text>, source: io::Error) -> Self {
         OsError::new(operation, source).into()
     }
 
     /// An error of user code.
+    #[must_use]
     pub fn failed(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         SharedError::new(error).into()
     }
 
     /// Whatever error user code returned; one of ours, and what is one of its variants, stays what it is.
+    #[must_use]
     pub fn from_user(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         fn ours<E>(
             error: Box<dyn StdError + Send + Sync>,

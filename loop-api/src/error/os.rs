@@ -18,6 +18,7 @@ struct Refusal {
 
 impl OsError {
     /// The system's answer to `operation`.
+    #[must_use]
     pub fn new(operation: impl Into<Text>, source: io::Error) -> Self {
         Self(Arc::new(Refusal { operation: operation.into(), source }))
     }

@@ -35,6 +35,7 @@ pub struct LimitOverrun {
 
 impl LimitOverrun {
     /// With what happened, and how many bytes are in the way.
+    #[must_use]
     pub fn new(message: impl Into<Text>, consumed: usize) -> Self {
         Self { message: message.into(), consumed }
     }

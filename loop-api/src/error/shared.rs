@@ -12,6 +12,7 @@ pub struct SharedError(Arc<Box<dyn StdError + Send + Sync>>);
 
 impl SharedError {
     /// Of one that nobody shares yet.
+    #[must_use]
     pub fn new(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self(Arc::new(error.into()))
     }
