@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
+use std::hash::{Hash, Hasher};
 use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -21,7 +22,21 @@ use crate::task_core::TaskCore;
 
 /// A task whose output type is forgotten: what `current_task` and `all_tasks` return.
 ///
-/// As a future it completes when the task ends; ask [`AnyTask::exception`] how.
+/// As a future it completes when the task ends; ask [`AnyTask::exception`] how. Two are equal if they are the same
+/// task, so sets of them work as in Python:
+///
+/// ```
+/// # use std::{cell::RefCell, collections::HashSet, rc::Rc};
+/// use anyloop_api::{AnyTask, Task};
+///
+/// /// Keeps the task in the set until it is done.
+/// fn keep(task: Task<()>, background: Rc<RefCell<HashSet<AnyTask>>>) {
+///     background.borrow_mut().insert(task.any());
+///     task.add_done_callback(move |task| {
+///         background.borrow_mut().remove(&task.any());
+///     });
+/// }
+/// ```
 pub struct AnyTask {
     cell: Rc<DynTask>,
     wait: Cell<u64>,
@@ -220,6 +235,12 @@ impl PartialEq for AnyTask {
 }
 
 impl Eq for AnyTask {}
+
+impl Hash for AnyTask {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.id().hash(state);
+    }
+}
 
 impl fmt::Debug for AnyTask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -19,7 +19,7 @@ use crate::outcome::{Observer, Outcome};
 use crate::report::Report;
 
 /// Identifies a done-callback, for removal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CallbackId(pub(crate) u64);
 
 /// A pending value of a loop: completes once, with a value, an error, or cancelled.

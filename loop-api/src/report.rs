@@ -18,7 +18,7 @@ use crate::transport::Transport;
 pub type ExceptionHandler = Rc<dyn Fn(&LoopRef, &Report)>;
 
 /// How bad it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Severity {
     /// Something failed.

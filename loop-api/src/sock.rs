@@ -60,7 +60,7 @@ pub trait SockAttachment: Any {
 }
 
 /// The two directions of a socket. One operation may be pending in each (SOCK-17).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// Receiving and accepting.
     Receive,

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::future::{Future, IntoFuture};
+use std::hash::{Hash, Hasher};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context as PollContext, Poll, ready};
@@ -314,6 +315,12 @@ impl<T: 'static> PartialEq for Task<T> {
 }
 
 impl<T: 'static> Eq for Task<T> {}
+
+impl<T: 'static> Hash for Task<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.id().hash(state);
+    }
+}
 
 impl<T: 'static> Drop for Task<T> {
     fn drop(&mut self) {

@@ -31,7 +31,7 @@ struct Entry {
 }
 
 /// What the table knows about a descriptor and a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Registration {
     /// Registered, and in the kernel's set.
     Active,

@@ -6,7 +6,7 @@ use std::error::Error as StdError;
 use anyloop_api::{Cancelled, Error, Result};
 
 /// How something ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fate {
     /// With a value.
     Value,

@@ -64,7 +64,7 @@ pub(super) fn distinct<W: Waitable>(tasks: impl IntoIterator<Item = W>) -> Vec<W
 }
 
 /// When [`wait`] returns.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ReturnWhen {
     /// When all are done.
     #[default]

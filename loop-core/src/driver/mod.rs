@@ -107,7 +107,7 @@ impl fmt::Debug for Key {
 }
 
 /// Directions of readiness somebody is interested in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Interest {
     /// Tell when the descriptor becomes readable.
@@ -175,7 +175,7 @@ impl Readiness {
 }
 
 /// How a driver repeats itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Trigger {
     /// One event per change (`EPOLLET`, multishot poll). The core registers once for
     /// both directions and remembers readiness until it sees `EAGAIN`. `modify` re-arms: if the
