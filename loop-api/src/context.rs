@@ -214,10 +214,16 @@ pub(crate) fn resume(made: impl FnOnce() -> Option<Context>) {
 /// assert_eq!(user.get(), Some("ada"));
 /// assert_eq!(other.run(|| user.get()), Some("grace"));
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ContextVar<T> {
     key: Arc<str>,
     _value: std::marker::PhantomData<fn() -> T>,
+}
+
+impl<T> fmt::Debug for ContextVar<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ContextVar({:?})", self.key)
+    }
 }
 
 impl<T: Clone + Send + Sync + 'static> ContextVar<T> {

@@ -380,9 +380,15 @@ impl<T: Clone + 'static> IntoFuture for &LoopFuture<T> {
 }
 
 /// An await of a [`LoopFuture`] that leaves the value where it is.
-#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
 pub struct Shared<T: 'static> {
     future: LoopFuture<T>,
+}
+
+impl<T: 'static> fmt::Debug for Shared<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("future", &self.future).finish()
+    }
 }
 
 impl<T: 'static> Shared<T> {

@@ -42,7 +42,6 @@ use crate::remote::{RemoteHandle, lock};
 /// # Cancel safety
 /// Dropping it lets the task go on; [`JoinHandle::cancel`] cancels it. An await of `&mut handle` that is
 /// dropped has taken nothing.
-#[derive(Debug)]
 pub struct JoinHandle<T> {
     pub(crate) shared: Arc<Joint<T>>,
     pub(crate) remote: RemoteHandle,
@@ -78,11 +77,11 @@ impl<T> Default for Joint<T> {
     }
 }
 
-impl<T> fmt::Debug for Joint<T> {
+impl<T> fmt::Debug for JoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Not locked while it is written to wherever that is, which may take its time.
-        let JointState { finished, cancel, task, .. } = *self.lock();
-        f.debug_struct("Joint")
+        let JointState { finished, cancel, task, .. } = *self.shared.lock();
+        f.debug_struct("JoinHandle")
             .field("finished", &finished)
             .field("cancel", &cancel)
             .field("task", &task)

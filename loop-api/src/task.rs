@@ -276,9 +276,15 @@ impl<T: Clone + 'static> IntoFuture for &Task<T> {
 }
 
 /// An await of a [`Task`] that leaves the output where it is.
-#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
 pub struct SharedTask<T: 'static> {
     task: Task<T>,
+}
+
+impl<T: 'static> fmt::Debug for SharedTask<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedTask").field("task", &self.task).finish()
+    }
 }
 
 impl<T: 'static> SharedTask<T> {
