@@ -20,6 +20,9 @@ const BATCH: usize = 64;
 /// # Errors
 /// `Os`, naming the path.
 ///
+/// # Cancel safety
+/// Nothing is changed in any case.
+///
 /// # Examples
 /// ```
 /// anyloop::run(async {
@@ -130,6 +133,9 @@ impl DirEntry {
     ///
     /// # Errors
     /// `Os`, naming the path.
+    ///
+    /// # Cancel safety
+    /// Nothing is changed in any case.
     pub async fn file_type(&self) -> Result<FileType> {
         let entry = self.0.clone();
         super::call("lstat", self.path(), move |_| entry.file_type()).await
@@ -139,6 +145,9 @@ impl DirEntry {
     ///
     /// # Errors
     /// `Os`, naming the path.
+    ///
+    /// # Cancel safety
+    /// Nothing is changed in any case.
     pub async fn metadata(&self) -> Result<Metadata> {
         let entry = self.0.clone();
         super::call("lstat", self.path(), move |_| entry.metadata()).await

@@ -54,6 +54,9 @@ impl File {
     ///
     /// # Errors
     /// `Os`, naming the path.
+    ///
+    /// # Cancel safety
+    /// Nothing is left open.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
         OpenOptions::new().read(true).open(path).await
     }
@@ -62,6 +65,9 @@ impl File {
     ///
     /// # Errors
     /// `Os`, naming the path.
+    ///
+    /// # Cancel safety
+    /// As [`fs::write`](super::write()); nothing is left open.
     pub async fn create(path: impl AsRef<Path>) -> Result<Self> {
         OpenOptions::new().write(true).create(true).truncate(true).open(path).await
     }
@@ -77,6 +83,9 @@ impl File {
     ///
     /// # Errors
     /// `Os`; `Closed` after [`File::close`].
+    ///
+    /// # Cancel safety
+    /// The position may have moved over bytes that nobody got: see [`fs`](super#cancel-safety).
     pub async fn read(&self, most: usize) -> Result<Vec<u8>> {
         self.reading(move |content, way| content.read(most, way)).await
     }
@@ -84,6 +93,9 @@ impl File {
     /// Everything from the current position to the end.
     ///
     /// # Errors
+    /// As [`File::read`].
+    ///
+    /// # Cancel safety
     /// As [`File::read`].
     pub async fn read_to_end(&self) -> Result<Vec<u8>> {
         self.call("read", Content::read_to_end).await
@@ -94,6 +106,9 @@ impl File {
     ///
     /// # Errors
     /// As [`File::read`].
+    ///
+    /// # Cancel safety
+    /// As [`File::read`].
     pub async fn read_line(&self) -> Result<Vec<u8>> {
         self.reading(Content::read_line).await
     }
@@ -102,6 +117,9 @@ impl File {
     ///
     /// # Errors
     /// As [`File::read`].
+    ///
+    /// # Cancel safety
+    /// Nothing is changed in any case.
     pub async fn read_at(&self, offset: u64, most: usize) -> Result<Vec<u8>> {
         self.reading(move |content, way| content.read_at(offset, most, way)).await
     }
@@ -111,6 +129,9 @@ impl File {
     ///
     /// # Errors
     /// `Os`, and then part of it may be written; `Closed` after [`File::close`].
+    ///
+    /// # Cancel safety
+    /// Some or all of it may be written, and the position has moved accordingly: see [`fs`](super#cancel-safety).
     pub async fn write_all(&self, bytes: impl Into<Vec<u8>>) -> Result<()> {
         let bytes = bytes.into();
         self.call("write", move |content| {
@@ -124,6 +145,9 @@ impl File {
     ///
     /// # Errors
     /// As [`File::write_all`].
+    ///
+    /// # Cancel safety
+    /// Some or all of it may be written.
     pub async fn write_all_at(&self, offset: u64, bytes: impl Into<Vec<u8>>) -> Result<()> {
         let bytes = bytes.into();
         self.call("write", move |content| {
@@ -138,6 +162,9 @@ impl File {
     ///
     /// # Errors
     /// `Os`, also for a position before the beginning; `Closed` after [`File::close`].
+    ///
+    /// # Cancel safety
+    /// The position may have moved.
     pub async fn seek(&self, to: SeekFrom) -> Result<u64> {
         let seek = move |content: &mut Content| {
             content.forget_ahead()?;
@@ -157,6 +184,9 @@ impl File {
     ///
     /// # Errors
     /// As [`File::seek`].
+    ///
+    /// # Cancel safety
+    /// Nothing is changed in any case.
     pub async fn tell(&self) -> Result<u64> {
         self.seek(SeekFrom::Current(0)).await
     }
@@ -165,6 +195,9 @@ impl File {
     ///
     /// # Errors
     /// `Os`; `Closed` after [`File::close`].
+    ///
+    /// # Cancel safety
+    /// As [`fs::write`](super::write()).
     pub async fn set_len(&self, len: u64) -> Result<()> {
         self.call("truncate", move |content| {
             content.forget_ahead()?;
@@ -177,6 +210,9 @@ impl File {
     ///
     /// # Errors
     /// `Os`; `Closed` after [`File::close`].
+    ///
+    /// # Cancel safety
+    /// As [`fs::write`](super::write()).
     pub async fn sync_all(&self) -> Result<()> {
         self.call("sync", |content| content.file.sync_all()).await
     }
@@ -185,6 +221,9 @@ impl File {
     ///
     /// # Errors
     /// `Os`; `Closed` after [`File::close`].
+    ///
+    /// # Cancel safety
+    /// As [`fs::write`](super::write()).
     pub async fn sync_data(&self) -> Result<()> {
         self.call("sync", |content| content.file.sync_data()).await
     }
@@ -193,6 +232,9 @@ impl File {
     ///
     /// # Errors
     /// `Os`; `Closed` after [`File::close`].
+    ///
+    /// # Cancel safety
+    /// Nothing is changed in any case.
     pub async fn metadata(&self) -> Result<Metadata> {
         self.call("stat", |content| content.file.metadata()).await
     }
@@ -201,6 +243,9 @@ impl File {
     ///
     /// # Errors
     /// `Os`; `Closed` after [`File::close`].
+    ///
+    /// # Cancel safety
+    /// As [`fs::write`](super::write()).
     pub async fn set_permissions(&self, permissions: Permissions) -> Result<()> {
         self.call("chmod", move |content| content.file.set_permissions(permissions)).await
     }
@@ -210,6 +255,9 @@ impl File {
     ///
     /// # Errors
     /// `Os`; `Closed` after [`File::close`].
+    ///
+    /// # Cancel safety
+    /// Nothing is left open.
     pub async fn try_clone_fd(&self) -> Result<OwnedFd> {
         self.call("dup", |content| {
             content.forget_ahead()?;
@@ -223,6 +271,9 @@ impl File {
     ///
     /// # Errors
     /// `Closed` if it is closed already; `Os` if the pool dropped the call, and then it is open.
+    ///
+    /// # Cancel safety
+    /// The file may be closed, or not.
     pub async fn close(&self) -> Result<()> {
         let content = self.content.clone();
         let open = self.in_turn("close", move || lock(&content).take().map(drop)).await?;

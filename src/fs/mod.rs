@@ -102,6 +102,9 @@ fn ran<T>(done: Result<T>, what: impl Fn() -> String) -> Result<T> {
 ///
 /// # Errors
 /// `Os`, naming the path.
+///
+/// # Cancel safety
+/// Nothing is changed in any case.
 pub async fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
     call("read", path, |path| std::fs::read(path)).await
 }
@@ -110,6 +113,9 @@ pub async fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// `Os`, naming the path; kind `InvalidData` if it is not UTF-8.
+///
+/// # Cancel safety
+/// Nothing is changed in any case.
 pub async fn read_to_string(path: impl AsRef<Path>) -> Result<String> {
     call("read", path, |path| std::fs::read_to_string(path)).await
 }
@@ -118,6 +124,9 @@ pub async fn read_to_string(path: impl AsRef<Path>) -> Result<String> {
 ///
 /// # Errors
 /// `Os`, naming the path.
+///
+/// # Cancel safety
+/// What has begun goes on to its end: see [`fs`](self#cancel-safety).
 pub async fn write(path: impl AsRef<Path>, contents: impl Into<Vec<u8>>) -> Result<()> {
     let contents = contents.into();
     call("write", path, move |path| std::fs::write(path, contents)).await
@@ -127,6 +136,9 @@ pub async fn write(path: impl AsRef<Path>, contents: impl Into<Vec<u8>>) -> Resu
 ///
 /// # Errors
 /// `Os`, naming both paths.
+///
+/// # Cancel safety
+/// As [`write()`].
 pub async fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<u64> {
     call_on_two("copy", from, to, |from, to| std::fs::copy(from, to)).await
 }
@@ -135,6 +147,9 @@ pub async fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<u64> {
 ///
 /// # Errors
 /// `Os`, naming both paths.
+///
+/// # Cancel safety
+/// As [`write()`].
 pub async fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
     call_on_two("rename", from, to, |from, to| std::fs::rename(from, to)).await
 }
@@ -143,6 +158,9 @@ pub async fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> 
 ///
 /// # Errors
 /// `Os`, naming both paths.
+///
+/// # Cancel safety
+/// As [`write()`].
 pub async fn hard_link(original: impl AsRef<Path>, link: impl AsRef<Path>) -> Result<()> {
     call_on_two("link", original, link, |original, link| std::fs::hard_link(original, link)).await
 }
@@ -151,6 +169,9 @@ pub async fn hard_link(original: impl AsRef<Path>, link: impl AsRef<Path>) -> Re
 ///
 /// # Errors
 /// `Os`, naming the path.
+///
+/// # Cancel safety
+/// Nothing is changed in any case.
 pub async fn metadata(path: impl AsRef<Path>) -> Result<Metadata> {
     call("stat", path, |path| std::fs::metadata(path)).await
 }
@@ -159,6 +180,9 @@ pub async fn metadata(path: impl AsRef<Path>) -> Result<Metadata> {
 ///
 /// # Errors
 /// `Os`, naming the path.
+///
+/// # Cancel safety
+/// Nothing is changed in any case.
 pub async fn symlink_metadata(path: impl AsRef<Path>) -> Result<Metadata> {
     call("lstat", path, |path| std::fs::symlink_metadata(path)).await
 }
@@ -167,6 +191,9 @@ pub async fn symlink_metadata(path: impl AsRef<Path>) -> Result<Metadata> {
 ///
 /// # Errors
 /// `Os`, naming the path.
+///
+/// # Cancel safety
+/// Nothing is changed in any case.
 pub async fn try_exists(path: impl AsRef<Path>) -> Result<bool> {
     call("stat", path, |path| path.try_exists()).await
 }
@@ -175,6 +202,9 @@ pub async fn try_exists(path: impl AsRef<Path>) -> Result<bool> {
 ///
 /// # Errors
 /// `Os`, naming the path.
+///
+/// # Cancel safety
+/// Nothing is changed in any case.
 pub async fn read_link(path: impl AsRef<Path>) -> Result<PathBuf> {
     call("readlink", path, |path| std::fs::read_link(path)).await
 }
@@ -183,6 +213,9 @@ pub async fn read_link(path: impl AsRef<Path>) -> Result<PathBuf> {
 ///
 /// # Errors
 /// `Os`, naming the path.
+///
+/// # Cancel safety
+/// Nothing is changed in any case.
 pub async fn canonicalize(path: impl AsRef<Path>) -> Result<PathBuf> {
     call("realpath", path, |path| std::fs::canonicalize(path)).await
 }
@@ -191,6 +224,9 @@ pub async fn canonicalize(path: impl AsRef<Path>) -> Result<PathBuf> {
 ///
 /// # Errors
 /// `Os`, naming the path.
+///
+/// # Cancel safety
+/// As [`write()`].
 pub async fn set_permissions(path: impl AsRef<Path>, permissions: Permissions) -> Result<()> {
     call("chmod", path, move |path| std::fs::set_permissions(path, permissions)).await
 }
@@ -199,6 +235,9 @@ pub async fn set_permissions(path: impl AsRef<Path>, permissions: Permissions) -
 ///
 /// # Errors
 /// `Os`, naming the path.
+///
+/// # Cancel safety
+/// As [`write()`].
 pub async fn remove_file(path: impl AsRef<Path>) -> Result<()> {
     call("unlink", path, |path| std::fs::remove_file(path)).await
 }
@@ -207,6 +246,9 @@ pub async fn remove_file(path: impl AsRef<Path>) -> Result<()> {
 ///
 /// # Errors
 /// `Os`, naming the path.
+///
+/// # Cancel safety
+/// As [`write()`].
 pub async fn create_dir(path: impl AsRef<Path>) -> Result<()> {
     call("mkdir", path, |path| std::fs::create_dir(path)).await
 }
@@ -215,6 +257,9 @@ pub async fn create_dir(path: impl AsRef<Path>) -> Result<()> {
 ///
 /// # Errors
 /// `Os`, naming the path.
+///
+/// # Cancel safety
+/// As [`write()`].
 pub async fn create_dir_all(path: impl AsRef<Path>) -> Result<()> {
     call("mkdir", path, |path| std::fs::create_dir_all(path)).await
 }
@@ -223,6 +268,9 @@ pub async fn create_dir_all(path: impl AsRef<Path>) -> Result<()> {
 ///
 /// # Errors
 /// `Os`, naming the path.
+///
+/// # Cancel safety
+/// As [`write()`].
 pub async fn remove_dir(path: impl AsRef<Path>) -> Result<()> {
     call("rmdir", path, |path| std::fs::remove_dir(path)).await
 }
@@ -231,6 +279,9 @@ pub async fn remove_dir(path: impl AsRef<Path>) -> Result<()> {
 ///
 /// # Errors
 /// `Os`, naming the path.
+///
+/// # Cancel safety
+/// As [`write()`].
 pub async fn remove_dir_all(path: impl AsRef<Path>) -> Result<()> {
     call("rmdir", path, |path| std::fs::remove_dir_all(path)).await
 }

@@ -65,6 +65,9 @@ impl OpenOptions {
     ///
     /// # Errors
     /// `Os`, naming the path; kind `InvalidInput` if the options contradict each other.
+    ///
+    /// # Cancel safety
+    /// As [`fs::write`](super::write()): it may have made or emptied the file. Nothing is left open.
     pub async fn open(&self, path: impl AsRef<Path>) -> Result<File> {
         let options = self.0.clone();
         let open = move |path: &Path| {
