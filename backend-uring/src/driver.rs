@@ -73,7 +73,7 @@ impl UringDriver {
     /// Makes a driver. It belongs to the thread on which it is first attached.
     ///
     /// # Errors
-    /// As [`probe`](crate::probe), in the same words; or the process is out of descriptors or memory.
+    /// As [`probe()`](crate::probe()), in the same words; or the process is out of descriptors or memory.
     pub fn new(config: &Config) -> io::Result<Self> {
         let ring = Ring::new(config).map_err(Refusal::into_error)?;
         let wants_buffers = config.recv && config.buffer_ring;

@@ -24,7 +24,7 @@
 //!   disk without a thread where the file system lets it, and by a thread of its own where not. Everything
 //!   else that concerns files, writes included, is done by such a thread.
 //! * A wait is exact: it has no slack and counts nanoseconds.
-//! * Containers, seccomp filters and administrators forbid io_uring. [`probe`] says who.
+//! * Containers, seccomp filters and administrators forbid io_uring. [`probe()`] says who.
 //!
 //! # Which kernel has what
 //!

@@ -16,7 +16,7 @@ pub static DESCRIPTOR: BackendDescriptor = BackendDescriptor::new(
 /// Makes a loop with the default settings, changed by what `ANYLOOP_URING` says.
 ///
 /// # Errors
-/// `InvalidArg` for a word in the variable that is not known; `Os` if there is no io_uring to be had, in the words of [`probe`].
+/// `InvalidArg` for a word in the variable that is not known; `Os` if there is no io_uring to be had, in the words of [`probe()`].
 pub fn new_event_loop() -> Result<LoopRef> {
     open_from_env(&LoopConfig::default())
 }
@@ -24,7 +24,7 @@ pub fn new_event_loop() -> Result<LoopRef> {
 /// Makes a loop with the given settings.
 ///
 /// # Errors
-/// `Os` if there is no io_uring to be had, in the words of [`probe`].
+/// `Os` if there is no io_uring to be had, in the words of [`probe()`].
 pub fn open(config: &LoopConfig, driver: &Config) -> Result<LoopRef> {
     let driver = UringDriver::new(driver).map_err(|e| Error::os("uring: new_event_loop", e))?;
     BaseLoop::open(driver, config)

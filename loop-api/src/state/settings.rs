@@ -27,7 +27,7 @@ impl LoopState {
         self.introspection.get() || self.introspectors.get() > 0
     }
 
-    /// See [`EventLoop::set_introspection`].
+    /// See [`EventLoop::set_introspection`](crate::EventLoop::set_introspection).
     pub fn set_introspection(&self, on: bool) {
         self.introspection.set(on);
         self.update_observed();
