@@ -65,6 +65,18 @@ pub fn get_event_loop_policy() -> Arc<dyn EventLoopPolicy> {
 
 /// Sets the policy of the process: it decides what [`new_event_loop`], [`run`](crate::run) and
 /// [`Runner`](crate::Runner) create from now on (POL-03).
+///
+/// ```
+/// # #[cfg(feature = "mio")] {
+/// anyloop::set_event_loop_policy(anyloop_mio::EventLoopPolicy::default());
+/// let lp = anyloop::new_event_loop()?;
+/// assert_eq!(lp.state().backend(), "mio");
+/// lp.close()?;
+/// # anyloop::reset_event_loop_policy();
+/// # }
+/// # use anyloop::EventLoop;
+/// # Ok::<(), anyloop::Error>(())
+/// ```
 pub fn set_event_loop_policy(policy: impl EventLoopPolicy + 'static) {
     install_policy(Some(Arc::new(policy)));
 }

@@ -47,6 +47,14 @@ where
 
 /// [`run`] on the given backend, whatever policy and environment say.
 ///
+/// ```
+/// # #[cfg(feature = "mio")] {
+/// let answer = anyloop::run_with("mio", async { 42 })?;
+/// assert_eq!(answer, 42);
+/// # }
+/// # Ok::<(), anyloop::Error>(())
+/// ```
+///
 /// # Errors
 /// As [`run`].
 #[track_caller]

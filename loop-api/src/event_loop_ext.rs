@@ -38,6 +38,23 @@ use crate::transport::Transport;
 ///
 /// Everything here is built on the object-safe methods of [`EventLoop`]. A call on a closed loop
 /// fails with `Closed`.
+///
+/// ```
+/// use std::time::Duration;
+/// use anyloop_api::{EventLoopExt, LoopRef, Result, sleep};
+///
+/// fn main_of_a_program(lp: &LoopRef) -> Result<u32> {
+///     lp.call_soon(|| println!("in the first iteration"))?;
+///     let late = lp.call_later(Duration::from_secs(60), || println!("never"))?;
+///     let task = lp.create_task(async {
+///         sleep(Duration::from_millis(10)).await;
+///         42
+///     })?;
+///     let answer = lp.run_until_done(&task)?;
+///     late.cancel();
+///     Ok(answer)
+/// }
+/// ```
 pub trait EventLoopExt: EventLoop {
     /// A strong handle to this loop.
     ///

@@ -28,6 +28,21 @@ pub struct CallbackId(pub(crate) u64);
 /// (one awaiter gets it); awaiting a reference, `(&future).await`, clones it, so any number of tasks
 /// may do that, any number of times.
 ///
+/// ```
+/// use anyloop_api::{EventLoopExt, LoopRef, Result};
+///
+/// async fn answer() -> Result<u32> {
+///     let lp = LoopRef::current()?;
+///     let future = lp.create_future();
+///     let theirs = future.clone();
+///     lp.call_soon(move || {
+///         // It may be cancelled by then.
+///         theirs.set_unless_done(Ok(42));
+///     })?;
+///     future.await
+/// }
+/// ```
+///
 /// # Cancel safety
 /// Dropping an await loses nothing: the value stays in the future. Cancelling a task that awaits it
 /// cancels the future itself (CANCEL-04); protect it with [`shield`](crate::shield).

@@ -16,6 +16,30 @@ use crate::error::Error;
 use crate::transport::Transport;
 
 /// A protocol that is handed received bytes.
+///
+/// ```
+/// use std::cell::OnceCell;
+/// use anyloop_api::{Bind, EventLoopExt, LoopRef, Protocol, Result, Server, Transport};
+///
+/// #[derive(Default)]
+/// struct Echo(OnceCell<Transport>);
+///
+/// impl Protocol for Echo {
+///     fn connection_made(&self, transport: Transport) {
+///         let _ = self.0.set(transport);
+///     }
+///
+///     fn data_received(&self, data: &[u8]) {
+///         if let Some(transport) = self.0.get() {
+///             transport.write(data);
+///         }
+///     }
+/// }
+///
+/// async fn start(lp: &LoopRef) -> Result<Server> {
+///     lp.serve(Echo::default, Bind::to("127.0.0.1", 0)).await
+/// }
+/// ```
 pub trait Protocol: Any {
     /// The connection stands; called once, first.
     fn connection_made(&self, transport: Transport) {
@@ -52,6 +76,33 @@ pub trait Protocol: Any {
 }
 
 /// A protocol that provides the memory into which bytes are received.
+///
+/// ```
+/// use std::cell::{Cell, RefCell};
+/// use anyloop_api::{AnyProtocol, BufferedProtocol};
+///
+/// /// Counts; one buffer for the life of the connection.
+/// #[derive(Default)]
+/// struct Count {
+///     buffer: Cell<Vec<u8>>,
+///     bytes: Cell<usize>,
+/// }
+///
+/// impl BufferedProtocol for Count {
+///     fn get_buffer(&self, size_hint: usize) -> Vec<u8> {
+///         let mut buffer = self.buffer.take();
+///         buffer.resize(size_hint.max(1), 0);
+///         buffer
+///     }
+///
+///     fn buffer_updated(&self, buffer: Vec<u8>, nbytes: usize) {
+///         self.bytes.set(self.bytes.get() + nbytes);
+///         self.buffer.set(buffer);
+///     }
+/// }
+/// let protocol = AnyProtocol::buffered(Count::default());
+/// # drop(protocol);
+/// ```
 pub trait BufferedProtocol: Any {
     /// As [`Protocol::connection_made`].
     fn connection_made(&self, transport: Transport) {

@@ -45,6 +45,21 @@ pub trait RemoteLoop: Scheduler + fmt::Debug {
 
 /// A `Clone + Send + Sync` handle to a loop. Does not keep it alive: after close it answers
 /// `Closed`.
+///
+/// ```
+/// use std::thread;
+/// use anyloop_api::{EventLoop, LoopRef, RemoteHandle, Result};
+///
+/// fn tell_when_it_is_done(lp: &LoopRef, work: impl FnOnce() -> u32 + Send + 'static) {
+///     let remote: RemoteHandle = lp.remote();
+///     thread::spawn(move || -> Result<()> {
+///         let number = work();
+///         // On the loop's thread; `Closed` if the loop is gone.
+///         remote.call_soon_threadsafe(move || println!("{number}"))?;
+///         Ok(())
+///     });
+/// }
+/// ```
 #[derive(Clone)]
 pub struct RemoteHandle(Arc<dyn RemoteLoop>);
 

@@ -15,6 +15,20 @@ use crate::state::LoopState;
 use crate::transport::Transport;
 
 /// Receives the reports of a loop.
+///
+/// ```
+/// use std::rc::Rc;
+/// use anyloop_api::{EventLoop, LoopRef, Report, Severity};
+///
+/// fn count_failures(lp: &LoopRef, failures: Rc<std::cell::Cell<u32>>) {
+///     lp.set_exception_handler(Some(Rc::new(move |lp: &LoopRef, report: &Report| {
+///         if report.severity == Severity::Error {
+///             failures.set(failures.get() + 1);
+///         }
+///         lp.default_exception_handler(report);
+///     })));
+/// }
+/// ```
 pub type ExceptionHandler = Rc<dyn Fn(&LoopRef, &Report)>;
 
 /// How bad it is.

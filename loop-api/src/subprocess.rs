@@ -17,6 +17,30 @@ pub type SubprocessFactory = Box<dyn FnOnce() -> Rc<dyn SubprocessProtocol>>;
 
 /// Is told what a child process does. Methods take `&self`, as those of
 /// [`Protocol`](crate::Protocol). Pipes have the numbers that they have in the child: 0, 1, 2.
+///
+/// ```
+/// use std::cell::RefCell;
+/// use anyloop_api::{Command, EventLoopExt, LoopRef, Result, Stdio, SubprocessProtocol};
+///
+/// /// Keeps what the child says.
+/// #[derive(Default)]
+/// struct Collect(RefCell<Vec<u8>>);
+///
+/// impl SubprocessProtocol for Collect {
+///     fn pipe_data_received(&self, fd: i32, data: &[u8]) {
+///         if fd == 1 {
+///             self.0.borrow_mut().extend_from_slice(data);
+///         }
+///     }
+/// }
+///
+/// async fn date(lp: &LoopRef) -> Result<()> {
+///     let command = Command::new("date").stdout(Stdio::Pipe);
+///     let (child, said) = lp.subprocess_exec(Collect::default, command).await?;
+///     println!("process {}, so far {} bytes", child.get_pid(), said.0.borrow().len());
+///     Ok(())
+/// }
+/// ```
 pub trait SubprocessProtocol: Any {
     /// The child runs; called once, first.
     fn connection_made(&self, transport: SubprocessTransport) {

@@ -24,6 +24,22 @@ use crate::task_core::TaskCore;
 /// The loop owns the task: dropping the handle detaches it (TASK-14). Clones name the same task.
 /// Awaiting the handle moves the output out; awaiting a reference, `(&task).await`, clones it.
 ///
+/// ```
+/// use anyloop_api::{Error, EventLoopExt, LoopRef, Result};
+///
+/// async fn give_up(job: impl Future<Output = u32> + 'static) -> Result<()> {
+///     let task = LoopRef::current()?.create_task(job)?;
+///     task.cancel();
+///     // It may have ended before, or refuse.
+///     match task.await {
+///         Ok(value) => println!("{value} all the same"),
+///         Err(Error::Cancelled(_)) => println!("cancelled"),
+///         Err(error) => return Err(error),
+///     }
+///     Ok(())
+/// }
+/// ```
+///
 /// # Cancel safety
 /// Cancelling a task that awaits this one forwards the request to this one (CANCEL-05), and the
 /// outer one ends only after it. Use [`shield`](crate::shield) to keep it running.

@@ -50,6 +50,20 @@ impl fmt::Debug for TimerKey {
 /// A callback scheduled for a point in time.
 ///
 /// Dropping it does not cancel the timer.
+///
+/// ```
+/// use std::time::Duration;
+/// use anyloop_api::{EventLoopExt, LoopRef, Result};
+///
+/// fn restart(lp: &LoopRef) -> Result<()> {
+///     let timer = lp.call_later(Duration::from_secs(5), || println!("nothing for five seconds"))?;
+///     assert!(timer.when() > lp.time());
+///     timer.cancel();
+///     assert!(timer.cancelled());
+///     Ok(())
+/// }
+/// # use anyloop_api::EventLoop;
+/// ```
 #[derive(Clone)]
 pub struct TimerHandle {
     handle: Handle,

@@ -99,6 +99,19 @@ pub trait Borrower {
 /// A connection as its user sees it; a cheap handle, clones name the same connection.
 ///
 /// Reading goes to the protocol; writing is buffered and never waits.
+///
+/// ```
+/// use anyloop_api::{ExtraInfo, Transport};
+///
+/// fn say_goodbye(transport: &Transport) {
+///     if let Some(ExtraInfo::Address(peer)) = transport.get_extra_info("peername") {
+///         println!("{} bytes are still to go to {peer:?}", transport.get_write_buffer_size());
+///     }
+///     transport.write(b"goodbye\n");
+///     // Flushes first; `abort` would not.
+///     transport.close();
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Transport(Rc<Inner>);
 

@@ -29,6 +29,19 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// Misuse is a value of this type, never a panic. Cheap to clone, because one failed future may have
 /// many awaiters; two words, because every result has room for one, and is moved by whoever awaits it.
+///
+/// ```
+/// use std::io::ErrorKind;
+/// use anyloop_api::Error;
+///
+/// fn worth_another_try(error: &Error) -> bool {
+///     match error {
+///         Error::TimedOut(_) => true,
+///         Error::Os(error) => error.io_error().kind() == ErrorKind::ConnectionRefused,
+///         _ => false,
+///     }
+/// }
+/// ```
 #[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
