@@ -86,6 +86,7 @@ mod running;
 mod scope;
 mod sendfile;
 mod server;
+mod shield;
 mod sleep;
 mod sock;
 mod state;
@@ -105,8 +106,8 @@ mod yield_now;
 pub use any_task::AnyTask;
 pub use backend::{BackendDescriptor, LoopConfig};
 pub use cancel::{
-    CancelScope, CatchCancel, CatchPanic, Ending, Shield, Shieldable, Uncancellable, catch_cancel,
-    catch_panic, on_cancel, raise_interrupt, shield, uncancellable, with_cleanup,
+    CancelScope, CatchCancel, CatchPanic, Ending, Uncancellable, catch_cancel, catch_panic,
+    on_cancel, raise_interrupt, uncancellable, with_cleanup,
 };
 pub use cancellable::{Cancellable, check_same_loop, clear_waiter, passes_outwards, set_waiter};
 pub use command::{Command, Program, Stdio};
@@ -149,6 +150,7 @@ pub use runnable::Runnable;
 pub use running::RunGuard;
 pub use sendfile::SendFile;
 pub use server::{LocalBoxFuture, RawServer, Server};
+pub use shield::{Shield, Shieldable, shield};
 pub use sleep::{Sleep, sleep, sleep_until};
 pub use sock::{Claim, Direction, Received, Sock, SockAttachment};
 pub use socket2::{Domain, SockAddr, Type};
