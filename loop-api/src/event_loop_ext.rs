@@ -44,7 +44,6 @@ use crate::transport::Transport;
 /// use anyloop_api::{EventLoopExt, LoopRef, Result, sleep};
 ///
 /// fn main_of_a_program(lp: &LoopRef) -> Result<u32> {
-///     lp.call_soon(|| println!("in the first iteration"))?;
 ///     let late = lp.call_later(Duration::from_secs(60), || println!("never"))?;
 ///     let task = lp.create_task(async {
 ///         sleep(Duration::from_millis(10)).await;

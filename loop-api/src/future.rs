@@ -29,18 +29,13 @@ pub struct CallbackId(pub(crate) u64);
 /// may do that, any number of times.
 ///
 /// ```
-/// use anyloop_api::{EventLoopExt, LoopRef, Result};
-///
-/// async fn answer() -> Result<u32> {
-///     let lp = LoopRef::current()?;
-///     let future = lp.create_future();
-///     let theirs = future.clone();
-///     lp.call_soon(move || {
-///         // It may be cancelled by then.
-///         theirs.set_unless_done(Ok(42));
-///     })?;
-///     future.await
-/// }
+/// # use anyloop_api::{EventLoopExt, LoopRef, Result};
+/// # async fn example(lp: &LoopRef) -> Result<u32> {
+/// let future = lp.create_future();
+/// let theirs = future.clone();
+/// lp.call_soon(move || drop(theirs.set_result(42)))?;
+/// future.await
+/// # }
 /// ```
 ///
 /// # Cancel safety
