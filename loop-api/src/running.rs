@@ -44,13 +44,18 @@ pub(crate) fn is(lp: &WeakLoop) -> bool {
 /// Queues a woken task if its loop, the one with this number, is the one that runs here.
 #[inline]
 pub(crate) fn schedule(id: u64, runnable: Runnable) -> Result<(), Runnable> {
-    RUNNING.with(|running| match &*running.borrow() {
-        Some(running) if running.id == id => {
-            running.lp.schedule(runnable);
+    // Its handle comes out in two registers; a closure that took the task in would be called by way of memory.
+    let here = RUNNING.with(|running| {
+        let running = running.borrow();
+        running.as_ref().filter(|running| running.id == id).map(|running| running.lp.clone())
+    });
+    match here {
+        Some(lp) => {
+            lp.schedule(runnable);
             Ok(())
         }
-        _ => Err(runnable),
-    })
+        None => Err(runnable),
+    }
 }
 
 /// While it exists, the loop is the running one of its thread.
