@@ -63,11 +63,10 @@ impl Entries {
 
     /// Adds an entry; its number is not zero.
     pub(crate) fn insert(&mut self, numbers: &Numbers, interested: Interested) -> u64 {
-        let alone = matches!(self, Self::Nobody);
-        let Some(id) = numbers.alone().filter(|_| alone) else {
+        if !matches!(self, Self::Nobody) || numbers.last.get() == u16::MAX {
             return self.insert_among_many(numbers, interested);
-        };
-        numbers.count();
+        }
+        let id = numbers.count();
         *self = match interested {
             Interested::Waker(waker) => Self::Waker(waker),
             Interested::Callback(callback) => Self::Callback(callback),
@@ -173,22 +172,17 @@ impl Numbers {
         u64::from(self.last.get())
     }
 
-    /// The number of the next entry that is alone, if there is one left.
-    #[inline]
-    pub(crate) fn alone(&self) -> Option<u64> {
-        self.last.get().checked_add(1).map(u64::from)
-    }
-
     /// Whether there has never been an entry.
     #[inline]
     pub(crate) fn unused(&self) -> bool {
         self.last.get() == 0
     }
 
-    /// That entry has come.
+    /// The number of an entry that is alone: there is one left.
     #[inline]
-    pub(crate) fn count(&self) {
+    pub(crate) fn count(&self) -> u64 {
         self.last.set(self.last.get() + 1);
+        self.last()
     }
 
     /// Notes the number of an observer, if it fits.

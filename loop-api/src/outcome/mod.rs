@@ -176,19 +176,11 @@ impl<T> Outcome<T> {
 
     /// The same for an awaiter, who mostly is the first: nothing is then read that was just written.
     fn insert_waker(&self, waker: Waker) -> u64 {
-        let Some(id) = self.numbers.alone() else {
+        if !self.numbers.unused() {
             return self.insert(Interested::Waker(waker));
-        };
-        let before = self.content.replace(Content::Waiting(Entries::Waker(waker)));
-        if matches!(before, Content::Waiting(Entries::Nobody)) {
-            mem::forget(before);
-            self.numbers.count();
-            return id;
         }
-        match self.content.replace(before) {
-            Content::Waiting(Entries::Waker(waker)) => self.insert(Interested::Waker(waker)),
-            _ => 0,
-        }
+        mem::forget(self.content.replace(Content::Waiting(Entries::Waker(waker))));
+        self.numbers.count()
     }
 
     /// Leaves or refreshes the waker of an awaiter whose registration is in `id`; zero: none.
