@@ -1,9 +1,12 @@
 //! `LoopFuture`: a value that somebody will provide later (asyncio's `Future`).
 
+mod shared;
+mod state;
+
 use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
-use std::future::{Future, IntoFuture};
+use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -11,12 +14,13 @@ use std::task::{Context as PollContext, Poll, ready};
 
 use crate::cancellable::{self, Cancellable};
 use crate::context::Snapshot;
-use crate::elsewhere::Awaited;
 use crate::error::{Cancelled, Error, Result};
 use crate::handle::{Handle, in_place};
 use crate::loop_ref::{LoopRef, WeakLoop};
 use crate::outcome::{Observer, Outcome};
-use crate::report::Report;
+
+pub use self::shared::Shared;
+use self::state::State;
 
 /// Identifies a done-callback, for removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,14 +48,6 @@ pub struct CallbackId(pub(crate) u64);
 pub struct LoopFuture<T: 'static> {
     state: Rc<State<T>>,
     wait: Cell<u64>,
-}
-
-struct State<T: 'static> {
-    outcome: Outcome<T>,
-    lp: WeakLoop,
-    created: &'static Location<'static>,
-    /// Its loop will tell who waits elsewhere of its close.
-    elsewhere: Cell<bool>,
 }
 
 impl<T: 'static> LoopFuture<T> {
@@ -272,82 +268,11 @@ impl<T: 'static> LoopFuture<T> {
     }
 }
 
-impl<T: 'static> State<T> {
-    #[inline]
-    fn complete(self: &Rc<Self>, outcome: Result<T>, operation: &'static str) -> Result<()> {
-        self.outcome.complete(outcome, operation, |callback| callback(&self.lp, self.clone()))
-    }
-}
-
-impl<T: 'static> State<T> {
-    /// No task waits, so no close ends the wait.
-    #[cold]
-    fn wait_elsewhere(self: &Rc<Self>) -> Result<()> {
-        if self.lp.is_closed() {
-            return Err(Error::closed("await: the event loop of the future is closed"));
-        }
-        if !self.elsewhere.replace(true) {
-            let this: Rc<dyn Awaited> = self.clone();
-            self.lp.tasks().elsewhere.add(Rc::downgrade(&this));
-        }
-        Ok(())
-    }
-}
-
-impl<T: 'static> Awaited for State<T> {
-    fn wake_all(&self) {
-        self.outcome.wake_all();
-    }
-}
-
-impl<T: 'static> Cancellable for State<T> {
-    fn cancel(self: Rc<Self>, reason: &Cancelled) -> bool {
-        // Also on a failed future: whoever cancels it does not want its error (FUT-17).
-        self.outcome.mark_inspected();
-        if self.outcome.done() {
-            return false;
-        }
-        self.complete(Err(reason.clone().into()), "cancel").is_ok()
-    }
-
-    fn cancelled(&self) -> bool {
-        self.outcome.cancelled()
-    }
-
-    fn describe(&self) -> String {
-        format!("future created at {}", self.created)
-    }
-}
-
 /// Puts a done-callback into the ready queue of `lp`.
 pub(crate) fn schedule(lp: &WeakLoop, callback: impl FnOnce() + 'static, context: Snapshot) {
     if let Some(lp) = lp.upgrade() {
         // A closed loop runs nothing any more: the callback is dropped.
         let _ = lp.call_soon_handle(Handle::with_snapshot(callback, context));
-    }
-}
-
-impl<T: 'static> Drop for State<T> {
-    #[inline]
-    fn drop(&mut self) {
-        if self.outcome.failed_unseen() {
-            self.report_unseen();
-        }
-    }
-}
-
-impl<T: 'static> State<T> {
-    #[cold]
-    fn report_unseen(&self) {
-        let Some(error) = self.outcome.lost_error() else { return };
-        if let Some(lp) = self.lp.upgrade() {
-            lp.call_exception_handler(
-                Report::new("the error of a future was never retrieved")
-                    .exception(error)
-                    .future(format!("future created at {}", self.created))
-                    .source(self.created),
-            );
-        }
     }
 }
 
@@ -375,48 +300,6 @@ impl<T: 'static> Future for LoopFuture<T> {
         match self.state.outcome.take_awaited(self.address(), &self.wait) {
             Some(value) => Poll::Ready(Ok(value)),
             None => self.poll_failure(cx).map(Err),
-        }
-    }
-}
-
-/// Awaiting a reference clones the value.
-impl<T: Clone + 'static> IntoFuture for &LoopFuture<T> {
-    type Output = Result<T>;
-    type IntoFuture = Shared<T>;
-
-    fn into_future(self) -> Shared<T> {
-        Shared { future: self.clone() }
-    }
-}
-
-/// An await of a [`LoopFuture`] that leaves the value where it is.
-#[must_use = "futures do nothing unless awaited"]
-pub struct Shared<T: 'static> {
-    future: LoopFuture<T>,
-}
-
-impl<T: 'static> fmt::Debug for Shared<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("future", &self.future).finish()
-    }
-}
-
-impl<T: 'static> Shared<T> {
-    /// The future that is awaited.
-    #[must_use]
-    pub fn future(&self) -> &LoopFuture<T> {
-        &self.future
-    }
-}
-
-impl<T: Clone + 'static> Future for Shared<T> {
-    type Output = Result<T>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<Self::Output> {
-        let future = &self.future;
-        match future.state.outcome.copy_awaited(future.address(), &future.wait) {
-            Some(value) => Poll::Ready(Ok(value)),
-            None => future.poll_failure(cx).map(Err),
         }
     }
 }
