@@ -25,8 +25,10 @@
 //!   once; nothing the driver does later may touch it.
 //! * Only [`Waker::wake`] may be called from another thread.
 
+mod caps;
 mod closed;
 mod event;
+mod readiness;
 
 use std::fmt;
 use std::fs::File;
@@ -35,8 +37,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::caps::{Caps, Trigger};
 pub(crate) use self::closed::Closed;
 pub use self::event::{Event, LazySend, RecvEnd};
+pub use self::readiness::{Interest, Readiness};
 pub use crate::chunk::{Chunk, ChunkPool};
 
 /// A borrowed descriptor that the core keeps open for as long as the driver may use it: from
@@ -103,145 +107,6 @@ impl Key {
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Key({}.{})", self.slot, self.generation)
-    }
-}
-
-/// Directions of readiness somebody is interested in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct Interest {
-    /// Tell when the descriptor becomes readable.
-    pub readable: bool,
-    /// Tell when the descriptor becomes writable.
-    pub writable: bool,
-}
-
-impl Interest {
-    /// Neither direction: the registration stays, silent. `epoll` and `poll(2)` report hang-ups and errors
-    /// even so; a driver over them takes the descriptor out of the kernel's set until `modify` puts it back
-    /// ([`registrations`](crate::registrations)).
-    pub const NONE: Self = Self { readable: false, writable: false };
-    /// Reading only.
-    pub const READ: Self = Self { readable: true, writable: false };
-    /// Writing only.
-    pub const WRITE: Self = Self { readable: false, writable: true };
-    /// Both directions.
-    pub const BOTH: Self = Self { readable: true, writable: true };
-}
-
-/// What a poll saw on a descriptor. More may be reported than was asked for.
-///
-/// ```
-/// use anyloop_core::driver::Readiness;
-/// let seen = Readiness::default().readable(true).closed(true);
-/// assert!(seen.readable && !seen.writable && seen.closed);
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Readiness {
-    /// A read will not block (data, end of stream, or an error to fetch).
-    pub readable: bool,
-    /// A write will not block (room, or an error to fetch).
-    pub writable: bool,
-    /// The peer closed or half-closed, or an error is pending (`RDHUP`, `HUP`, `ERR`): a short read
-    /// does not prove that the socket is drained.
-    pub closed: bool,
-}
-
-impl Readiness {
-    /// See [`Readiness::readable`](Self#structfield.readable).
-    #[must_use]
-    #[inline]
-    pub const fn readable(mut self, yes: bool) -> Self {
-        self.readable = yes;
-        self
-    }
-
-    /// See [`Readiness::writable`](Self#structfield.writable).
-    #[must_use]
-    #[inline]
-    pub const fn writable(mut self, yes: bool) -> Self {
-        self.writable = yes;
-        self
-    }
-
-    /// See [`Readiness::closed`](Self#structfield.closed).
-    #[must_use]
-    #[inline]
-    pub const fn closed(mut self, yes: bool) -> Self {
-        self.closed = yes;
-        self
-    }
-}
-
-/// How a driver repeats itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Trigger {
-    /// One event per change (`EPOLLET`, multishot poll). The core registers once for
-    /// both directions and remembers readiness until it sees `EAGAIN`. `modify` re-arms: if the
-    /// condition holds at that moment, an event follows.
-    Edge,
-    /// An event in each poll while the condition holds (`poll(2)`). The core narrows the interest to
-    /// what it waits for.
-    Level,
-}
-
-/// What a driver can do beyond readiness. Every `true` may be forced to `false` by the driver's
-/// configuration; the core then does the work itself.
-///
-/// ```
-/// use anyloop_core::driver::{Caps, Trigger};
-/// let caps = Caps::readiness(Trigger::Edge).accept(true);
-/// assert!(caps.accept && !caps.recv);
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Caps {
-    /// How readiness repeats.
-    pub trigger: Trigger,
-    /// `accept_start` works.
-    pub accept: bool,
-    /// `recv_start` works.
-    pub recv: bool,
-    /// `send` works.
-    pub send: bool,
-    /// `pread` works.
-    pub pread: bool,
-}
-
-impl Caps {
-    /// Readiness and nothing else.
-    #[must_use]
-    pub const fn readiness(trigger: Trigger) -> Self {
-        Self { trigger, accept: false, recv: false, send: false, pread: false }
-    }
-
-    /// Whether `accept_start` works.
-    #[must_use]
-    pub const fn accept(mut self, yes: bool) -> Self {
-        self.accept = yes;
-        self
-    }
-
-    /// Whether `recv_start` works.
-    #[must_use]
-    pub const fn recv(mut self, yes: bool) -> Self {
-        self.recv = yes;
-        self
-    }
-
-    /// Whether `send` works.
-    #[must_use]
-    pub const fn send(mut self, yes: bool) -> Self {
-        self.send = yes;
-        self
-    }
-
-    /// Whether `pread` works.
-    #[must_use]
-    pub const fn pread(mut self, yes: bool) -> Self {
-        self.pread = yes;
-        self
     }
 }
 
