@@ -9,6 +9,7 @@
 //! What cannot be watched, such as `/dev/null`, is always ready: it is tried again in each iteration in
 //! which there is something to do.
 
+mod end;
 mod raw;
 mod read;
 mod write;
@@ -291,68 +292,6 @@ impl Pipe {
     }
 
     // --- the end ---
-
-    fn set_closing(&self) {
-        self.set(CLOSING);
-        self.fd.closing(&self.base);
-    }
-
-    fn close_gracefully(&self) {
-        if self.has(CLOSING) {
-            return;
-        }
-        self.set_closing();
-        if self.pending() == 0 {
-            self.schedule_lost(None);
-        } else {
-            self.update_interest();
-        }
-    }
-
-    /// Drops what is buffered and ends the pipe, with the error that did it.
-    fn force(&self, error: Option<Error>) {
-        if self.has(LOST) {
-            return;
-        }
-        self.set_closing();
-        drop(self.out.take());
-        self.schedule_lost(error);
-    }
-
-    fn schedule_lost(&self, error: Option<Error>) {
-        let (Some(base), Some(this)) = (self.base.upgrade(), self.this.upgrade()) else { return };
-        if self.has(LOST) {
-            return;
-        }
-        self.set(LOST);
-        self.update_interest();
-        base.soon(move || this.finish(error));
-    }
-
-    /// While data may arrive, the loop keeps the pipe going for its protocol. Paused and without a handle,
-    /// nobody could ever touch it again (TR-39).
-    fn end_if_forgotten(&self) {
-        let stuck = self.end == End::Read && self.has(MADE) && self.has(PAUSED);
-        if !stuck || self.has(CLOSING | CHILDS) || self.user.borrow().upgrade().is_some() {
-            return;
-        }
-        let Some(base) = self.base.upgrade() else { return };
-        base.end_forgotten(self, || self.force(None));
-    }
-
-    /// `connection_lost`, once; then the descriptor is closed, whatever the protocol did.
-    fn finish(&self, error: Option<Error>) {
-        let on_lost = self.on_lost.take();
-        if self.has(MADE) {
-            let told = error.clone();
-            self.tell("connection_lost panicked", |protocol| protocol.connection_lost(told));
-            if let Some(on_lost) = on_lost {
-                on_lost(error);
-            }
-        }
-        self.fd.close(&self.base);
-        self.voice.end();
-    }
 }
 
 impl Begin for Pipe {
