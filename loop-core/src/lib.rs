@@ -15,6 +15,7 @@ mod embed;
 #[cfg(target_os = "linux")]
 pub mod epoll;
 mod executor;
+mod file_id;
 mod flow;
 mod fork;
 mod inbox;

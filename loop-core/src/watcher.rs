@@ -14,7 +14,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::rc::{Rc, Weak};
 
 use anyloop_api::{Direction, Dump, Error, EventLoop, Result, Snapshot, SockAttachment, Waiter};
@@ -22,6 +22,7 @@ use rustix::io::Errno;
 
 use crate::base::{BaseLoop, callback_report};
 use crate::driver::{Event, Interest, Key, Readiness, Trigger};
+use crate::file_id::FileId;
 use crate::lend::{lend, lend_raw};
 use crate::sources::Source;
 
@@ -64,18 +65,6 @@ pub(crate) struct Watcher {
     registered: Cell<bool>,
     /// A `Sock` keeps the registration for its next operation.
     held: Cell<bool>,
-}
-
-/// Device and inode: numbers that are used again mean another file.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct FileId(u64, u64);
-
-impl FileId {
-    fn of(fd: BorrowedFd<'_>) -> Option<Self> {
-        let stat = rustix::fs::fstat(fd).ok()?;
-        #[allow(clippy::unnecessary_cast, reason = "the types differ between platforms")]
-        Some(Self(stat.st_dev as u64, stat.st_ino as u64))
-    }
 }
 
 const fn operation(direction: Direction) -> &'static str {
