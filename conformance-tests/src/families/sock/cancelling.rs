@@ -1,20 +1,21 @@
 //! Cancelling operations in flight.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 
 use anyloop::timeout;
-use anyloop_api::{Datagrams, Task};
+use anyloop_api::Task;
 
 use super::*;
 use crate::tools::{pair_with_number, pattern, socket_pair};
 
 /// When something happens, relative to the cancellation.
-const MOMENTS: [Moment; 4] = [Moment::LongBefore, Moment::Before, Moment::After, Moment::LongAfter];
+pub(super) const MOMENTS: [Moment; 4] =
+    [Moment::LongBefore, Moment::Before, Moment::After, Moment::LongAfter];
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Moment {
+pub(super) enum Moment {
     /// The loop may have noticed.
     LongBefore,
     /// In the same step.
@@ -26,7 +27,7 @@ enum Moment {
 
 /// Lets a pending operation be cancelled, with `arrival` at this moment; whether it was completed
 /// before that.
-async fn cancel_around<T: 'static>(
+pub(super) async fn cancel_around<T: 'static>(
     pending: Task<T>,
     moment: Moment,
     mut arrival: impl FnMut() -> Result<(), Failure>,
@@ -150,86 +151,6 @@ pub(super) fn a_cancelled_accept_loses_no_connection(cx: &Context) -> Outcome {
             let client = client.ok_or_else(|| Failure::new("nobody connected"))?;
             let peer = accepted.1.as_socket();
             ensure_eq!(peer, client.local_addr().ok(), "who came, connecting {moment:?}");
-        }
-        Ok(())
-    })
-}
-
-/// Two UDP sockets, of which the second sends to the first.
-fn udp_pair() -> Result<(UdpSocket, UdpSocket), Failure> {
-    let near = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let far = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-    far.connect(near.local_addr()?)?;
-    Ok((near, far))
-}
-
-pub(super) fn a_cancelled_recvfrom_loses_no_datagram(cx: &Context) -> Outcome {
-    let lp = cx.new_loop()?;
-    let (near, far) = udp_pair()?;
-    let sender = far.local_addr()?;
-    let near = Sock::new(near)?;
-    let inner = lp.clone();
-    run(&lp, async move {
-        let lp = inner;
-        for round in 0..20_u8 {
-            for moment in MOMENTS {
-                let send = || {
-                    far.send(&[round; 5])?;
-                    Ok(())
-                };
-                let pending = lp.create_task(lp.sock_recvfrom(&near, 100))?;
-                let early = cancel_around(pending, moment, send).await?;
-                let (data, from) = match early {
-                    Some(received) => received?,
-                    None => lp.sock_recvfrom(&near, 100).await?,
-                };
-                ensure_eq!(data, [round; 5], "what came, sent {moment:?}");
-                ensure_eq!(from.and_then(|f| f.as_socket()), Some(sender), "its sender");
-
-                let pending = lp.create_task(lp.sock_recvfrom_into(&near, vec![0; 9]))?;
-                let early = cancel_around(pending, moment, send).await?;
-                let (received, buffer) = match early {
-                    Some(received) => received,
-                    None => lp.sock_recvfrom_into(&near, vec![0; 9]).await,
-                };
-                let (count, from) = received?;
-                ensure_eq!(buffer[..count], [round; 5], "what came, sent {moment:?}");
-                ensure_eq!(from.and_then(|f| f.as_socket()), Some(sender), "its sender");
-            }
-        }
-        Ok(())
-    })
-}
-
-pub(super) fn a_cancelled_recvmmsg_loses_none(cx: &Context) -> Outcome {
-    let lp = cx.new_loop()?;
-    let (near, far) = udp_pair()?;
-    let near = Sock::new(near)?;
-    let inner = lp.clone();
-    run(&lp, async move {
-        let lp = inner;
-        for round in 0..20_u8 {
-            for moment in MOMENTS {
-                let send = || {
-                    for number in 0..5 {
-                        far.send(&[round, number])?;
-                    }
-                    Ok(())
-                };
-                let pending = lp.create_task(lp.sock_recvmmsg(&near, Datagrams::new(8, 9)))?;
-                let mut found = Vec::new();
-                let mut received = cancel_around(pending, moment, send).await?;
-                while found.len() < 5 {
-                    let (count, batch) = match received.take() {
-                        Some(received) => received,
-                        None => lp.sock_recvmmsg(&near, Datagrams::new(8, 9)).await,
-                    };
-                    ensure_eq!(count?, batch.len(), "the number of datagrams");
-                    found.extend(batch.iter().map(|(data, _)| data.to_vec()));
-                }
-                let sent: Vec<_> = (0..5).map(|number| [round, number]).collect();
-                ensure_eq!(found, sent, "what came, sent {moment:?}");
-            }
         }
         Ok(())
     })
