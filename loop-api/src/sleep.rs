@@ -190,9 +190,7 @@ impl Slot for Alarm {
 
     /// The loop closes: who waits elsewhere is to see that.
     fn clear(&self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
+        self.call();
     }
 }
 
