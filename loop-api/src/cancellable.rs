@@ -88,16 +88,6 @@ pub fn check_same_loop(lp: &WeakLoop) -> Result<()> {
     if same { Ok(()) } else { Err(not_here(lp)) }
 }
 
-/// The same. True in a task, false where none takes a step.
-#[inline]
-pub(crate) fn check_task(lp: &WeakLoop) -> Result<bool> {
-    match current::look(|task| task.core.lp.same(lp)) {
-        Some(true) => Ok(true),
-        Some(false) => Err(not_here(lp)),
-        None => Ok(false),
-    }
-}
-
 #[cold]
 fn not_here(lp: &WeakLoop) -> Error {
     if lp.is_closed() {

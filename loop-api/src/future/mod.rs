@@ -14,6 +14,7 @@ use std::task::{Context as PollContext, Poll, ready};
 
 use crate::cancellable::{self, Cancellable};
 use crate::context::Snapshot;
+use crate::current;
 use crate::error::{Cancelled, Error, Result};
 use crate::handle::{Handle, in_place};
 use crate::loop_ref::{LoopRef, WeakLoop};
@@ -237,7 +238,8 @@ impl<T: 'static> LoopFuture<T> {
 
     #[inline(never)]
     fn suspend(&self, cx: &PollContext<'_>, forward: bool) -> Poll<Result<()>> {
-        if !cancellable::check_task(&self.state.lp)? {
+        cancellable::check_same_loop(&self.state.lp)?;
+        if !current::in_step() {
             self.state.wait_elsewhere()?;
         }
         self.state.outcome.wait(&self.wait, cx.waker());
