@@ -81,8 +81,8 @@ impl StreamReaderProtocol {
     }
 
     /// A child writes it: that goes on when nobody can read any more.
-    pub(crate) fn is_childs(&self) {
-        self.incoming.is_childs();
+    pub(crate) fn mark_as_childs(&self) {
+        self.incoming.mark_as_childs();
     }
 
     /// From now on the transport is closed when the last handle of the reader goes away, rather than kept by

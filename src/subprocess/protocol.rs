@@ -75,7 +75,7 @@ impl SubprocessProtocol for ProcessProtocol {
             let Ok(reader) = StreamReader::new(self.limit) else { continue };
             let stream = StreamReaderProtocol::new(reader);
             stream.connection_made(pipe);
-            stream.is_childs();
+            stream.mark_as_childs();
             self.pipes.borrow_mut()[fd as usize] =
                 Pipe { stream: Rc::downgrade(&stream), kept: Some(stream) };
         }

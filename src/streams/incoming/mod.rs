@@ -165,7 +165,7 @@ impl Incoming {
     }
 
     /// A child writes it, and somebody who cannot read keeps it.
-    pub(super) fn is_childs(&self) {
+    pub(super) fn mark_as_childs(&self) {
         self.set(CHILDS);
     }
 
