@@ -4,12 +4,12 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::child::Child;
 use crate::cli::Options;
-use crate::report::{markdown, progress};
-use crate::servers::buffer_for;
+use crate::report::{Section, markdown, progress};
+use crate::servers::{Serve, buffer_for};
 use crate::stats::undisturbed;
 
 /// A kind of load.
@@ -30,15 +30,19 @@ pub(crate) trait Load {
     fn round(&mut self) -> io::Result<usize>;
 }
 
-/// A table with a row for each server, and the same as JSON. The ratios refer to the first row.
+/// Runs a suite: a table with a row for each server, and `what` a request is above it. The ratios refer to the
+/// first row.
 pub(crate) fn compare<W: Work>(
-    suite: &str,
-    servers: Vec<&'static str>,
-    works: Vec<W>,
+    suite: &'static str,
+    title: &'static str,
+    what: &str,
+    servers: &[(&'static str, Serve)],
+    works: &[W],
     options: &Options,
-) -> io::Result<(String, Value)> {
-    let servers = options.select(servers, |name| name);
-    let works = options.select(works, |work| work.name());
+) -> io::Result<Section> {
+    let names = servers.iter().map(|(name, _)| *name).collect();
+    let servers = options.select(names, |name| name);
+    let works = options.select(works.to_vec(), |work| work.name());
     let mut columns = Vec::new();
     for work in &works {
         progress(format_args!("{suite} {}: {} servers", work.name(), servers.len()));
@@ -57,7 +61,11 @@ pub(crate) fn compare<W: Work>(
         let cpu: Vec<f64> = columns.iter().map(|column| column[row]).collect();
         json!({ "server": name, "cpu_us_per_request": cpu })
     });
-    Ok((table, json.collect::<Vec<_>>().into()))
+    let text = format!(
+        "µs of CPU time of the server per request, and its ratio to the first row. {what}\n\n{table}"
+    );
+    let json = json.collect::<Vec<_>>().into();
+    Ok(Section { name: suite, title, text, json, charts: Vec::new() })
 }
 
 /// µs of CPU per request of each server, in slices that take turns.

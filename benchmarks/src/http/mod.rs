@@ -10,7 +10,7 @@ use crate::lockstep::compare;
 use crate::report::Section;
 
 use load::Get;
-pub(crate) use servers::serve;
+pub(crate) use servers::SERVERS;
 
 const WORK: [Get; 4] = [
     Get { name: "64x1", size: 64, connections: 1, close: false },
@@ -21,12 +21,7 @@ const WORK: [Get; 4] = [
 
 /// Runs the suite and says what it found.
 pub(crate) fn run(options: &Options) -> io::Result<Section> {
-    let servers = servers::ALL.map(|(name, _)| name).to_vec();
-    let (table, json) = compare("http", servers, WORK.to_vec(), options)?;
-    let text = format!(
-        "µs of CPU time of the server per request, and its ratio to the first row. A GET is sent on every \
-         connection, then every response is awaited, and so on; its body is as long as the name of the column \
-         says. `churn` is a new connection for each request.\n\n{table}"
-    );
-    Ok(Section { name: "http", title: "HTTP", text, json, charts: Vec::new() })
+    let what = "A GET is sent on every connection, then every response is awaited, and so on; its body is as long as \
+                the name of the column says. `churn` is a new connection for each request.";
+    compare("http", "HTTP", what, &SERVERS, &WORK, options)
 }

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::TcpListener;
 
 use anyloop::compat::hyper::HyperIo;
 use anyloop::{Bind, TcpStream, start_server};
@@ -14,7 +14,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 
 use crate::servers::anyloop::run;
-use crate::servers::tokio;
+use crate::servers::{Serve, tokio};
 
 /// What bodies begin with.
 pub(super) static BODY: [u8; 16 << 10] = body();
@@ -29,30 +29,13 @@ const fn body() -> [u8; 16 << 10] {
     body
 }
 
-/// Serves a listener until killed.
-type Serve = fn(TcpListener) -> io::Result<()>;
-
 /// Every server; ratios refer to the first.
-pub(super) const ALL: [(&str, Serve); 4] = [
-    ("hyper on tokio", on_tokio),
-    ("hyper on anyloop-uring", |listener| on_anyloop("uring", listener)),
-    ("hyper on anyloop-mio", |listener| on_anyloop("mio", listener)),
-    ("hyper on anyloop-polling", |listener| on_anyloop("polling", listener)),
+pub(crate) const SERVERS: [(&str, Serve); 4] = [
+    ("hyper on tokio", |listener, _| on_tokio(listener)),
+    ("hyper on anyloop-uring", |listener, _| on_anyloop("uring", listener)),
+    ("hyper on anyloop-mio", |listener, _| on_anyloop("mio", listener)),
+    ("hyper on anyloop-polling", |listener, _| on_anyloop("polling", listener)),
 ];
-
-/// Is the server `name`, if that is one of this suite.
-pub(crate) fn serve(
-    name: &str,
-    ready: impl FnOnce(u16) -> io::Result<()>,
-) -> Option<io::Result<()>> {
-    let (_, serve) = ALL.into_iter().find(|(known, _)| *known == name)?;
-    let begin = || {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        ready(listener.local_addr()?.port())?;
-        serve(listener)
-    };
-    Some(begin())
-}
 
 /// As long a body as the path says.
 async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {

@@ -14,7 +14,7 @@ use crate::lockstep::compare;
 use crate::report::Section;
 
 use load::Encrypted;
-pub(crate) use servers::serve;
+pub(crate) use servers::SERVERS;
 
 const WORK: [Encrypted; 4] = [
     Encrypted::echo("64x50", 64, 50),
@@ -25,12 +25,7 @@ const WORK: [Encrypted; 4] = [
 
 /// Runs the suite and says what it found.
 pub(crate) fn run(options: &Options) -> io::Result<Section> {
-    let servers = servers::ALL.map(|(name, _)| name).to_vec();
-    let (table, json) = compare("tls", servers, WORK.to_vec(), options)?;
-    let text = format!(
-        "µs of CPU time of the server per request, and its ratio to the first row. A message is sent on every \
-         connection, then every answer is awaited, and so on. A handshake (TLS 1.3, nothing resumed) is that \
-         of a new connection, with one message of 64 bytes and the close.\n\n{table}"
-    );
-    Ok(Section { name: "tls", title: "TLS", text, json, charts: Vec::new() })
+    let what = "A message is sent on every connection, then every answer is awaited, and so on. A handshake (TLS 1.3, \
+                nothing resumed) is that of a new connection, with one message of 64 bytes and the close.";
+    compare("tls", "TLS", what, &SERVERS, &WORK, options)
 }

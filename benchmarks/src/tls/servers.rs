@@ -1,7 +1,7 @@
 //! The TLS echo servers: the line, tokio-rustls, and ours.
 
 use std::io;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -15,43 +15,19 @@ use tokio_rustls::TlsAcceptor;
 
 use super::line;
 use crate::servers::anyloop::{Echo, echo, run};
-use crate::servers::tokio;
-
-/// Serves a listener until killed, with the buffer of a connection where it has one of its own.
-type Serve = fn(TcpListener, Arc<ServerConfig>, usize) -> io::Result<()>;
+use crate::servers::{Serve, tokio};
 
 /// Every server, the line first.
-pub(super) const ALL: [(&str, Serve); 8] = [
-    ("rustls on epoll", line::serve),
+pub(crate) const SERVERS: [(&str, Serve); 8] = [
+    ("rustls on epoll", |listener, buffer| line::serve(listener, config()?, buffer)),
     ("tokio-rustls", tokio_rustls),
-    ("anyloop-uring, TLS", |l, c, _| protocol("uring", l, c)),
-    ("anyloop-uring-streams, TLS", |l, c, _| streams("uring", l, c)),
-    ("anyloop-mio, TLS", |l, c, _| protocol("mio", l, c)),
-    ("anyloop-mio-streams, TLS", |l, c, _| streams("mio", l, c)),
-    ("anyloop-polling, TLS", |l, c, _| protocol("polling", l, c)),
-    ("anyloop-polling-streams, TLS", |l, c, _| streams("polling", l, c)),
+    ("anyloop-uring, TLS", |listener, _| protocol("uring", listener)),
+    ("anyloop-uring-streams, TLS", |listener, _| streams("uring", listener)),
+    ("anyloop-mio, TLS", |listener, _| protocol("mio", listener)),
+    ("anyloop-mio-streams, TLS", |listener, _| streams("mio", listener)),
+    ("anyloop-polling, TLS", |listener, _| protocol("polling", listener)),
+    ("anyloop-polling-streams, TLS", |listener, _| streams("polling", listener)),
 ];
-
-/// Is the server `name`, if that is one of this suite.
-pub(crate) fn serve(
-    name: &str,
-    buffer: usize,
-    ready: impl FnOnce(u16) -> io::Result<()>,
-) -> Option<io::Result<()>> {
-    let (_, serve) = ALL.into_iter().find(|(known, _)| *known == name)?;
-    Some(serve_by(serve, buffer, ready))
-}
-
-fn serve_by(
-    serve: Serve,
-    buffer: usize,
-    ready: impl FnOnce(u16) -> io::Result<()>,
-) -> io::Result<()> {
-    let config = config()?;
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    ready(listener.local_addr()?.port())?;
-    serve(listener, config, buffer)
-}
 
 /// With a key and a certificate that are made for this process.
 fn config() -> io::Result<Arc<ServerConfig>> {
@@ -67,11 +43,8 @@ fn config() -> io::Result<Arc<ServerConfig>> {
 }
 
 /// Ours, by a protocol.
-fn protocol(
-    backend: &'static str,
-    listener: TcpListener,
-    config: Arc<ServerConfig>,
-) -> io::Result<()> {
+fn protocol(backend: &'static str, listener: TcpListener) -> io::Result<()> {
+    let config = config()?;
     run(backend, |lp| async move {
         let factory = Rc::new(|| AnyProtocol::plain(Echo::default()));
         tls::create_server(&lp, factory, Bind::socket(listener), ServerTls::from(config)).await
@@ -79,17 +52,14 @@ fn protocol(
 }
 
 /// Ours, by streams.
-fn streams(
-    backend: &'static str,
-    listener: TcpListener,
-    config: Arc<ServerConfig>,
-) -> io::Result<()> {
+fn streams(backend: &'static str, listener: TcpListener) -> io::Result<()> {
+    let config = config()?;
     run(backend, |_| tls::start_server(Bind::socket(listener), ServerTls::from(config), echo))
 }
 
 /// tokio, current-thread runtime, a task per connection.
-fn tokio_rustls(listener: TcpListener, config: Arc<ServerConfig>, buffer: usize) -> io::Result<()> {
-    let acceptor = TlsAcceptor::from(config);
+fn tokio_rustls(listener: TcpListener, buffer: usize) -> io::Result<()> {
+    let acceptor = TlsAcceptor::from(config()?);
     tokio::serve_by(listener, |stream| echo_by_tokio(acceptor.clone(), stream, buffer))
 }
 
